@@ -1,0 +1,25 @@
+"""The measurement y = m * (F S x + noise): Fourier transform, noise, conjugate symmetry, k-space statistics."""
+
+from infomri_monai.acquisition.fourier import image_to_kspace, kspace_to_image
+from infomri_monai.acquisition.measurement import FourierMeasurement
+from infomri_monai.acquisition.noise import ComplexGaussianNoise, NoiseModel, PoissonNoise, RicianNoise
+from infomri_monai.acquisition.symmetry import (
+    conjugate_partner,
+    hermitian_completion,
+    redundancy_ratio,
+    split_by_symmetry,
+)
+
+__all__ = [
+    "ComplexGaussianNoise",
+    "FourierMeasurement",
+    "NoiseModel",
+    "PoissonNoise",
+    "RicianNoise",
+    "conjugate_partner",
+    "hermitian_completion",
+    "image_to_kspace",
+    "kspace_to_image",
+    "redundancy_ratio",
+    "split_by_symmetry",
+]

@@ -1,0 +1,94 @@
+"""The measurement y = m * (F S x + noise) as an object with a forward and an adjoint."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from infomri_monai.acquisition.fourier import image_to_kspace, kspace_to_image
+from infomri_monai.acquisition.noise import NoiseModel
+
+__all__ = ["FourierMeasurement"]
+
+
+class FourierMeasurement(nn.Module):
+    """Undersampled Cartesian Fourier measurement (equation 2), single coil unless coil maps are given.
+
+    ``forward`` is y = m * (F S x + epsilon), ``adjoint`` is S^H F^H (m * y). Without noise the two pass the dot-product test.
+
+    Args:
+        spatial_dims: number of spatial axes (2 or 3).
+        coil_maps: complex sensitivities, shape (1 or batch, coil, *spatial); None for a single coil (S is the identity).
+        noise: noise model applied before the mask; None for a noise-free measurement.
+
+    Raises:
+        ValueError: if ``coil_maps`` is not complex or lacks the coil axis.
+
+    Example:
+        >>> import torch
+        >>> measurement = FourierMeasurement()
+        >>> mask = torch.zeros(1, 1, 8, 8); mask[..., 4, 4] = 1
+        >>> measurement.zero_filled(torch.ones(1, 1, 8, 8), mask).real.mean()
+        tensor(1.)
+    """
+
+    coil_maps: Tensor | None
+
+    def __init__(
+        self, spatial_dims: int = 2, coil_maps: Tensor | None = None, noise: NoiseModel | None = None
+    ) -> None:
+        super().__init__()
+        if coil_maps is not None and (not coil_maps.is_complex() or coil_maps.ndim != spatial_dims + 2):
+            raise ValueError(
+                f"coil_maps must be complex with shape (batch, coil, *spatial), got {coil_maps.dtype} {tuple(coil_maps.shape)}."
+            )
+        self.spatial_dims = spatial_dims
+        self.noise = noise
+        self.register_buffer("coil_maps", coil_maps, persistent=False)
+
+    def fully_sampled(self, image: Tensor) -> Tensor:
+        """F S x: noise-free k-space of every coil, shape (batch, coil, *spatial)."""
+        self._check(image)
+        coil_images = image if self.coil_maps is None else self.coil_maps * image
+        return image_to_kspace(coil_images, self.spatial_dims)
+
+    def forward(self, image: Tensor, mask: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Measure an image.
+
+        Args:
+            image: real or complex, shape (batch, 1, *spatial).
+            mask: 0/1 floats that broadcast to (batch, 1, *spatial).
+            generator: source of the noise.
+
+        Returns:
+            Complex k-space (batch, coil, *spatial), zero where nothing is measured.
+
+        Raises:
+            ValueError: if the image's axes do not fit ``spatial_dims`` or the coil maps.
+        """
+        kspace = self.fully_sampled(image)
+        if self.noise is not None:
+            kspace = self.noise(kspace, generator)
+        return kspace * mask
+
+    def adjoint(self, kspace: Tensor, mask: Tensor) -> Tensor:
+        """S^H F^H (m * y): complex image, shape (batch, 1, *spatial)."""
+        self._check(kspace)
+        coil_images = kspace_to_image(kspace * mask, self.spatial_dims)
+        if self.coil_maps is None:
+            return coil_images
+        return (self.coil_maps.conj() * coil_images).sum(1, keepdim=True)
+
+    def zero_filled(self, image: Tensor, mask: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """The zero-filled reconstruction of a simulated measurement: complex, shape (batch, 1, *spatial)."""
+        return self.adjoint(self.forward(image, mask, generator), mask)
+
+    def _check(self, data: Tensor) -> None:
+        if data.ndim != self.spatial_dims + 2:
+            raise ValueError(
+                f"expected (batch, channel, *spatial) with {self.spatial_dims} spatial axes, got shape {tuple(data.shape)}."
+            )
+        if self.coil_maps is not None and data.shape[2:] != self.coil_maps.shape[2:]:
+            raise ValueError(
+                f"grid {tuple(data.shape[2:])} differs from the coil maps' grid {tuple(self.coil_maps.shape[2:])}."
+            )

@@ -1,0 +1,100 @@
+"""Conjugate symmetry of k-space: partner positions, redundant sets and the redundancy ratio."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["conjugate_partner", "hermitian_completion", "redundancy_ratio", "split_by_symmetry"]
+
+
+def conjugate_partner(data: Tensor, spatial_dims: int = 2) -> Tensor:
+    """Value at the point-reflected position -k of every position k of a *centred* grid.
+
+    With DC at ``n // 2`` the partner of index i is ``2 * (n // 2) - i`` modulo n: a flip, followed by a shift of one on
+    even axes (decision 16). Axes of size 1 (a read-out axis that broadcasts) are their own partner.
+
+    Args:
+        data: any tensor, shape (..., *spatial).
+        spatial_dims: number of trailing spatial axes.
+
+    Returns:
+        Tensor of the same shape.
+
+    Example:
+        >>> import torch
+        >>> conjugate_partner(torch.arange(4), spatial_dims=1)  # DC at index 2, Nyquist at index 0
+        tensor([0, 3, 2, 1])
+    """
+    axes = [a for a in range(-spatial_dims, 0) if data.shape[a] > 1]
+    flipped = torch.flip(data, axes)
+    even = [a for a in axes if data.shape[a] % 2 == 0]
+    return torch.roll(flipped, [1] * len(even), even) if even else flipped
+
+
+def split_by_symmetry(mask: Tensor, spatial_dims: int = 2) -> tuple[Tensor, Tensor]:
+    """Split a mask into S1 (position and partner both sampled) and S2 (only the position), as in equation (32).
+
+    Self-conjugate positions (DC, Nyquist) carry nothing twice and are counted in S2 (decision 16).
+
+    Args:
+        mask: 0/1, shape (..., *spatial).
+        spatial_dims: number of trailing spatial axes.
+
+    Returns:
+        Two masks of the same shape and dtype; their sum is ``mask``.
+
+    Example:
+        >>> import torch
+        >>> s1, s2 = split_by_symmetry(torch.tensor([0., 1., 1., 1.]), spatial_dims=1)
+        >>> s1, s2
+        (tensor([0., 1., 0., 1.]), tensor([0., 0., 1., 0.]))
+    """
+    grid = mask.shape[-spatial_dims:]
+    index = torch.arange(grid.numel(), device=mask.device).reshape(grid)
+    paired = (conjugate_partner(index, spatial_dims) != index).to(mask.dtype)
+    symmetric = mask * conjugate_partner(mask, spatial_dims) * paired
+    return symmetric, mask - symmetric
+
+
+def redundancy_ratio(mask: Tensor, spatial_dims: int = 2) -> Tensor:
+    """Share of the sampled positions whose conjugate partner is sampled too (equation 43).
+
+    Args:
+        mask: 0/1, shape (..., *spatial); leading axes are kept.
+        spatial_dims: number of trailing spatial axes.
+
+    Returns:
+        Ratio in [0, 1] per mask, shape of the leading axes; 0 for an empty mask. A Bernoulli(s) mask has about s.
+
+    Example:
+        >>> import torch
+        >>> redundancy_ratio(torch.tensor([0., 1., 1., 1.]), spatial_dims=1)
+        tensor(0.6667)
+    """
+    symmetric, single = split_by_symmetry(mask, spatial_dims)
+    axes = tuple(range(-spatial_dims, 0))
+    pairs, singles = symmetric.sum(axes), single.sum(axes)
+    return pairs / (pairs + singles).clamp_min(1)
+
+
+def hermitian_completion(kspace: Tensor, mask: Tensor, spatial_dims: int = 2) -> tuple[Tensor, Tensor]:
+    """Fill the partner of every measured position, as is exact for a real-valued image (equation 29).
+
+    Args:
+        kspace: complex, zero where not measured, shape (..., *spatial).
+        mask: 0/1, broadcasts to ``kspace``; full size along every axis of ``kspace``.
+        spatial_dims: number of trailing spatial axes.
+
+    Returns:
+        Completed k-space and its mask. Where both partners were measured their mean is taken.
+
+    Example:
+        >>> import torch
+        >>> y, m = hermitian_completion(torch.tensor([0, 2j, 5, 0]), torch.tensor([0., 1, 1, 0]), spatial_dims=1)
+        >>> y, m
+        (tensor([0.+0.j, 0.+2.j, 5.+0.j, 0.-2.j]), tensor([0., 1., 1., 1.]))
+    """
+    partner_mask = conjugate_partner(mask, spatial_dims)
+    total = kspace * mask + conjugate_partner(kspace * mask, spatial_dims).conj()
+    return total / (mask + partner_mask).clamp_min(1), torch.maximum(mask, partner_mask)

@@ -1,0 +1,131 @@
+"""The one interface of everything that chooses which k-space positions to measure."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["MaskSample", "SamplingPolicy", "check_ratio"]
+
+
+class MaskSample(NamedTuple):
+    """What a policy returns.
+
+    Attributes:
+        mask: 0/1 floats, shape (batch, 1, *spatial); the read-out axis of a 1D policy has size 1.
+        probabilities: probability of each position under the policy, same shape as ``mask``.
+        ratio: realised ratio of each mask, shape (batch,).
+    """
+
+    mask: Tensor
+    probabilities: Tensor
+    ratio: Tensor
+
+
+def check_ratio(ratio: float | Sequence[float] | Tensor, name: str = "ratio") -> Tensor:
+    """Return sampling ratios as a float tensor of shape (batch,).
+
+    Args:
+        ratio: one ratio or one per sample; sampled positions / all positions, in (0, 1].
+        name: the argument's name in error messages.
+
+    Raises:
+        ValueError: if a ratio is outside (0, 1] or not finite, or there is none.
+
+    Example:
+        >>> check_ratio([0.1, 0.25])
+        tensor([0.1000, 0.2500])
+    """
+    ratios = torch.as_tensor(ratio, dtype=torch.float32).reshape(-1)
+    if ratios.numel() == 0:
+        raise ValueError(f"{name} is empty; give at least one sampling ratio in (0, 1].")
+    bad = ratios[~((ratios > 0) & (ratios <= 1))]
+    if bad.numel():
+        raise ValueError(
+            f"{name} must lie in (0, 1] (sampled positions / all positions), got {bad[:4].tolist()}. "
+            "An acceleration of 4 is a ratio of 0.25."
+        )
+    return ratios
+
+
+class SamplingPolicy(nn.Module, ABC):
+    """A law that gives a mask for any sampling ratio (final: subclasses implement :meth:`draw` only).
+
+    Args:
+        readout_axis: None for a 2D (or 3D) law over single positions; else the index of the spatial axis that is read out
+            completely, so that whole Cartesian lines are chosen along the others and the mask has size 1 there.
+    """
+
+    #: grid on which a learned policy was trained; None for laws that fit any grid
+    grid: tuple[int, ...] | None = None
+
+    def __init__(self, readout_axis: int | None = None) -> None:
+        super().__init__()
+        if readout_axis is not None and readout_axis < 0:
+            raise ValueError(f"readout_axis must be None or a spatial axis index >= 0, got {readout_axis}.")
+        self.readout_axis = readout_axis
+
+    def forward(
+        self,
+        ratio: float | Sequence[float] | Tensor,
+        shape: Sequence[int],
+        generator: torch.Generator | None = None,
+        acquired: Tensor | None = None,
+    ) -> MaskSample:
+        """Draw one mask per ratio.
+
+        Args:
+            ratio: sampling ratio of every mask, in (0, 1].
+            shape: spatial grid of the image, e.g. ``(256, 256)``.
+            generator: source of randomness; its device must be the policy's. None uses torch's global generator.
+            acquired: k-space acquired so far, shape (batch, coil, *spatial); read by sequential policies only.
+
+        Returns:
+            Masks of shape (batch, 1, *spatial), their probabilities and their realised ratios.
+
+        Raises:
+            ValueError: if a ratio is outside (0, 1] or so small that no non-empty mask on this grid meets it, or the grid
+                differs from the one the policy was trained on.
+        """
+        ratios = check_ratio(ratio)
+        positions = self.position_shape(shape)
+        self._check_grid(shape)
+        count = int(torch.tensor(positions).prod())
+        smallest = float(ratios.min())
+        if smallest * count < 0.5:
+            raise ValueError(
+                f"ratio={smallest:.3g} cannot be met on grid {tuple(shape)}: with {count} "
+                f"{'lines' if self.readout_axis is not None else 'positions'} the smallest ratio is {1 / count:.3g}."
+            )
+        if isinstance(ratio, Tensor):
+            ratios = ratios.to(ratio.device)
+        mask, probabilities = self.draw(ratios, positions, generator, acquired)
+        return MaskSample(mask, probabilities, mask.detach().flatten(1).mean(1))
+
+    @abstractmethod
+    def draw(
+        self, ratio: Tensor, positions: tuple[int, ...], generator: torch.Generator | None, acquired: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Return (mask, probabilities), each (batch, 1, *positions), for checked ratios of shape (batch,)."""
+
+    def position_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """The grid of positions to choose from: ``shape`` with size 1 along the read-out axis."""
+        shape = tuple(int(n) for n in shape)
+        if not shape or min(shape) < 1:
+            raise ValueError(f"shape must hold positive axis sizes, got {shape}.")
+        if self.readout_axis is None:
+            return shape
+        if self.readout_axis >= len(shape):
+            raise ValueError(f"readout_axis={self.readout_axis} does not exist on a grid of {len(shape)} axes.")
+        return tuple(1 if axis == self.readout_axis else n for axis, n in enumerate(shape))
+
+    def _check_grid(self, shape: Sequence[int]) -> None:
+        if self.grid is not None and tuple(shape) != tuple(self.grid):
+            raise ValueError(
+                f"grid {tuple(shape)} differs from the policy's grid {tuple(self.grid)}; "
+                f"call policy.for_grid({tuple(shape)}) to carry the learned pattern over by interpolation."
+            )

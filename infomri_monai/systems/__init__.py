@@ -1,0 +1,5 @@
+"""One file per method: which policy, measurement and networks it wires, and what a forward pass returns."""
+
+from infomri_monai.systems.reconstruction import ReconstructionResult, ReconstructionSystem
+
+__all__ = ["ReconstructionResult", "ReconstructionSystem"]

@@ -1,0 +1,91 @@
+"""Reconstruction: policy, measurement and a Gaussian reconstructor, trained jointly for every ratio."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from infomri_monai.acquisition.measurement import FourierMeasurement
+from infomri_monai.networks.gaussian import channels_to_complex, complex_to_channels
+from infomri_monai.sampling.policy import SamplingPolicy
+
+__all__ = ["ReconstructionResult", "ReconstructionSystem"]
+
+
+class ReconstructionResult(NamedTuple):
+    """What :class:`ReconstructionSystem` returns; every field has the batch as its first axis.
+
+    Attributes:
+        mean: posterior mean, (batch, 1, *spatial); real for a real-valued network, else complex.
+        log_variance: log-variance per real component, (batch, 1, *spatial), in squared image units.
+        zero_filled: complex zero-filled image, (batch, 1, *spatial).
+        kspace: measured k-space, complex, zero where not measured, (batch, coil, *spatial).
+        mask: 0/1 mask, (batch, 1, *spatial).
+        probabilities: the policy's probabilities, of the mask's shape.
+        ratio: realised sampling ratio, (batch,).
+    """
+
+    mean: Tensor
+    log_variance: Tensor
+    zero_filled: Tensor
+    kspace: Tensor
+    mask: Tensor
+    probabilities: Tensor
+    ratio: Tensor
+
+
+class ReconstructionSystem(nn.Module):
+    """One model for every sampling ratio (equations 11 and 22 with the reconstruction task alone; Algorithms 1-3).
+
+    Args:
+        policy: any sampling policy; a learned one is trained through its straight-through gradient.
+        measurement: the acquisition.
+        network: ``network(zero_filled_channels, mask) -> (mean, log-variance)`` as three channels.
+
+    Example:
+        >>> import torch
+        >>> from infomri_monai.networks import UnrolledReconstructor
+        >>> from infomri_monai.sampling import PatternGenerationNetwork
+        >>> system = ReconstructionSystem(
+        ...     PatternGenerationNetwork((16, 16)), FourierMeasurement(), UnrolledReconstructor(phases=1, channels=4)
+        ... )
+        >>> result = system(torch.rand(2, 1, 16, 16), [0.25, 0.5])
+        >>> result.mean.shape, result.mask.shape
+        (torch.Size([2, 1, 16, 16]), torch.Size([2, 1, 16, 16]))
+    """
+
+    def __init__(self, policy: SamplingPolicy, measurement: FourierMeasurement, network: nn.Module) -> None:
+        super().__init__()
+        self.policy = policy
+        self.measurement = measurement
+        self.network = network
+
+    def forward(
+        self, image: Tensor, ratio: float | list[float] | Tensor, generator: torch.Generator | None = None
+    ) -> ReconstructionResult:
+        """Simulate an acquisition of ``image`` and reconstruct it.
+
+        Args:
+            image: real or complex, shape (batch, 1, *spatial).
+            ratio: one sampling ratio for all, or one per image.
+            generator: source of the mask's and the noise's randomness.
+
+        Raises:
+            ValueError: if ``ratio`` has neither one entry nor one per image, or as :class:`SamplingPolicy` says.
+        """
+        ratios = torch.as_tensor(ratio, dtype=torch.float32, device=image.device).reshape(-1)
+        if ratios.numel() not in (1, image.shape[0]):
+            raise ValueError(f"ratio must have 1 or {image.shape[0]} entries (one per image), got {ratios.numel()}.")
+        sample = self.policy(ratios.expand(image.shape[0]), image.shape[2:], generator)
+        kspace = self.measurement(image, sample.mask, generator)
+        return self.reconstruct(kspace, sample.mask)._replace(probabilities=sample.probabilities)
+
+    def reconstruct(self, kspace: Tensor, mask: Tensor) -> ReconstructionResult:
+        """Reconstruct measured k-space (batch, coil, *spatial) whose positions ``mask`` says (prospective use)."""
+        zero_filled = self.measurement.adjoint(kspace, mask)
+        out = self.network(complex_to_channels(zero_filled), mask)
+        mean = out[:, :1] if getattr(self.network, "real_valued", False) else channels_to_complex(out)
+        ratio = mask.detach().flatten(1).mean(1)
+        return ReconstructionResult(mean, out[:, 2:3], zero_filled, kspace, mask, mask.detach(), ratio)

@@ -1,0 +1,35 @@
+"""Package infomri-monai. ``transforms/`` is mapped to ``infomri_monai.transforms``, so install before use."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "infomri_monai/__init__.py").read_text()).group(1)
+
+EXTRAS = {
+    "poisson": ["numba"],
+    "data": ["h5py", "pydicom", "pillow", "nilearn"],
+    "figures": ["matplotlib"],
+    "export": ["onnx", "onnxruntime", "onnxscript"],
+    "bundle": ["fire", "tqdm", "jsonschema", "pandas"],
+}
+TEST = ["hypothesis", "mypy", "pytest", "pytest-timeout", "pytest-xdist", "ruff", "scikit-image", "sigpy"]
+
+setup(
+    name="infomri-monai",
+    version=VERSION,
+    description="Task-adapted, information-theoretic compressed-sensing MRI (InfoMRI) as MONAI transforms and bundles",
+    long_description=(ROOT / "README.md").read_text() if (ROOT / "README.md").exists() else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=["infomri_monai.transforms", *find_packages(include=["infomri_monai", "infomri_monai.*"])],
+    package_dir={"infomri_monai.transforms": "transforms"},
+    package_data={"infomri_monai": ["py.typed"]},
+    install_requires=["monai>=1.6.1", "torch>=2.6", "numpy", "nibabel", "pytorch-ignite", "itk", "mlflow"],
+    extras_require={**EXTRAS, "all": sorted({p for extra in EXTRAS.values() for p in extra}), "test": TEST},
+)
