@@ -12,7 +12,7 @@ def _spatial_axes(data: Tensor, spatial_dims: int) -> list[int]:
     if spatial_dims not in (1, 2, 3):
         raise ValueError(f"spatial_dims must be 1, 2 or 3, got {spatial_dims}.")
     if data.ndim < spatial_dims:
-        raise ValueError(f"data of shape {tuple(data.shape)} has fewer than spatial_dims={spatial_dims} axes.")
+        raise ValueError(f"data of shape {list(data.shape)} has fewer than spatial_dims={spatial_dims} axes.")
     return [axis - spatial_dims for axis in range(spatial_dims)]  # a comprehension, because TorchScript has no list(range)
 
 

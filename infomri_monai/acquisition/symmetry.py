@@ -26,10 +26,10 @@ def conjugate_partner(data: Tensor, spatial_dims: int = 2) -> Tensor:
         >>> conjugate_partner(torch.arange(4), spatial_dims=1)  # DC at index 2, Nyquist at index 0
         tensor([0, 3, 2, 1])
     """
-    axes = [a for a in range(-spatial_dims, 0) if data.shape[a] > 1]
-    flipped = torch.flip(data, axes)
-    even = [a for a in axes if data.shape[a] % 2 == 0]
-    return torch.roll(flipped, [1] * len(even), even) if even else flipped
+    # plain loops, because TorchScript has no comprehension with a condition; an axis of size 1 is unchanged by both steps
+    axes = [axis - spatial_dims for axis in range(spatial_dims)]
+    shifts = [1 - data.shape[axis] % 2 for axis in axes]
+    return torch.roll(torch.flip(data, axes), shifts, axes)
 
 
 def split_by_symmetry(mask: Tensor, spatial_dims: int = 2) -> tuple[Tensor, Tensor]:
