@@ -1,6 +1,6 @@
 """The measurement y = m * (F S x + noise): Fourier transform, noise, conjugate symmetry, k-space statistics."""
 
-from infomri_monai.acquisition.fourier import image_to_kspace, kspace_to_image
+from infomri_monai.acquisition.fourier import crop_kspace, image_to_kspace, kspace_to_image
 from infomri_monai.acquisition.measurement import FourierMeasurement
 from infomri_monai.acquisition.noise import ComplexGaussianNoise, NoiseModel, PoissonNoise, RicianNoise
 from infomri_monai.acquisition.symmetry import (
@@ -17,6 +17,7 @@ __all__ = [
     "PoissonNoise",
     "RicianNoise",
     "conjugate_partner",
+    "crop_kspace",
     "hermitian_completion",
     "image_to_kspace",
     "kspace_to_image",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["image_to_kspace", "kspace_to_image"]
+__all__ = ["crop_kspace", "image_to_kspace", "kspace_to_image"]
 
 
 def _spatial_axes(data: Tensor, spatial_dims: int) -> list[int]:
@@ -13,7 +13,9 @@ def _spatial_axes(data: Tensor, spatial_dims: int) -> list[int]:
         raise ValueError(f"spatial_dims must be 1, 2 or 3, got {spatial_dims}.")
     if data.ndim < spatial_dims:
         raise ValueError(f"data of shape {list(data.shape)} has fewer than spatial_dims={spatial_dims} axes.")
-    return [axis - spatial_dims for axis in range(spatial_dims)]  # a comprehension, because TorchScript has no list(range)
+    return [
+        axis - spatial_dims for axis in range(spatial_dims)
+    ]  # a comprehension, because TorchScript has no list(range)
 
 
 def image_to_kspace(image: Tensor, spatial_dims: int = 2) -> Tensor:
@@ -24,7 +26,8 @@ def image_to_kspace(image: Tensor, spatial_dims: int = 2) -> Tensor:
         spatial_dims: number of trailing axes to transform (1, 2 or 3).
 
     Returns:
-        Complex tensor of the same shape; DC lies at index ``n // 2`` of every transformed axis. Orthonormal: the l2 norm is kept.
+        Complex tensor of the same shape; DC lies at index ``n // 2`` of every transformed axis. Orthonormal: the l2
+        norm is kept.
 
     Raises:
         ValueError: if ``spatial_dims`` is not 1, 2 or 3 or the tensor has fewer axes.
@@ -59,3 +62,38 @@ def kspace_to_image(kspace: Tensor, spatial_dims: int = 2) -> Tensor:
     """
     axes = _spatial_axes(kspace, spatial_dims)
     return torch.fft.fftshift(torch.fft.ifftn(torch.fft.ifftshift(kspace, dim=axes), dim=axes, norm="ortho"), dim=axes)
+
+
+def crop_kspace(kspace: Tensor, size: list[int], spatial_dims: int = 2) -> Tensor:
+    """Keep the centre of k-space, which lowers the resolution and leaves the field of view as it is.
+
+    The values are kept as they were measured. Under the orthonormal transform the image of the crop is therefore
+    brighter by sqrt(N / M), with N and M positions before and after; multiply by sqrt(M / N) to keep intensities.
+
+    Args:
+        kspace: tensor of shape (..., *spatial), DC at index ``n // 2``.
+        size: one length per transformed axis, each from 1 to the axis's length.
+        spatial_dims: number of trailing axes to crop (1, 2 or 3).
+
+    Returns:
+        View of shape (..., *size); DC lies at ``m // 2`` of every cropped axis, for odd and even lengths alike.
+
+    Raises:
+        ValueError: if ``spatial_dims`` is not 1, 2 or 3, the tensor has fewer axes, or ``size`` does not fit.
+
+    Example:
+        >>> import torch
+        >>> crop_kspace(torch.arange(7.0)[None], [4], spatial_dims=1)
+        tensor([[1., 2., 3., 4.]])
+    """
+    axes = _spatial_axes(kspace, spatial_dims)
+    if len(size) != spatial_dims:
+        raise ValueError(f"size must have one length for each of the {spatial_dims} spatial axes, got {list(size)}.")
+    for axis, length in zip(axes, size):  # noqa: B905 - TorchScript's zip has no strict
+        if length < 1 or length > kspace.shape[axis]:
+            raise ValueError(
+                f"size {list(size)} must lie between 1 and the k-space grid {list(kspace.shape[-spatial_dims:])}."
+            )
+    for axis, length in zip(axes, size):  # noqa: B905
+        kspace = kspace.narrow(axis, kspace.shape[axis] // 2 - length // 2, length)
+    return kspace
