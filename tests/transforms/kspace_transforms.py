@@ -1,0 +1,118 @@
+"""What the tests of the transforms share: a small law, the array types, and every transform with data it takes."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+
+from infomri_monai.sampling import SamplingPolicy
+from infomri_monai.sampling.bernoulli import exact_count_threshold
+from infomri_monai.transforms import (
+    CropKSpace,
+    CropKSpaced,
+    ImageToKSpace,
+    ImageToKSpaced,
+    KSpaceToImage,
+    KSpaceToImaged,
+    RandKSpaceNoise,
+    RandKSpaceNoised,
+    RandSampleMask,
+    RandSampleMaskd,
+    SimulateAcquisition,
+    SimulateAcquisitiond,
+    Undersampled,
+    ZeroFilled,
+    ZeroFilledd,
+)
+
+AFFINE = torch.tensor([[2.0, 0, 0, -5], [0, 3.0, 0, 7], [0, 0, 4.0, 1], [0, 0, 0, 1]], dtype=torch.float64)
+
+
+class Flat(SamplingPolicy):
+    """Uniform law with an exact count, for any grid; independent of the package's own laws."""
+
+    def config(self):
+        return {"readout_axis": self.readout_axis}
+
+    def draw(self, ratio, positions, generator, acquired):
+        p = ratio.reshape(-1, 1, *[1] * len(positions)).expand(-1, 1, *positions)
+        u = torch.rand(p.shape, generator=generator)
+        n = p[0].numel()
+        flat = p.flatten(1)
+        chosen = flat > exact_count_threshold(flat, u.flatten(1), torch.round(ratio * n).clamp(1, n).long())
+        return chosen.float().reshape(p.shape), p
+
+
+def as_numpy(tensor):
+    return tensor.numpy()
+
+
+def as_torch(tensor):
+    return tensor.clone()
+
+
+def as_meta(tensor):
+    return MetaTensor(tensor, affine=AFFINE.clone(), meta={"filename_or_obj": "subject.nii"})
+
+
+ARRAY_TYPES = [as_numpy, as_torch, as_meta]
+
+
+def real_image(*shape, seed=0, dtype=torch.float32):
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def complex_data(*shape, seed=0, dtype=torch.complex64):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+#: (array transform, data it takes)
+DETERMINISTIC = [
+    (ImageToKSpace(), real_image),
+    (ImageToKSpace(), complex_data),
+    (KSpaceToImage(), complex_data),
+    (CropKSpace((4, 3)), complex_data),
+    (CropKSpace((4, 3), domain="image"), real_image),
+    (CropKSpace((4, 3), domain="image"), complex_data),
+    (ZeroFilled(channels=False), complex_data),
+]
+
+#: (constructor of an array transform, of its dictionary version, data it takes)
+RANDOM = [
+    (RandKSpaceNoise, lambda keys: RandKSpaceNoised(keys), complex_data),
+    (
+        lambda: RandSampleMask(Flat(), (0.2, 0.6)),
+        lambda keys: RandSampleMaskd(keys, Flat(), (0.2, 0.6)),
+        real_image,
+    ),
+    (
+        lambda: SimulateAcquisition(Flat(), (0.2, 0.6)),
+        lambda keys: SimulateAcquisitiond(keys, Flat(), (0.2, 0.6)),
+        real_image,
+    ),
+]
+
+#: (dictionary transform of key "x", data it takes, keys it adds)
+DICTIONARY = [
+    (ImageToKSpaced("x"), real_image, set()),
+    (KSpaceToImaged("x"), complex_data, set()),
+    (CropKSpaced("x", 4), complex_data, set()),
+    (RandKSpaceNoised("x"), complex_data, set()),
+    (RandSampleMaskd("x", Flat(), 0.3), real_image, {"mask", "ratio"}),
+    (Undersampled("x", mask_key="given"), complex_data, set()),
+    (ZeroFilledd("x"), complex_data, {"zero_filled"}),
+    (SimulateAcquisitiond("x", Flat(), 0.3), real_image, {"kspace", "mask", "ratio", "zero_filled"}),
+]
+
+
+def numbers(result):
+    """All numbers of a tensor, a named tuple or a dictionary as one float64 array, for exact comparison."""
+    if isinstance(result, dict):
+        result = [result[key] for key in sorted(result)]
+    if isinstance(result, (tuple, list)):
+        return np.concatenate([numbers(part) for part in result])
+    tensor = torch.as_tensor(result)
+    tensor = tensor.as_tensor() if isinstance(tensor, MetaTensor) else tensor
+    tensor = torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
+    return tensor.detach().double().flatten().numpy()

@@ -1,0 +1,158 @@
+"""What the k-space transforms share: checked tensors in, metadata out, slices, seeds and the names of outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import NdarrayOrTensor
+from monai.data import MetaTensor, get_track_meta
+from monai.transforms import Randomizable
+from monai.utils import MAX_SEED, convert_to_tensor
+from torch import Tensor
+
+__all__: list[str] = []
+
+
+def check_spatial_dims(spatial_dims: int) -> int:
+    """Return ``spatial_dims`` if it is 1, 2 or 3, else raise ValueError."""
+    if spatial_dims not in (1, 2, 3):
+        raise ValueError(f"spatial_dims must be 1, 2 or 3, got {spatial_dims!r}.")
+    return int(spatial_dims)
+
+
+def checked_tensor(data: NdarrayOrTensor, name: str, spatial_dims: int | None = None, kspace: bool = False) -> Tensor:
+    """Convert to a floating or complex tensor (a MetaTensor where MONAI tracks metadata) and check it before any work.
+
+    Args:
+        data: array, tensor or MetaTensor, shape (channel, *spatial) or, with a last slice axis, (channel, *spatial,
+            slice).
+        name: what the data is, for error messages.
+        spatial_dims: number of axes after the channel that belong to one image; None to leave the number of axes alone.
+        kspace: whether the data must be complex.
+
+    Returns:
+        The tensor on its own device; integers, booleans and half precision become float32 (no transform exists for
+        them).
+
+    Raises:
+        ValueError: if the data is no array, has another number of axes or an empty one, holds NaN or Inf, or is real
+            where complex is needed.
+    """
+    tensor = convert_to_tensor(data, track_meta=get_track_meta())
+    if not isinstance(tensor, Tensor):
+        raise ValueError(f"{name} must be a numpy array or a tensor, got {type(data).__name__}.")
+    if spatial_dims is not None and tensor.ndim not in (spatial_dims + 1, spatial_dims + 2):
+        raise ValueError(
+            f"{name} must have shape (channel, *spatial) with spatial_dims={spatial_dims} spatial axes, optionally "
+            f"followed by one slice axis, got {tuple(tensor.shape)}; EnsureChannelFirst adds a missing channel axis."
+        )
+    if tensor.numel() == 0:
+        raise ValueError(f"{name} is empty: shape {tuple(tensor.shape)}.")
+    if kspace and not tensor.is_complex():
+        raise ValueError(
+            f"{name} must be complex k-space, got {tensor.dtype}; ImageToKSpace makes k-space, and two real channels "
+            "(real, imaginary) become complex by torch.complex."
+        )
+    if tensor.dtype not in (torch.float32, torch.float64, torch.complex64, torch.complex128):
+        tensor = tensor.to(torch.complex64 if tensor.is_complex() else torch.float32)
+    _check_finite(plain(tensor), name)
+    return tensor
+
+
+def _check_finite(tensor: Tensor, name: str) -> None:
+    values = torch.view_as_real(tensor.detach().resolve_conj()) if tensor.is_complex() else tensor.detach()
+    low, high = torch.aminmax(values)  # both propagate NaN; eight times faster than isfinite().all()
+    if not bool(torch.isfinite(low) & torch.isfinite(high)):
+        raise ValueError(f"{name} holds NaN or Inf values.")
+
+
+def checked_mask(mask: NdarrayOrTensor, kspace: Tensor, channels: int | None = None) -> Tensor:
+    """A mask as a plain tensor of the real type and on the device of checked k-space.
+
+    Raises:
+        ValueError: unless the mask is a real array with as many axes as ``kspace``, each of the same size or of size
+            1, and with ``channels`` channels if that is given.
+    """
+    tensor = convert_to_tensor(mask, track_meta=False, device=kspace.device)
+    if not isinstance(tensor, Tensor) or tensor.is_complex():
+        raise ValueError(f"mask must be a real array or tensor, got {getattr(mask, 'dtype', type(mask).__name__)}.")
+    pairs = list(zip(tensor.shape, kspace.shape, strict=False))
+    if (
+        tensor.ndim != kspace.ndim
+        or any(m not in (1, n) for m, n in pairs)
+        or tensor.shape[0] != (channels or tensor.shape[0])
+    ):
+        raise ValueError(
+            f"mask of shape {tuple(tensor.shape)} does not fit k-space of shape {tuple(kspace.shape)}: each axis must "
+            f"have the same size or 1{', the channel axis 1' if channels else ''}."
+        )
+    return tensor.to(torch.float64 if kspace.dtype == torch.complex128 else torch.float32)
+
+
+def plain(tensor: Tensor) -> Tensor:
+    """The tensor without metadata, sharing memory and gradient; arithmetic on it skips MetaTensor's dispatch."""
+    return tensor.as_tensor() if isinstance(tensor, MetaTensor) else tensor
+
+
+def with_meta_of(result: Tensor, source: Tensor) -> Tensor:
+    """``result`` as a MetaTensor with a copy of the metadata of ``source``, if that has any."""
+    if not isinstance(source, MetaTensor):
+        return result
+    # as_subclass, because the constructor first makes and deep-copies default metadata
+    return result.as_subclass(MetaTensor).copy_meta_from(source)
+
+
+def slices_first(tensor: Tensor, spatial_dims: int) -> Tensor:
+    """(channel, *spatial, slice) as (channel, slice, *spatial); without a slice axis unchanged."""
+    return tensor if tensor.ndim == spatial_dims + 1 else tensor.movedim(-1, 1)
+
+
+def slices_last(tensor: Tensor, spatial_dims: int) -> Tensor:
+    """The inverse of :func:`slices_first`."""
+    return tensor if tensor.ndim == spatial_dims + 1 else tensor.movedim(1, -1)
+
+
+def complex_to_channels(image: Tensor) -> Tensor:
+    """Complex (channel, ...) to real (2 * channel, ...): all real parts, then all imaginary parts."""
+    return torch.cat([image.real, image.imag])
+
+
+def draw_seed(state: np.random.RandomState) -> int:
+    """A seed for a torch generator from MONAI's random state."""
+    return int(state.randint(MAX_SEED, dtype="uint32"))
+
+
+def seeded_generator(seed: int | None, device: torch.device | str = "cpu") -> torch.Generator:
+    """A torch generator from the seed that ``randomize`` drew.
+
+    Raises:
+        RuntimeError: if nothing has been drawn yet (``randomize=False`` on the first call).
+    """
+    if seed is None:
+        raise RuntimeError("please call the `randomize()` function first.")
+    return torch.Generator(device=device).manual_seed(seed)
+
+
+def share_random_state(owner: Randomizable, *parts: Randomizable) -> None:
+    """Let all parts draw from one stream; the same seed for each would make noise and mask depend on each other."""
+    for part in parts:
+        part.set_random_state(state=owner.R)
+
+
+def output_name(keys: Sequence[Hashable], key: Hashable, name: str) -> str:
+    """Name of a per-image output: ``name`` for a transform of one key, ``{key}_{name}`` for one of several."""
+    return name if len(keys) == 1 else f"{key}_{name}"
+
+
+def check_same_grid(grids: Iterable[tuple[Any, tuple[int, ...]]]) -> None:
+    """Raise ValueError unless all (key, grid) pairs have one grid, as one mask for all keys needs."""
+    pairs = list(grids)
+    for key, grid in pairs[1:]:
+        if grid != pairs[0][1]:
+            raise ValueError(
+                f"one mask serves all keys, but the grid of {key!r} is {grid} and that of {pairs[0][0]!r} is "
+                f"{pairs[0][1]}; use one transform per key."
+            )
