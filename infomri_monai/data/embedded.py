@@ -1,0 +1,169 @@
+"""The default data: synthetic brain MRI made from the template that nilearn ships. No download, no patients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from monai.utils import optional_import
+from numpy.typing import NDArray
+
+from infomri_monai.data.prepare import check_size, prepare_images
+from infomri_monai.data.template import TEMPLATE_SLICES, template_slice
+
+ndimage, _ = optional_import("scipy.ndimage")
+
+__all__ = ["SPLITS", "TISSUES", "embedded_subjects"]
+
+#: the splits; subject k of split i is number 3 k + i, so that no two splits share a subject
+SPLITS = ("train", "validation", "test")
+#: the label of each tissue
+TISSUES = {"background": 0, "csf": 1, "grey": 2, "white": 3}
+
+# relative intensity of CSF, grey, white, skull, marrow, scalp
+CONTRASTS = {
+    "T1": (0.18, 0.52, 0.78, 0.08, 0.55, 0.85),
+    "T2": (0.95, 0.58, 0.40, 0.06, 0.35, 0.50),
+    "FLAIR": (0.12, 0.68, 0.52, 0.06, 0.30, 0.55),
+}
+FIELD_OF_VIEW = (224.0, 196.0)  # mm that the grid covers at least, with square pixels
+
+
+def embedded_subjects(
+    split: str,
+    subjects: int = 60,
+    slices_per_subject: int = 4,
+    grid: Sequence[int] = (96, 96),
+    seed: int = 0,
+    complex_valued: bool = True,
+) -> list[dict[str, Any]]:
+    """Make a MONAI data list of synthetic brain slices.
+
+    Every subject has its own head shape (affine and smooth deformation), cortical folds, tissue contrast (near T1, T2
+    or FLAIR), bias field, vessels, texture and smooth phase. The object is drawn with twice the resolution and its
+    k-space cropped, as a scanner's is: tissue borders are sharp, partial volume and ringing are the ones of that
+    resolution. The same arguments give the same arrays; asking for more subjects keeps the ones there were, and a
+    subject's anatomy is the same on every square grid of at least 64. Plain keyword arguments: a
+    bundle names the function as ``_target_`` in its configuration and hands the list to ``monai.data.Dataset``.
+
+    Args:
+        split: "train", "validation" or "test"; subjects are disjoint.
+        subjects: number of subjects.
+        slices_per_subject: axial slices of each, spread over 64 mm; at most 16.
+        grid: (height, width) in pixels, each from 16 to 512. Pixels are square, and the grid spans the head.
+        seed: any non-negative integer; another one gives other subjects.
+        complex_valued: keep the phase. False gives the magnitude.
+
+    Returns:
+        One dictionary a slice: "image", complex64 (float32 if not ``complex_valued``), shape (1, height, width),
+        largest magnitude 1; "label", uint8, same shape, values of ``TISSUES``; "subject" and "slice", integers.
+
+    Raises:
+        ValueError: if an argument is outside its range.
+        monai.utils.OptionalImportError: if nilearn is not installed (extra ``data``).
+
+    Example:
+        >>> first = embedded_subjects("test", subjects=1, slices_per_subject=2, grid=(64, 48))[0]
+        >>> first["image"].shape, str(first["image"].dtype), first["label"].max()
+        ((1, 64, 48), 'complex64', np.uint8(3))
+
+    References:
+        Fonov V. et al., "Unbiased average age-appropriate atlases for pediatric studies", NeuroImage 2011 (the
+        template).
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split must be one of {SPLITS}, got {split!r}.")
+    for name, value, highest in (("subjects", subjects, 10**6), ("slices_per_subject", slices_per_subject, 16)):
+        if not 1 <= value <= highest:
+            raise ValueError(f"{name} must lie in [1, {highest}], got {value}.")
+    shape = check_size(grid, "grid")
+    if min(shape) < 16 or max(shape) > 512:
+        raise ValueError(f"grid must lie in [16, 512] along each axis, got {shape}.")
+    if seed < 0:
+        raise ValueError(f"seed must not be negative, got {seed}.")
+    numbers = [len(SPLITS) * k + SPLITS.index(split) for k in range(subjects)]
+    return [e for n in numbers for e in _subject(n, slices_per_subject, shape, seed, complex_valued)]
+
+
+def _subject(number: int, slices: int, shape: tuple[int, int], seed: int, complex_valued: bool) -> list[dict[str, Any]]:
+    draw = np.random.default_rng([seed, number])
+    contrast = np.array(CONTRASTS[str(draw.choice(list(CONTRASTS)))])
+    intensities = np.clip(contrast + draw.normal(0, 0.04, contrast.size), 0.02, 1.1)
+    detail = draw.uniform(-0.3, 0.6)  # how much of the template's own contrast inside a tissue is kept, and its sign
+    angle, shear = np.deg2rad(draw.normal(0, 5)), draw.normal(0, 0.03)
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle) + shear]])
+    affine = rotation / draw.normal(1, 0.04, 2).clip(0.92, 1.05)
+    edges = np.linspace(*TEMPLATE_SLICES, slices + 1)
+    entries = []
+    for index, own in enumerate(draw.spawn(slices)):
+        maps, scale = _deformed(template_slice(int(own.uniform(*edges[index : index + 2]))), shape, affine, own)
+        image, label = _scan(maps, intensities, detail, scale, own)
+        image = prepare_images(image[None], kspace_crop=shape, magnitude=not complex_valued)
+        start = (shape[0] % 2, shape[1] % 2)  # position n // 2 of the fine grid is position m // 2 of the coarse one
+        entries.append(
+            {"image": image, "label": label[None, start[0] :: 2, start[1] :: 2], "subject": number, "slice": index}
+        )
+    return entries
+
+
+def _deformed(
+    template: NDArray, shape: tuple[int, int], affine: NDArray, draw: np.random.Generator
+) -> tuple[NDArray, float]:
+    """Sample the template's maps on the fine grid (2 x ``shape``) after deformation; also its pixel size in mm."""
+    fine = (2 * shape[0], 2 * shape[1])
+    scale = max(extent / n for extent, n in zip(FIELD_OF_VIEW, fine, strict=True))
+    y, x = ((np.arange(n, dtype=np.float32) - n // 2) * scale for n in fine)
+    position = np.einsum("ij,jhw->ihw", affine, np.stack(np.meshgrid(y, x, indexing="ij")))
+    for wavelength, amplitude in ((40.0, 2.5), (9.0, 0.7)):  # head shape, folds; millimetres
+        position += np.stack([amplitude * _field(fine, wavelength / scale, draw) for _ in range(2)])
+    position += np.array(template.shape[1:])[:, None, None] / 2
+    maps = [ndimage.map_coordinates(m, position, order=1, mode="nearest", output=np.float32) for m in template]
+    return np.stack(maps), scale
+
+
+def _field(shape: tuple[int, int], wavelength: float, draw: np.random.Generator) -> NDArray[np.float32]:
+    """Smooth random field of unit variance on ``shape`` that varies over about ``wavelength`` pixels."""
+    knots = [int(np.ceil(n / max(wavelength / 2, 1) - 1e-6)) + 3 for n in shape]
+    coarse = draw.standard_normal(knots).astype(np.float32)
+    if wavelength <= 2:
+        return coarse[: shape[0], : shape[1]]
+    fy, fx = (_cubic_spline(n, k, wavelength / 2) for n, k in zip(shape, knots, strict=True))
+    return np.asarray(fy @ coarse @ fx.T, dtype=np.float32)
+
+
+def _cubic_spline(length: int, knots: int, spacing: float) -> NDArray[np.float32]:
+    """B-spline weights (length, knots), each row of unit norm, so that white noise at the knots keeps its variance."""
+    distance = np.abs(np.arange(length)[:, None] / spacing + 1 - np.arange(knots)[None])
+    inner = 2 / 3 - distance**2 + distance**3 / 2
+    weights = np.where(distance < 1, inner, np.clip(2 - distance, 0, None) ** 3 / 6)
+    return (weights / np.linalg.norm(weights, axis=1, keepdims=True)).astype(np.float32)
+
+
+def _scan(
+    maps: NDArray, intensities: NDArray, detail: float, scale: float, draw: np.random.Generator
+) -> tuple[NDArray[np.complex64], NDArray[np.uint8]]:
+    """Turn the deformed maps into a complex image and tissue labels on the fine grid."""
+    t1, grey, white, distance = maps
+
+    def field(millimetres: float) -> NDArray[np.float32]:
+        return _field(t1.shape, millimetres / scale, draw)
+
+    rim, sulcus = 2.5 + 0.8 * field(25), np.abs(field(16)) < 0.13  # CSF outside the template's brain and in its folds
+    brain = distance < rim
+    widths = [rim, 1.5 + 0 * rim, 2.0 + 0.5 * field(30), 1.5 + 0 * rim, 5 + 1.2 * field(90)]
+    layer = (distance[None] >= np.cumsum(widths, axis=0)).sum(0)  # brain, inner table, marrow, outer table, scalp, air
+    vessel = np.exp(-((field(12) / 0.08) ** 2)) * (field(12) > 0.9) * (layer != 5)
+    bias = np.exp(0.12 * field(150))
+    phase = draw.uniform(-np.pi, np.pi) + 0.5 * field(150) + 0.15 * field(40)
+    # the fields below reach the grid's resolution; drawn last, they leave the anatomy the same on every grid
+    grey, white = grey + 0.1 * field(5), white + 0.1 * field(5)
+    label = 1 + np.stack([np.clip(1 - maps[1] - maps[2], 0, 1) + 0.1 * field(4), grey, white]).argmax(0)
+    label = np.where(brain, label, TISSUES["background"])
+    label[brain & ((distance > 0) | (sulcus & (label == TISSUES["grey"]) & (distance > -16)))] = TISSUES["csf"]
+    image = np.array([0, *intensities[[3, 4, 3, 5]], 0])[layer]
+    image = np.where(brain, np.array([0, *intensities[:3]])[label], image)
+    within_tissue = ((t1 - np.array([0, 0.45, 0.72, 0.9])[label]) * detail).clip(-0.12, 0.12)
+    image = (image + within_tissue * (brain & (distance < 0))) * (1 - 0.6 * vessel)
+    texture = 1 + 0.03 * field(6) + 0.08 * field(3) * (layer == 4) + 0.03 * field(2.5)
+    return (image * texture * bias * np.exp(1j * phase)).astype(np.complex64), label.astype(np.uint8)

@@ -1,0 +1,123 @@
+"""What every reader does to a stack of slices: finite values, k-space crop at constant intensity, maximum of 1."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from infomri_monai.acquisition import crop_kspace, image_to_kspace, kspace_to_image
+
+__all__ = ["check_finite", "check_size", "crop_kspace_keeping_intensity", "prepare_images", "scale_to_unit"]
+
+
+def check_size(size: Sequence[int], name: str) -> tuple[int, int]:
+    """Return an in-plane size as two positive integers.
+
+    Args:
+        size: (height, width); a list, as a JSON configuration holds it, will do.
+        name: the argument's name in error messages.
+
+    Raises:
+        ValueError: if there are not exactly two whole numbers of at least 1.
+
+    Example:
+        >>> check_size([64, 48], "grid")
+        (64, 48)
+    """
+    values = list(size) if isinstance(size, Sequence | np.ndarray) and not isinstance(size, str) else [size]
+    if len(values) != 2 or any(isinstance(n, bool) or int(n) != n or n < 1 for n in values):
+        raise ValueError(f"{name} must be (height, width), two whole numbers of at least 1, got {size!r}.")
+    return int(values[0]), int(values[1])
+
+
+def check_finite(images: NDArray, rows: Sequence[int], where: str) -> None:
+    """Refuse a stack that holds NaN or Inf.
+
+    Args:
+        images: stack, shape (slice, height, width).
+        rows: the index of each slice in its source, for the message.
+        where: the source's name, for the message.
+
+    Raises:
+        ValueError: naming the source and the first slices with a non-finite value.
+
+    Example:
+        >>> check_finite(np.ones((2, 4, 4)), [7, 8], "stack.npz")
+    """
+    bad = [row for row, image in zip(rows, images, strict=True) if not np.isfinite(image).all()]
+    if bad:
+        raise ValueError(f"{where}: slice {', '.join(map(str, bad[:5]))} of {len(bad)} affected holds NaN or Inf.")
+
+
+def scale_to_unit(images: NDArray) -> tuple[NDArray, NDArray]:
+    """Divide every slice by its largest magnitude; a slice of zeros stays as it is.
+
+    Args:
+        images: real or complex stack, shape (slice, height, width).
+
+    Returns:
+        The scaled stack and the factors it was divided by, shape (slice,), which restore the source's units.
+
+    Example:
+        >>> scale_to_unit(np.array([[[2.0, -4.0]], [[0.0, 0.0]]]))[0].tolist()
+        [[[0.5, -1.0]], [[0.0, 0.0]]]
+    """
+    scale = np.abs(images).max(axis=(1, 2))
+    scale = np.where(scale > 0, scale, np.ones_like(scale))
+    return images / scale[:, None, None], scale
+
+
+def crop_kspace_keeping_intensity(kspace: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    """Centre-crop k-space and scale it so that the image's mean intensity stays what it was.
+
+    Args:
+        kspace: complex, shape (..., height, width), DC at ``n // 2``.
+        size: (height, width), at most the k-space grid.
+
+    Raises:
+        ValueError: if ``size`` does not fit the grid.
+
+    Example:
+        >>> flat = image_to_kspace(3 * torch.ones(8, 8))
+        >>> kspace_to_image(crop_kspace_keeping_intensity(flat, (4, 4))).real.mean().item()
+        3.0
+    """
+    positions = kspace.shape[-2] * kspace.shape[-1]
+    return crop_kspace(kspace, list(size)) * (size[0] * size[1] / positions) ** 0.5
+
+
+def prepare_images(
+    images: NDArray, kspace_crop: Sequence[int] | None = None, magnitude: bool = False, normalise: bool = True
+) -> NDArray:
+    """Crop in k-space, then take the magnitude if asked, then scale each slice to a maximum of 1.
+
+    Args:
+        images: finite real or complex stack, shape (slice, height, width).
+        kspace_crop: (height, width) kept of k-space, or None; the cropped image is complex and keeps its intensities.
+        magnitude: return the magnitude, taken after the crop.
+        normalise: divide each slice by its largest magnitude (a slice of zeros stays zero).
+
+    Returns:
+        complex64 if the input is complex or was cropped and ``magnitude`` is False, else float32; (slice, height,
+        width).
+
+    Raises:
+        ValueError: if ``kspace_crop`` is larger than the images.
+
+    Example:
+        >>> prepare_images(np.ones((2, 8, 6)), kspace_crop=(4, 4), magnitude=True).shape
+        (2, 4, 4)
+    """
+    if kspace_crop is not None:
+        size = check_size(kspace_crop, "kspace_crop")
+        if any(m > n for m, n in zip(size, images.shape[1:], strict=True)):
+            raise ValueError(f"kspace_crop={size} must not exceed the image size {images.shape[1:]}.")
+        stack = torch.as_tensor(images.astype(np.complex64, copy=False))
+        images = kspace_to_image(crop_kspace_keeping_intensity(image_to_kspace(stack), size)).numpy()
+    if magnitude:
+        images = np.abs(images)
+    images = images.astype(np.complex64 if np.iscomplexobj(images) else np.float32)
+    return scale_to_unit(images)[0] if normalise else images
