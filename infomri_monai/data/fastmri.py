@@ -1,0 +1,152 @@
+"""Data lists of fastMRI single-coil knee volumes (HDF5) by split file.
+
+The published format: ``kspace`` complex64 (slice, height, width) centred, ``reconstruction_esc`` float32 (slice, 320,
+320) in the training and validation sets, attributes ``acquisition``, ``max``, ``norm`` and ``patient_id``, and
+``ismrmrd_header``. The patient identifier and the header are never read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from monai.utils import optional_import
+
+h5py, _ = optional_import("h5py")
+
+__all__ = ["fastmri_knee", "open_volume", "read_split"]
+
+
+def read_split(path: str | Path) -> list[str]:
+    """Read a split file: one file name a line, empty lines ignored.
+
+    Args:
+        path: text file, e.g. ``knee_train.txt``.
+
+    Returns:
+        The names, in the file's order.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it holds no name, or one twice.
+
+    Example:
+        >>> import tempfile, pathlib
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "split.txt"
+        >>> _ = path.write_text("file1000000.h5\\nfile1000007.h5\\n")
+        >>> read_split(path)
+        ['file1000000.h5', 'file1000007.h5']
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"split_file: there is no file {path}.")
+    names = [line.strip() for line in Path(path).read_text().splitlines() if line.strip()]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"split_file {Path(path).name} must list at least one file name and none twice.")
+    return names
+
+
+def fastmri_knee(
+    folder: str | Path,
+    names: Sequence[str] | None = None,
+    split_file: str | Path | None = None,
+    acquisition: str | None = None,
+    columns: int | None = None,
+    require: Sequence[str] = ("kspace", "reconstruction_esc"),
+) -> list[dict[str, Any]]:
+    """List the slices of fastMRI single-coil knee volumes; every file's structure is checked first, no pixel is read.
+
+    The split is a list of file names. Two published ones: pg_mri's (train and test made of the official training set,
+    validation the official one; shipped as ``knee_{train,val,test}.txt``), and active-mri-acquisition's (the official
+    validation volumes with 368 columns, about half to validation and half to test: ``columns=368`` with its lists).
+
+    Args:
+        folder: folder with the ``.h5`` files.
+        names: file names to use; None means the split file's, or all of the folder.
+        split_file: text file with one name a line, see :func:`read_split`; not together with ``names``.
+        acquisition: keep volumes with this attribute only, e.g. "CORPD_FBK" or "CORPDFS_FBK".
+        columns: keep volumes with this k-space width only, e.g. 368.
+        require: arrays that every file must hold; leave "reconstruction_esc" out for the challenge's test set.
+
+    Returns:
+        One dictionary a slice: "kspace", the file's path; "slice", its index; "volume", the file's name without
+        suffix. To be read by :class:`~infomri_monai.data.ReadFastMRISliced`.
+
+    Raises:
+        FileNotFoundError: if the folder, or a listed file, does not exist, or the folder holds no ``.h5`` file.
+        ValueError: if a file is truncated or no HDF5, lacks a required array (file and array are named), has arrays
+            of a wrong shape or type, or no volume is left.
+        monai.utils.OptionalImportError: if h5py is not installed (extra ``data``).
+
+    Example:
+        >>> import tempfile, pathlib, numpy as np
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> with h5py.File(folder / "file1.h5", "w") as file:
+        ...     file["kspace"] = np.zeros((2, 64, 36), dtype=np.complex64)
+        >>> [(entry["volume"], entry["slice"]) for entry in fastmri_knee(folder, require=["kspace"])]
+        [('file1', 0), ('file1', 1)]
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"folder: there is no folder {folder}.")
+    if names is not None and split_file is not None:
+        raise ValueError("give names or split_file, not both.")
+    wanted = read_split(split_file) if split_file is not None else names
+    paths = [folder / name for name in wanted] if wanted is not None else sorted(folder.glob("*.h5"))
+    if not paths:
+        raise FileNotFoundError(f"folder {folder} holds no .h5 file." if wanted is None else "names is empty.")
+    missing = [path.name for path in paths if not path.is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"folder {folder} lacks {len(missing)} of {len(paths)} files: {', '.join(missing[:5])}."
+        )
+    entries: list[dict[str, Any]] = []
+    for path in paths:
+        slices, width, sequence = _inspect(path, require)
+        if acquisition in (None, sequence) and columns in (None, width):
+            entries += [{"kspace": str(path), "slice": index, "volume": path.stem} for index in range(slices)]
+    if not entries:
+        raise ValueError(f"no volume of {folder} has acquisition={acquisition!r} and columns={columns}.")
+    return entries
+
+
+def open_volume(path: str | Path) -> Any:
+    """Open an HDF5 volume for reading, as a context manager.
+
+    Args:
+        path: the file.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is truncated or no HDF5 file.
+
+    Example:
+        >>> open_volume("nowhere/file1000000.h5")
+        Traceback (most recent call last):
+        FileNotFoundError: there is no file nowhere/file1000000.h5.
+    """
+    try:
+        return h5py.File(path, "r")
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no file {path}.") from None
+    except OSError as error:
+        raise ValueError(f"{Path(path).name} is truncated or not an HDF5 file.") from error
+
+
+def _inspect(path: Path, require: Sequence[str]) -> tuple[int, int, str | None]:
+    """Return (slices, k-space width, acquisition) after checking the file's structure."""
+    with open_volume(path) as file:
+        missing = [key for key in ("kspace", *require) if key not in file]
+        if missing:
+            raise ValueError(f"{path.name} lacks the array {', '.join(dict.fromkeys(missing))}.")
+        kspace = file["kspace"]
+        if kspace.ndim != 3 or kspace.dtype.kind != "c":
+            raise ValueError(
+                f"{path.name}: 'kspace' must be complex with shape (slice, height, width), single coil, "
+                f"got {kspace.dtype} {kspace.shape}."
+            )
+        for key in require:
+            if file[key].ndim != 3 or len(file[key]) != len(kspace):
+                raise ValueError(f"{path.name}: {key!r} must have {len(kspace)} slices, got shape {file[key].shape}.")
+        sequence = file.attrs.get("acquisition")
+        return len(kspace), kspace.shape[2], sequence.decode() if isinstance(sequence, bytes) else sequence
