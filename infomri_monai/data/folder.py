@@ -1,0 +1,105 @@
+"""Data lists of 2D slices from any folder of NIfTI, DICOM or PNG files."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+
+from infomri_monai.data.extract import extract_slice
+from infomri_monai.data.headers import Volume, find_volumes
+
+__all__ = ["image_slices"]
+
+
+def image_slices(folder: str | Path, pattern: str = "**/*", axis: int = 2, eager: bool = True) -> list[dict[str, Any]]:
+    """List the slices of all images below a folder; all headers are checked before the first image is read.
+
+    Axis order, units and orientation are MONAI's: NIfTI and DICOM arrays are (x, y, z) in RAS space, PNG (width,
+    height). Nothing of a DICOM header other than the geometry reaches the list. Folder and file names do, as
+    "volume": name them without identifiers. One way to split is by the first part of "volume", so that no patient is
+    on both sides.
+
+    Args:
+        folder: folder to search.
+        pattern: glob pattern of the files, e.g. ``"*/t1.nii.gz"``. Of a DICOM folder always the whole series is taken.
+        axis: spatial axis to cut across; the PNG's single slice has none.
+        eager: read now. False gives paths, for ``LoadImaged``, ``EnsureChannelFirstd`` and
+            :class:`~infomri_monai.data.ExtractSliced` (``LoadImaged(reader="ITKReader")`` for DICOM), which read a
+            volume once a
+            slice: cache the data set.
+
+    Returns:
+        One dictionary a slice: "image", a float32 MetaTensor (1, height, width) with the slice's own 4 x 4 affine in
+        mm, or the volume's path; "volume", its name; "slice", the index along ``axis``.
+
+    Raises:
+        FileNotFoundError: if the folder does not exist or holds no image.
+        OSError: if a file is unreadable.
+        ValueError: if slices differ in size (the sizes are listed), hold NaN or Inf, colours or more than three axes,
+            or if paths are asked for and a DICOM folder holds several series.
+
+    Example:
+        >>> import tempfile, nibabel, numpy as np
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> nibabel.Nifti1Image(np.zeros((4, 5, 2), np.float32), np.eye(4)).to_filename(folder / "head.nii")
+        >>> [(entry["volume"], entry["slice"], entry["image"].shape) for entry in image_slices(folder)]
+        [('head', 0, torch.Size([1, 4, 5])), ('head', 1, torch.Size([1, 4, 5]))]
+    """
+    folder = Path(folder)
+    if axis not in (0, 1, 2):
+        raise ValueError(f"axis must be 0, 1 or 2, got {axis}.")
+    if not folder.is_dir():
+        raise FileNotFoundError(f"folder: there is no folder {folder}.")
+    volumes = find_volumes(folder, pattern)
+    if not volumes:
+        raise FileNotFoundError(f"folder {folder} holds no NIfTI, DICOM or PNG file that matches {pattern!r}.")
+    _check_same_size(volumes, axis)
+    if not eager:
+        _check_one_series_a_folder(volumes)
+    entries: list[dict[str, Any]] = []
+    for volume in volumes:
+        slices = range(volume.shape[axis] if len(volume.shape) == 3 else 1)
+        loaded = _read(volume) if eager else None
+        for index in slices:
+            image = str(volume.path) if loaded is None else extract_slice(loaded, index, axis)
+            entries.append({"image": image, "volume": volume.name, "slice": index})
+    return entries
+
+
+def _check_same_size(volumes: list[Volume], axis: int) -> None:
+    sizes = Counter(
+        tuple(n for a, n in enumerate(volume.shape) if len(volume.shape) == 2 or a != axis) for volume in volumes
+    )
+    if len(sizes) > 1:
+        listed = ", ".join(f"{size} in {count} volumes" for size, count in sizes.most_common())
+        raise ValueError(f"slices across axis {axis} differ in size: {listed}. Choose one size by the pattern.")
+
+
+def _check_one_series_a_folder(volumes: list[Volume]) -> None:
+    shared = [str(path) for path, count in Counter(volume.path for volume in volumes).items() if count > 1]
+    if shared:
+        raise ValueError(f"{shared[0]} holds several DICOM series: use eager=True, or put each into its own folder.")
+
+
+def _read(volume: Volume) -> MetaTensor:
+    try:
+        with warnings.catch_warnings():
+            # MONAI warns even where the series is named
+            warnings.filterwarnings("ignore", message="the directory: .* contains more than one DICOM series")
+            array, meta = volume.reader.get_data(volume.reader.read(volume.path))
+    except Exception as error:  # readers differ in what they raise; their messages may quote the header
+        raise OSError(f"{volume.name} cannot be read ({type(error).__name__}).") from None
+    pixels = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32)).unsqueeze(0)
+    affine = torch.as_tensor(meta.get("affine", np.eye(4)))  # a PNG has none
+    loaded = MetaTensor(pixels, affine=affine, meta={"space": meta.get("space", "")})
+    bad = (~torch.isfinite(loaded)).nonzero()
+    if len(bad):
+        raise ValueError(f"{volume.name} holds NaN or Inf, first at index {tuple(bad[0, 1:].tolist())}.")
+    loaded.meta["filename_or_obj"] = volume.name
+    return loaded
