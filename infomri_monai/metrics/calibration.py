@@ -1,0 +1,155 @@
+"""Is the predicted variance the error that occurs? Pure functions over a batch."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    "error_by_sigma",
+    "interval_coverage",
+    "standardized_squared_error",
+    "uncertainty_error_correlation",
+]
+
+
+def _squared_error(target: Tensor, mean: Tensor, log_variance: Tensor) -> tuple[Tensor, int]:
+    """|x - mu|^2 per pixel (batch, ...) and its number of real components, after checking the shapes."""
+    if target.shape != mean.shape or target.shape != log_variance.shape:
+        raise ValueError(
+            f"target, mean and log_variance must have one shape, got {tuple(target.shape)}, {tuple(mean.shape)}, "
+            f"{tuple(log_variance.shape)}."
+        )
+    if target.is_complex() != mean.is_complex() or log_variance.is_complex():
+        raise ValueError(
+            f"target ({target.dtype}) and mean ({mean.dtype}) must both be real or both complex, and log_variance "
+            f"({log_variance.dtype}) real."
+        )
+    error = target - mean
+    if error.is_complex():
+        return error.real.square() + error.imag.square(), 2
+    return error.square(), 1
+
+
+def standardized_squared_error(target: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Mean over pixels of |x - mu|^2 / (components * sigma^2): 1 if calibrated, above 1 if overconfident.
+
+    Args:
+        target: image x, real or complex, shape (batch, ...).
+        mean: mu, of the target's shape and kind.
+        log_variance: log sigma^2 per real component, real, of the target's shape, in squared image units.
+
+    Returns:
+        Dimensionless, shape (batch,).
+
+    Raises:
+        ValueError: if the shapes or the kinds (real, complex) differ.
+
+    Example:
+        >>> import torch
+        >>> standardized_squared_error(torch.full((1, 4), 2.0), torch.zeros(1, 4), torch.zeros(1, 4))
+        tensor([4.])
+    """
+    squared, components = _squared_error(target, mean, log_variance)
+    return (squared * torch.exp(-log_variance) / components).flatten(1).mean(1)
+
+
+def uncertainty_error_correlation(target: Tensor, mean: Tensor, log_variance: Tensor, pooled: bool = False) -> Tensor:
+    """Pearson correlation over pixels of sigma with |x - mu|.
+
+    Even a perfectly calibrated sigma stays below 1, because the error is one draw from it.
+
+    Args:
+        target: image x, real or complex, shape (batch, ...).
+        mean: mu, of the target's shape and kind.
+        log_variance: log sigma^2 per real component, real, of the target's shape.
+        pooled: False correlates within every batch element; True once over the pixels of all, where differences between
+            images count too.
+
+    Returns:
+        Values in [-1, 1], shape (batch,), or a scalar if ``pooled``; NaN where sigma or the error is constant.
+
+    Raises:
+        ValueError: if the shapes or the kinds (real, complex) differ.
+
+    Example:
+        >>> import torch
+        >>> sigma = torch.tensor([[1.0, 2.0, 3.0]])
+        >>> uncertainty_error_correlation(2 * sigma, torch.zeros(1, 3), 2 * sigma.log())
+        tensor([1.])
+    """
+    squared, _ = _squared_error(target, mean, log_variance)
+    sigma, error = torch.exp(0.5 * log_variance).flatten(1).double(), squared.sqrt().flatten(1).double()
+    if pooled:
+        sigma, error = sigma.reshape(1, -1), error.reshape(1, -1)
+    # relative to the mean, so that rounding in a constant map is not taken for variation
+    deviations = [v / v.mean(1, keepdim=True) - 1 for v in (sigma, error)]
+    powers = [d.square().mean(1) for d in deviations]
+    valid = (powers[0] > 1e-12) & (powers[1] > 1e-12)
+    covariance = (deviations[0] * deviations[1]).mean(1)
+    r = torch.where(valid, covariance / (powers[0] * powers[1]).sqrt(), torch.nan).to(log_variance.dtype)
+    return r[0] if pooled else r
+
+
+def interval_coverage(target: Tensor, mean: Tensor, log_variance: Tensor, level: float = 0.9) -> Tensor:
+    """Share of real components inside the central Gaussian interval mu +- z sigma: ``level`` if calibrated.
+
+    Args:
+        target: image x, real or complex, shape (batch, ...); a complex pixel has two components.
+        mean: mu, of the target's shape and kind.
+        log_variance: log sigma^2 per real component, real, of the target's shape.
+        level: probability of the interval, in (0, 1).
+
+    Returns:
+        Share in [0, 1], shape (batch,).
+
+    Raises:
+        ValueError: if ``level`` is outside (0, 1), or the shapes or the kinds (real, complex) differ.
+
+    Example:
+        >>> import torch
+        >>> interval_coverage(torch.tensor([[0.0, 1.6, 1.7, -1.6]]), torch.zeros(1, 4), torch.zeros(1, 4))
+        tensor([0.7500])
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie in (0, 1), got {level}.")
+    _squared_error(target, mean, log_variance)
+    half_width = math.sqrt(2) * torch.erfinv(torch.tensor(level)).item() * torch.exp(0.5 * log_variance)
+    error = target - mean
+    if error.is_complex():
+        error, half_width = torch.view_as_real(error), half_width.unsqueeze(-1)
+    return (error.abs() <= half_width).flatten(1).to(log_variance.dtype).mean(1)
+
+
+def error_by_sigma(target: Tensor, mean: Tensor, log_variance: Tensor, bins: int = 15) -> tuple[Tensor, Tensor]:
+    """The calibration diagram: root-mean-square error against sigma in bins of equally many pixels.
+
+    Args:
+        target: image x, real or complex, shape (batch, ...).
+        mean: mu, of the target's shape and kind.
+        log_variance: log sigma^2 per real component, real, of the target's shape.
+        bins: number of bins, 1 to the number of pixels.
+
+    Returns:
+        Root-mean-square sigma and root-mean-square error per real component of every bin, ascending in sigma, each
+        (bins,), in image units. Calibrated: the two agree.
+
+    Raises:
+        ValueError: if ``bins`` does not fit, or the shapes or the kinds (real, complex) differ.
+
+    Example:
+        >>> import torch
+        >>> sigma = torch.tensor([[1.0, 1.0, 3.0, 3.0]])
+        >>> error_by_sigma(sigma, torch.zeros(1, 4), 2 * sigma.log(), bins=2)
+        (tensor([1., 3.]), tensor([1., 3.]))
+    """
+    squared, components = _squared_error(target, mean, log_variance)
+    if not 1 <= bins <= squared.numel():
+        raise ValueError(f"bins must lie in 1 to {squared.numel()} (the number of pixels), got {bins}.")
+    order = log_variance.flatten().argsort()
+    variance, error = torch.exp(log_variance).flatten()[order], squared.flatten()[order] / components
+    parts = zip(variance.tensor_split(bins), error.tensor_split(bins), strict=True)
+    pairs = torch.stack([torch.stack([v.mean(), e.mean()]) for v, e in parts]).sqrt()
+    return pairs[:, 0], pairs[:, 1]

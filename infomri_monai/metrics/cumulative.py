@@ -1,0 +1,122 @@
+"""What every metric here shares: buffers over batches and ranks, and values by sampling ratio."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from monai.metrics import CumulativeIterationMetric
+from monai.utils.type_conversion import convert_to_tensor
+from torch import Tensor
+
+__all__ = ["PerImageMetric", "ReconstructionMetric", "mean_over_images"]
+
+
+def mean_over_images(values: Tensor) -> Tensor:
+    """Mean over the images that have a value; NaN (an all-zero image) is left out, NaN if there is none.
+
+    Example:
+        >>> import torch
+        >>> mean_over_images(torch.tensor([1.0, float("nan"), 3.0]))
+        tensor(2.)
+    """
+    return torch.nanmean(values)
+
+
+class ReconstructionMetric(CumulativeIterationMetric, ABC):
+    """A cumulative metric, as a whole or per sampling ratio (final: subclasses implement the two abstract methods).
+
+    ``metric(y_pred, y)`` is what MONAI's Ignite handler calls; ``metric(y_pred, y, ratio=..., volume=...)`` also says
+    which ratio each image was sampled with and which volume it belongs to. Buffers are gathered over ranks by MONAI.
+
+    Class attributes:
+        unit: unit of the value, e.g. ``"dB"``.
+        convention: one line that says what is compared and how; goes into every table and figure.
+    """
+
+    unit: str
+    convention: str
+
+    @abstractmethod
+    def statistics(self, y_pred: Tensor, y: Tensor) -> Tensor:
+        """What is kept of every image, shape (batch, ...)."""
+
+    @abstractmethod
+    def summary(self, statistics: Tensor, volume: Tensor) -> Tensor:
+        """The scalar value of images with these statistics (n, ...) and volume labels (n,)."""
+
+    def _compute_tensor(
+        self,
+        y_pred: Tensor,
+        y: Tensor | None = None,
+        ratio: Tensor | float | None = None,
+        volume: Tensor | int | None = None,
+        **kwargs: Any,
+    ) -> list[Tensor]:
+        if y is None:
+            raise ValueError(f"{type(self).__name__} needs a target y, got None.")
+        plain = convert_to_tensor(y_pred, track_meta=False), convert_to_tensor(y, track_meta=False)
+        statistics = self.statistics(*plain).detach()
+        labels = [self._label(v, n, len(statistics)) for v, n in ((ratio, "ratio"), (volume, "volume"))]
+        return [statistics, torch.stack(labels, 1).to(statistics.device)]
+
+    @staticmethod
+    def _label(value: Tensor | float | None, name: str, batch: int) -> Tensor:
+        label = torch.as_tensor(float("nan") if value is None else value, dtype=torch.float64).reshape(-1)
+        if label.numel() not in (1, batch):
+            raise ValueError(f"{name} must have 1 or {batch} entries (one per image), got {label.numel()}.")
+        return label.expand(batch)
+
+    def _gathered(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Statistics, ratios and volume labels of all ranks; an image without a label is a volume of its own."""
+        buffer = self.get_buffer()
+        if buffer is None:
+            raise ValueError(f"{type(self).__name__} has no images yet; call it before aggregate() or by_ratio().")
+        statistics, labels = buffer
+        own = -1.0 - torch.arange(len(labels), dtype=labels.dtype, device=labels.device)
+        return statistics, labels[:, 0], torch.where(labels[:, 1].isnan(), own, labels[:, 1])
+
+    def aggregate(self) -> Tensor:
+        """The value over all images seen since ``reset()``: a scalar tensor.
+
+        Raises:
+            ValueError: if there are none.
+        """
+        statistics, _, volume = self._gathered()
+        return self.summary(statistics, volume)
+
+    def by_ratio(self) -> dict[float, float]:
+        """The value for every sampling ratio that was given, in ascending order.
+
+        Raises:
+            ValueError: if there are no images.
+        """
+        statistics, ratio, volume = self._gathered()
+        return {s: float(self.summary(statistics[at], volume[at])) for s, at in self._groups(ratio).items()}
+
+    def images_by_ratio(self) -> dict[float, int]:
+        """Number of images of every sampling ratio that was given, in ascending order."""
+        return {s: int(at.sum()) for s, at in self._groups(self._gathered()[1]).items()}
+
+    @staticmethod
+    def _groups(ratio: Tensor) -> dict[float, Tensor]:
+        """Which images have which ratio; ratios that agree to six digits are one."""
+        rounded = torch.round(ratio, decimals=6)
+        return {s: rounded == s for s in rounded[~rounded.isnan()].unique().tolist()}
+
+
+class PerImageMetric(ReconstructionMetric):
+    """A metric with one value per image, averaged over images (final: subclasses implement :meth:`values`)."""
+
+    @abstractmethod
+    def values(self, y_pred: Tensor, y: Tensor) -> Tensor:
+        """Value of every image, shape (batch,)."""
+
+    def statistics(self, y_pred: Tensor, y: Tensor) -> Tensor:
+        """Value of every image, shape (batch, 1)."""
+        return self.values(y_pred, y).unsqueeze(1)
+
+    def summary(self, statistics: Tensor, volume: Tensor) -> Tensor:
+        """Mean over images."""
+        return mean_over_images(statistics)
