@@ -14,8 +14,9 @@ __all__ = ["ComplexGaussianNoise", "NoiseModel", "PoissonNoise", "RicianNoise"]
 
 def dc_magnitude(kspace: Tensor, spatial_dims: int) -> Tensor:
     """Magnitude at the centre of k-space, shape (batch, channel, 1, ...), for scaling noise to the signal."""
-    centre = tuple(slice(n // 2, n // 2 + 1) for n in kspace.shape[-spatial_dims:])
-    return kspace[(..., *centre)].abs()
+    for axis in range(-spatial_dims, 0):
+        kspace = kspace.narrow(axis, kspace.shape[axis] // 2, 1)
+    return kspace.abs()
 
 
 class NoiseModel(nn.Module, ABC):
