@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
@@ -9,7 +10,6 @@ import numpy as np
 import torch
 from monai.config import NdarrayOrTensor
 from monai.data import MetaTensor, get_track_meta
-from monai.transforms import Randomizable
 from monai.utils import MAX_SEED, convert_to_tensor
 from torch import Tensor
 
@@ -41,31 +41,35 @@ def checked_tensor(data: NdarrayOrTensor, name: str, spatial_dims: int | None = 
         ValueError: if the data is no array, has another number of axes or an empty one, holds NaN or Inf, or is real
             where complex is needed.
     """
-    tensor = convert_to_tensor(data, track_meta=get_track_meta())
+    track_meta = get_track_meta()
+    tensor = data if track_meta and isinstance(data, MetaTensor) else convert_to_tensor(data, track_meta=track_meta)
     if not isinstance(tensor, Tensor):
         raise ValueError(f"{name} must be a numpy array or a tensor, got {type(data).__name__}.")
-    if spatial_dims is not None and tensor.ndim not in (spatial_dims + 1, spatial_dims + 2):
+    values = plain(tensor)
+    if spatial_dims is not None and values.ndim not in (spatial_dims + 1, spatial_dims + 2):
         raise ValueError(
             f"{name} must have shape (channel, *spatial) with spatial_dims={spatial_dims} spatial axes, optionally "
-            f"followed by one slice axis, got {tuple(tensor.shape)}; EnsureChannelFirst adds a missing channel axis."
+            f"followed by one slice axis, got {tuple(values.shape)}; EnsureChannelFirst adds a missing channel axis."
         )
-    if tensor.numel() == 0:
-        raise ValueError(f"{name} is empty: shape {tuple(tensor.shape)}.")
-    if kspace and not tensor.is_complex():
+    if values.numel() == 0:
+        raise ValueError(f"{name} is empty: shape {tuple(values.shape)}.")
+    if kspace and not values.is_complex():
         raise ValueError(
-            f"{name} must be complex k-space, got {tensor.dtype}; ImageToKSpace makes k-space, and two real channels "
+            f"{name} must be complex k-space, got {values.dtype}; ImageToKSpace makes k-space, and two real channels "
             "(real, imaginary) become complex by torch.complex."
         )
-    if tensor.dtype not in (torch.float32, torch.float64, torch.complex64, torch.complex128):
-        tensor = tensor.to(torch.complex64 if tensor.is_complex() else torch.float32)
-    _check_finite(plain(tensor), name)
+    _check_finite(values, name)
+    if values.dtype not in (torch.float32, torch.float64, torch.complex64, torch.complex128):
+        tensor = tensor.to(torch.complex64 if values.is_complex() else torch.float32)
     return tensor
 
 
 def _check_finite(tensor: Tensor, name: str) -> None:
+    if not (tensor.is_floating_point() or tensor.is_complex()):
+        return
     values = torch.view_as_real(tensor.detach().resolve_conj()) if tensor.is_complex() else tensor.detach()
-    low, high = torch.aminmax(values)  # both propagate NaN; eight times faster than isfinite().all()
-    if not bool(torch.isfinite(low) & torch.isfinite(high)):
+    low, high = torch.aminmax(values)  # both propagate NaN; many times faster than isfinite().all()
+    if not (math.isfinite(low) and math.isfinite(high)):
         raise ValueError(f"{name} holds NaN or Inf values.")
 
 
@@ -134,12 +138,6 @@ def seeded_generator(seed: int | None, device: torch.device | str = "cpu") -> to
     if seed is None:
         raise RuntimeError("please call the `randomize()` function first.")
     return torch.Generator(device=device).manual_seed(seed)
-
-
-def share_random_state(owner: Randomizable, *parts: Randomizable) -> None:
-    """Let all parts draw from one stream; the same seed for each would make noise and mask depend on each other."""
-    for part in parts:
-        part.set_random_state(state=owner.R)
 
 
 def output_name(keys: Sequence[Hashable], key: Hashable, name: str) -> str:

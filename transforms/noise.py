@@ -44,7 +44,7 @@ def measure(kspace: Tensor, mask: Tensor, noise: NoiseModel, generator: torch.Ge
     Returns:
         Noisy k-space of the same shape, zero where nothing is measured.
     """
-    if type(noise) is not ComplexGaussianNoise or noise.noise_std == 0:
+    if type(noise) is not ComplexGaussianNoise:
         return noise(kspace, generator) * mask
     dims = noise.spatial_dims
     axes = [axis for axis in range(-dims, 0) if mask.shape[axis] > 1]
@@ -60,9 +60,10 @@ def measure(kspace: Tensor, mask: Tensor, noise: NoiseModel, generator: torch.Ge
         std = std.flatten(-dims) if noise.relative_to_dc else std
     index = chosen.flatten().nonzero()[:, 0]
     samples = full.index_select(axis, index)
-    deviates = torch.randn((*samples.shape, 2), generator=generator, device=full.device, dtype=full.real.dtype)
-    noisy = samples + torch.view_as_complex(deviates) * std
-    return torch.zeros_like(full).index_copy(axis, index, noisy).reshape(kspace.shape)
+    if noise.noise_std > 0:
+        deviates = torch.randn((*samples.shape, 2), generator=generator, device=full.device, dtype=full.real.dtype)
+        samples = samples + torch.view_as_complex(deviates) * std
+    return torch.zeros_like(full).index_copy(axis, index, samples).reshape(kspace.shape)
 
 
 class RandKSpaceNoise(RandomizableTransform):

@@ -225,13 +225,13 @@ class SimulateAcquisitiond(Randomizable, MapTransform):
         d: dict[Hashable, Any] = dict(data)
         dims = self.transform.spatial_dims
         images = {key: checked_tensor(d[key], f"image {key!r}", dims) for key in self.key_iterator(d)}
-        check_same_grid((key, tuple(image.shape[1:])) for key, image in images.items())
+        check_same_grid((key, tuple(plain(image).shape[1:])) for key, image in images.items())
         self.randomize()
         if not images:
             return d
-        device = next(iter(images.values())).device
-        sample = self.transform.sample_mask.sample(next(iter(images.values())).shape[1:], device)
-        generator = self.transform.add_noise.generator(device)
+        first = plain(next(iter(images.values())))
+        sample = self.transform.sample_mask.sample(first.shape[1:], first.device)
+        generator = self.transform.add_noise.generator(first.device)
         for key, image in images.items():
             result = self.transform.acquire(image, sample, generator)
             d[output_name(self.keys, key, self.kspace_key)] = result.kspace
