@@ -1,0 +1,95 @@
+"""The measurement: adjoint, linearity, gradient and the explicit matrix M F S, with and without coils."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from helper import (
+    GRIDS_2D,
+    GRIDS_3D,
+    assert_adjoint,
+    assert_batch_equals_elements,
+    assert_gradient,
+    assert_linear,
+    explicit_transform,
+    random_tensor,
+)
+
+from infomri_monai.acquisition import ComplexGaussianNoise, FourierMeasurement
+
+
+def mask_for(grid, batch=2):
+    return (random_tensor((batch, 1, *grid), torch.float64, 5) > 0).double()
+
+
+def measurement_for(grid, coils, noise=None):
+    maps = None if coils is None else random_tensor((1, coils, *grid), seed=6)
+    return FourierMeasurement(len(grid), maps, noise)
+
+
+@pytest.mark.parametrize("coils", [None, 1, 3])
+@pytest.mark.parametrize("grid", GRIDS_2D + GRIDS_3D)
+def test_adjoint_linear_and_explicit_matrix(grid, coils):
+    measurement, mask = measurement_for(grid, coils), mask_for(grid)
+    domain, codomain = (2, 1, *grid), (2, coils or 1, *grid)
+    assert_adjoint(lambda x: measurement(x, mask), lambda y: measurement.adjoint(y, mask), domain, codomain)
+    assert_linear(lambda x: measurement(x, mask), domain)
+    image = random_tensor(domain)
+    coil_images = image if coils is None else image * measurement.coil_maps
+    torch.testing.assert_close(measurement(image, mask), explicit_transform(coil_images, len(grid)) * mask)
+
+
+def test_full_mask_inverts_and_zero_filled_is_adjoint_of_forward():
+    measurement, image = FourierMeasurement(), random_tensor((2, 1, 5, 6))
+    torch.testing.assert_close(measurement.zero_filled(image, torch.ones(1)), image)
+    mask = mask_for((5, 6))
+    torch.testing.assert_close(
+        measurement.zero_filled(image, mask), measurement.adjoint(measurement(image, mask), mask)
+    )
+
+
+def test_unit_sum_of_squares_coils_invert_too():
+    maps = random_tensor((1, 3, 5, 6))
+    maps = maps / maps.abs().square().sum(1, keepdim=True).sqrt()
+    image = random_tensor((2, 1, 5, 6))
+    torch.testing.assert_close(FourierMeasurement(2, maps).zero_filled(image, torch.ones(1)), image)
+
+
+def test_lines_broadcast_along_the_readout():
+    image, lines = random_tensor((2, 1, 5, 6)), torch.tensor([1.0, 0, 0, 1, 1, 0]).reshape(1, 1, 1, 6)
+    measurement = FourierMeasurement()
+    torch.testing.assert_close(measurement(image, lines), measurement(image, lines.expand(2, 1, 5, 6)))
+
+
+def test_gradient_to_image_and_mask_and_batch():
+    measurement, image, mask = FourierMeasurement(), random_tensor((2, 1, 3, 4)), mask_for((3, 4))
+    assert_gradient(measurement.zero_filled, image, mask)
+    assert_batch_equals_elements(measurement.zero_filled, image, mask)
+
+
+def test_noise_is_seeded_and_stays_under_the_mask():
+    measurement = measurement_for((8, 9), None, ComplexGaussianNoise(0.1))
+    image, mask = random_tensor((2, 1, 8, 9)), mask_for((8, 9))
+    first, second = (measurement(image, mask, torch.Generator().manual_seed(3)) for _ in range(2))
+    assert torch.equal(first, second)
+    assert first[mask.expand_as(first) == 0].abs().max() == 0
+    assert not torch.equal(first, measurement(image, mask, torch.Generator().manual_seed(4)))
+
+
+def test_coil_maps_travel_with_the_module_but_not_with_its_state():
+    measurement = measurement_for((4, 4), 2)
+    assert measurement.state_dict() == {}
+    assert measurement.to("meta").coil_maps.is_meta
+
+
+@pytest.mark.parametrize("maps", [torch.ones(1, 2, 4, 4), torch.ones(2, 4, 4, dtype=torch.complex64)])
+def test_refuses_coil_maps(maps):
+    with pytest.raises(ValueError, match="coil_maps must be complex"):
+        FourierMeasurement(2, maps)
+
+
+def test_refuses_shapes():
+    with pytest.raises(ValueError, match="2 spatial axes"):
+        FourierMeasurement()(torch.ones(4, 4), torch.ones(1))
+    with pytest.raises(ValueError, match="differs from the coil maps' grid"):
+        measurement_for((4, 4), 2)(torch.ones(1, 1, 4, 5), torch.ones(1))

@@ -1,0 +1,110 @@
+"""Conjugate partners, redundancy and Hermitian completion against the definition and explicit loops."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from helper import GRIDS_1D, GRIDS_2D, GRIDS_3D, random_tensor
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from infomri_monai.acquisition import (
+    conjugate_partner,
+    hermitian_completion,
+    image_to_kspace,
+    kspace_to_image,
+    redundancy_ratio,
+    split_by_symmetry,
+)
+
+GRIDS = GRIDS_1D + GRIDS_2D + GRIDS_3D
+
+
+def bernoulli(shape, ratio=0.5, seed=0):
+    return (torch.rand(shape, generator=torch.Generator().manual_seed(seed)) < ratio).double()
+
+
+def half_plane(grid):
+    """One of every pair of partners, and the self-conjugate positions."""
+    index = torch.arange(torch.Size(grid).numel()).reshape(grid)
+    return (index >= conjugate_partner(index, len(grid))).double()
+
+
+def partner_index(index, grid):
+    """(N - k) mod N of the unshifted transform (decision 16), position by position."""
+    unshifted = [(i - n // 2) % n for i, n in zip(index, grid, strict=True)]
+    return tuple(((n - k) % n + n // 2) % n for k, n in zip(unshifted, grid, strict=True))
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_partner_is_the_definition_and_an_involution(grid):
+    data = random_tensor(grid, torch.float64)
+    partner = conjugate_partner(data, len(grid))
+    for index in itertools.product(*map(range, grid)):
+        assert partner[index] == data[partner_index(index, grid)]
+    assert torch.equal(conjugate_partner(partner, len(grid)), data)
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_real_images_are_conjugate_symmetric(grid):
+    kspace = image_to_kspace(random_tensor((2, 1, *grid), torch.float64), len(grid))
+    torch.testing.assert_close(conjugate_partner(kspace, len(grid)), kspace.conj())
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_split_and_ratio_are_the_counts_of_a_loop(grid):
+    mask = bernoulli(grid)
+    twice, once = split_by_symmetry(mask, len(grid))
+    expected = torch.zeros_like(mask)
+    for index in itertools.product(*map(range, grid)):
+        other = partner_index(index, grid)
+        expected[index] = float(mask[index] and mask[other] and other != index)
+    assert torch.equal(twice, expected)
+    assert torch.equal(once + twice, mask)
+    torch.testing.assert_close(redundancy_ratio(mask, len(grid)), expected.sum() / mask.sum())
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_symmetric_mask_is_redundant_but_for_self_conjugates(grid):
+    own = 2 ** sum(n % 2 == 0 for n in grid)
+    positions = torch.Size(grid).numel()
+    full = redundancy_ratio(torch.ones(grid, dtype=torch.float64), len(grid))
+    torch.testing.assert_close(full, torch.tensor((positions - own) / positions, dtype=torch.float64))
+    assert redundancy_ratio(half_plane(grid), len(grid)) == 0
+
+
+@pytest.mark.parametrize("ratio", [0.1, 0.2, 0.3])
+def test_bernoulli_mask_is_redundant_about_its_ratio(ratio):
+    values = redundancy_ratio(bernoulli((64, 64, 64), ratio))
+    assert values.mean().item() == pytest.approx(ratio, abs=4 * values.std().item() / 8)
+
+
+def test_empty_mask_and_leading_axes():
+    assert torch.equal(redundancy_ratio(torch.zeros(2, 1, 4, 4)), torch.zeros(2, 1))
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 10**6))
+def test_half_a_plane_gives_a_real_image_back(height, width, seed):
+    grid = (height, width)
+    image = random_tensor((1, 1, *grid), torch.float64, seed)
+    mask = half_plane(grid)
+    completed, known = hermitian_completion(image_to_kspace(image) * mask, mask)
+    assert known.min() == 1
+    torch.testing.assert_close(kspace_to_image(completed), image.to(torch.complex128))
+
+
+@pytest.mark.parametrize("grid", GRIDS_2D)
+def test_completion_averages_what_is_measured_twice(grid):
+    kspace, mask = random_tensor((1, 1, *grid)), torch.ones(grid, dtype=torch.float64)
+    completed, _ = hermitian_completion(kspace, mask)
+    torch.testing.assert_close(kspace_to_image(completed).imag, torch.zeros(1, 1, *grid, dtype=torch.float64))
+    torch.testing.assert_close(kspace_to_image(completed).real, kspace_to_image(kspace).real)
+
+
+def test_lines_are_symmetric_along_the_phase_axis():
+    lines = torch.tensor([0.0, 1, 1, 1]).reshape(1, 1, 1, 4)  # DC at 2, so 1 and 3 are partners
+    assert torch.equal(conjugate_partner(lines), lines)
+    torch.testing.assert_close(redundancy_ratio(lines), torch.tensor([[2 / 3]]))
