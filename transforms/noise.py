@@ -48,22 +48,20 @@ def measure(kspace: Tensor, mask: Tensor, noise: NoiseModel, generator: torch.Ge
         return noise(kspace, generator) * mask
     dims = noise.spatial_dims
     axes = [axis for axis in range(-dims, 0) if mask.shape[axis] > 1]
-    std = (
-        noise.noise_std * dc_magnitude(kspace, dims)
-        if noise.relative_to_dc
-        else kspace.real.new_tensor(noise.noise_std)
-    )
     if len(axes) == 1:  # whole lines
         axis, full, chosen = axes[0], kspace, mask
     else:  # single positions
         axis, full, chosen = -1, kspace.flatten(-dims), mask.expand(*mask.shape[:-dims], *kspace.shape[-dims:])
-        std = std.flatten(-dims) if noise.relative_to_dc else std
     index = chosen.flatten().nonzero()[:, 0]
     samples = full.index_select(axis, index)
     if noise.noise_std > 0:
         deviates = torch.randn((*samples.shape, 2), generator=generator, device=full.device, dtype=full.real.dtype)
-        samples = samples + torch.view_as_complex(deviates) * std
-    return torch.zeros_like(full).index_copy(axis, index, samples).reshape(kspace.shape)
+        noise_of_samples = torch.view_as_complex(deviates) * noise.noise_std
+        if noise.relative_to_dc:
+            dc = dc_magnitude(kspace, dims)
+            noise_of_samples = noise_of_samples * (dc if full is kspace else dc.flatten(-dims))
+        samples = samples + noise_of_samples
+    return torch.zeros_like(full).index_copy_(axis, index, samples).reshape(kspace.shape)
 
 
 class RandKSpaceNoise(RandomizableTransform):
