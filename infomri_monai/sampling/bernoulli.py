@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from infomri_monai.sampling.exact import top_count
+
 __all__ = ["exact_count_threshold", "rescale_probabilities", "sample_within_tolerance", "straight_through"]
 
 _EPS = 1e-6
@@ -103,9 +105,7 @@ def exact_count_threshold(probabilities: Tensor, uniform: Tensor, count: Tensor)
         >>> (p > u).int()
         tensor([[1, 0, 0, 1]], dtype=torch.int32)
     """
-    order = torch.argsort(_logit(probabilities) - _logit(uniform), dim=1, descending=True)
-    rank = torch.empty_like(order).scatter_(1, order, torch.arange(order.shape[1], device=order.device).expand_as(order))
-    chosen = rank < count.reshape(-1, 1)
+    chosen = top_count(_logit(probabilities) - _logit(uniform), count)
     # keep the deviate where the draw already agrees, else move it just past the probability
     agrees = (probabilities > uniform) == chosen
     moved = torch.where(chosen, (probabilities - _EPS).clamp_min(-_EPS), (probabilities + _EPS).clamp_max(1.0 + _EPS))

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from infomri_monai.acquisition.symmetry import conjugate_partner
 from infomri_monai.sampling.bernoulli import rescale_probabilities, sample_within_tolerance
+from infomri_monai.sampling.interpolate import interpolate_positions
+from infomri_monai.sampling.logit_shift import shift_to_ratio
 from infomri_monai.sampling.policy import SamplingPolicy
 
 __all__ = ["PatternGenerationNetwork"]
@@ -18,8 +22,8 @@ __all__ = ["PatternGenerationNetwork"]
 class PatternGenerationNetwork(SamplingPolicy):
     """PGN: position embedding and ratio -> 1x1-convolution MLP -> sigmoid -> rescale -> Bernoulli (equations 13-17).
 
-    The MLP has one hidden layer. Its logit is ``MLP([E; s])`` plus, after :meth:`warm_start`, nothing else: the warm start
-    only sets E and the weights, so that the trained module is the paper's.
+    The MLP has one hidden layer. :meth:`warm_start` only sets E and the MLP's weights, so that the trained module is the
+    paper's but for ``rescale``.
 
     Args:
         grid: spatial grid, e.g. ``(128, 128)``.
@@ -30,10 +34,11 @@ class PatternGenerationNetwork(SamplingPolicy):
         tolerance: largest accepted difference of realised and wanted ratio (13).
         proposals: parallel proposals of the bounded rejection.
         gradient_slope: steepness of the straight-through gradient.
+        rescale: how the ratio is met: ``"shift"`` shifts the logits (:func:`shift_to_ratio`), ``"scale"`` is the paper's (17).
         seed: seed of the paper's random initialisation.
 
     Raises:
-        ValueError: if the grid is empty or ``embedding_width`` or ``hidden`` < 1.
+        ValueError: if the grid is empty, ``embedding_width`` < 1, ``hidden`` < 4 or ``rescale`` is unknown.
 
     Example:
         >>> import torch
@@ -53,16 +58,21 @@ class PatternGenerationNetwork(SamplingPolicy):
         tolerance: float = 1e-3,
         proposals: int = 4,
         gradient_slope: float = 10.0,
+        rescale: str = "shift",
         seed: int = 0,
     ) -> None:
         super().__init__(readout_axis)
         if embedding_width < 1 or hidden < 4:
             raise ValueError(f"embedding_width must be >= 1 and hidden >= 4, got {embedding_width} and {hidden}.")
+        if rescale not in ("shift", "scale"):
+            raise ValueError(f"rescale must be 'shift' or 'scale', got {rescale!r}.")
         self.grid = tuple(int(n) for n in grid)
+        self.rescale = rescale
         self.logit_slope = logit_slope
         self.tolerance = tolerance
         self.proposals = proposals
         self.gradient_slope = gradient_slope
+        self.seed = seed
         positions = self.position_shape(self.grid)
         generator = torch.Generator().manual_seed(seed)
         # logits of U(0.01, 0.99) probabilities, the field's start (LOUPE, SeqMRI)
@@ -72,6 +82,31 @@ class PatternGenerationNetwork(SamplingPolicy):
         self.hidden_bias = nn.Parameter(torch.zeros(hidden))
         self.output_weight = nn.Parameter(self._uniform((1, hidden), generator))
         self.output_bias = nn.Parameter(torch.zeros(1))
+
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {
+            "grid": list(self.grid or ()),
+            "readout_axis": self.readout_axis,
+            "embedding_width": self.embedding.shape[1],
+            "hidden": self.hidden_weight.shape[0],
+            "logit_slope": self.logit_slope,
+            "tolerance": self.tolerance,
+            "proposals": self.proposals,
+            "gradient_slope": self.gradient_slope,
+            "rescale": self.rescale,
+            "seed": self.seed,
+        }
+
+    @torch.no_grad()
+    def regrid(self, shape: tuple[int, ...]) -> PatternGenerationNetwork:
+        """Interpolate the position embedding to another grid; the MLP is copied (see :meth:`for_grid`)."""
+        policy = (
+            PatternGenerationNetwork(**{**self.config(), "grid": list(shape)}).to(self.embedding).train(self.training)
+        )
+        embedding = interpolate_positions(self.embedding.detach(), policy.embedding.shape[2:])
+        policy.load_state_dict({**self.state_dict(), "embedding": embedding})
+        return policy
 
     @staticmethod
     def _uniform(shape: tuple[int, int], generator: torch.Generator) -> Tensor:
@@ -92,8 +127,11 @@ class PatternGenerationNetwork(SamplingPolicy):
         from_position = torch.einsum("hd,ndp->nhp", self.hidden_weight[:, :-1], flat)
         from_ratio = self.hidden_weight[:, -1] * ratio.to(flat).unsqueeze(1) + self.hidden_bias
         features = F.relu(from_position + from_ratio.unsqueeze(2))
-        logit = torch.einsum("oh,nhp->nop", self.output_weight, features) + self.output_bias
-        p = rescale_probabilities(torch.sigmoid(self.logit_slope * logit), ratio)
+        logit = self.logit_slope * (torch.einsum("oh,nhp->nop", self.output_weight, features) + self.output_bias)
+        if self.rescale == "shift":
+            p = shift_to_ratio(logit, ratio)
+        else:
+            p = rescale_probabilities(torch.sigmoid(logit), ratio)
         return p.reshape(-1, 1, *self.embedding.shape[2:])
 
     def draw(
@@ -102,61 +140,63 @@ class PatternGenerationNetwork(SamplingPolicy):
         """Draw masks by Algorithm 1, steps 3-10."""
         ratio = ratio.to(self.embedding.device)
         p = self.probabilities(ratio)
-        mask = sample_within_tolerance(
-            p, ratio, self.tolerance, self.proposals, self.gradient_slope, generator
-        )
+        mask = sample_within_tolerance(p, ratio, self.tolerance, self.proposals, self.gradient_slope, generator)
         return mask, p
 
     @torch.no_grad()
-    def warm_start(self, magnitude: Tensor, half_plane: bool = False, width: float = 0.03) -> PatternGenerationNetwork:
-        """Set the embedding and the MLP so that the first masks are near the top-k of a k-space spectrum.
+    def warm_start(self, magnitude: Tensor, asymmetry: float = 1.0, width: float = 0.2) -> PatternGenerationNetwork:
+        """Set the embedding and the MLP so that the first masks are near the top-k of a k-space spectrum, at every ratio.
 
-        E becomes each position's rank in the spectrum, in [0, 1]. Top-k at ratio s is then ``E > 1 - s``, which the MLP holds
-        exactly: logit = (E + s - 1) / (5 * width). The other hidden units keep their random input weights and start with a
-        zero output weight, so that learning can bend the law.
+        With q the share of positions that are at least as important as a position, in (0, 1], E = -g log q and the logit is E
+        with g = 1 / (logit_slope * width). Under the shifted sigmoid the mask of ratio s is then q < s with a soft edge, and
+        learning moves single positions across it. The other hidden units keep their random input weights and start with a zero
+        output weight, so that learning can bend the law with the ratio.
 
         Args:
             magnitude: mean k-space magnitude of the training set, non-negative, shape ``grid``.
-            half_plane: put every position of one half-plane behind all of the other, breaking the conjugate symmetry (for
-                real-valued images, where the second half carries nothing new).
-            width: width of the soft edge, as a share of all positions.
+            asymmetry: factor, at least 1, by which the energy of one half of k-space counts less. 1 keeps the whole plane.
+                Where images are real or nearly so, -k carries what k does, and a start that prefers one half-plane lets the
+                learned mask leave the copies out; ``math.inf`` puts all of one half-plane before all of the other.
+            width: width of the soft edge, relative to the ratio.
 
         Returns:
             This policy.
 
         Raises:
-            ValueError: if ``magnitude`` does not fit the grid, is negative or not finite, or ``width`` is not positive.
+            ValueError: if ``magnitude`` does not fit the grid, is negative or not finite, ``width`` is not positive,
+                ``asymmetry`` < 1 or the policy rescales by the paper's (17), under which this start is not near top-k.
         """
         if tuple(magnitude.shape) != self.grid:
             raise ValueError(f"magnitude must have the policy's grid {self.grid}, got {tuple(magnitude.shape)}.")
         if not bool(torch.isfinite(magnitude).all()) or bool((magnitude < 0).any()):
             raise ValueError("magnitude must be finite and non-negative.")
-        if width <= 0:
-            raise ValueError(f"width must be positive, got {width}.")
-        energy = magnitude.to(self.embedding).square()
+        if not width > 0 or not asymmetry >= 1:
+            raise ValueError(f"width must be > 0 and asymmetry >= 1, got {width} and {asymmetry}.")
+        if self.rescale != "shift":
+            raise ValueError(
+                "warm_start needs rescale='shift'; with rescale='scale' start from the paper's initialisation."
+            )
+        energy = magnitude.to(self.embedding.device, torch.float64).square()
         if self.readout_axis is not None:
             energy = energy.mean(self.readout_axis, keepdim=True)
-        if half_plane:
-            energy = torch.where(_upper_half(energy.shape, energy.device), energy + energy.max(), energy)
-        order = energy.flatten().argsort()
+        score = torch.log(energy + torch.finfo(torch.float64).tiny)
+        score = torch.where(_upper_half(energy.shape, energy.device), score, score - min(math.log(asymmetry), 1e6))
+        order = score.flatten().argsort(descending=True)
         rank = torch.empty_like(order)
-        rank[order] = torch.arange(order.numel(), device=order.device)
-        self.embedding[:] = 0
-        self.embedding[0, 0] = ((rank + 0.5) / rank.numel()).reshape(energy.shape)
+        rank[order] = torch.arange(1, order.numel() + 1, device=order.device)
+        self.embedding.zero_()
+        self.embedding[0, 0] = -torch.log(rank / rank.numel()).reshape(score.shape) / (self.logit_slope * width)
+        # relu(E) - relu(-E) = E
         self.hidden_weight[:2] = 0
-        self.hidden_weight[0, 0] = self.hidden_weight[0, -1] = 1.0
-        self.hidden_weight[1, 0] = self.hidden_weight[1, -1] = -1.0
-        self.hidden_bias[:2] = torch.tensor([-1.0, 1.0])
+        self.hidden_weight[0, 0], self.hidden_weight[1, 0] = 1.0, -1.0
+        self.hidden_bias.zero_()
         self.output_weight.zero_()
-        gain = 1 / (self.logit_slope * width)
-        self.output_weight[0, :2] = torch.tensor([gain, -gain])
+        self.output_weight[0, 0], self.output_weight[0, 1] = 1.0, -1.0
         self.output_bias.zero_()
         return self
 
 
 def _upper_half(positions: Sequence[int], device: torch.device) -> Tensor:
     """One of each pair of conjugate partners (and the self-conjugate positions) on a centred grid."""
-    from infomri_monai.acquisition.symmetry import conjugate_partner
-
     index = torch.arange(math.prod(positions), device=device).reshape(tuple(positions))
     return index >= conjugate_partner(index, len(positions))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -53,7 +54,10 @@ def check_ratio(ratio: float | Sequence[float] | Tensor, name: str = "ratio") ->
 
 
 class SamplingPolicy(nn.Module, ABC):
-    """A law that gives a mask for any sampling ratio (final: subclasses implement :meth:`draw` only).
+    """A law that gives a mask for any sampling ratio.
+
+    Subclasses implement :meth:`draw` and :meth:`config`; one that belongs to a grid sets ``grid`` and implements
+    :meth:`regrid`. Everything else is final.
 
     Args:
         readout_axis: None for a 2D (or 3D) law over single positions; else the index of the spatial axis that is read out
@@ -94,7 +98,7 @@ class SamplingPolicy(nn.Module, ABC):
         ratios = check_ratio(ratio)
         positions = self.position_shape(shape)
         self._check_grid(shape)
-        count = int(torch.tensor(positions).prod())
+        count = math.prod(positions)
         smallest = float(ratios.min())
         if smallest * count < 0.5:
             raise ValueError(
@@ -111,6 +115,42 @@ class SamplingPolicy(nn.Module, ABC):
         self, ratio: Tensor, positions: tuple[int, ...], generator: torch.Generator | None, acquired: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """Return (mask, probabilities), each (batch, 1, *positions), for checked ratios of shape (batch,)."""
+
+    @abstractmethod
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments as plain types and tensors: ``type(policy)(**policy.config())`` is a policy like this one."""
+
+    def for_grid(self, shape: Sequence[int]) -> SamplingPolicy:
+        """Carry the policy to another grid.
+
+        A law that fits any grid returns itself. A policy that belongs to a grid returns a new policy, interpolated linearly
+        in normalised k-space: index i of an axis of n positions stands for ``(i - n // 2) / n`` cycles per pixel, so DC stays
+        DC and the edge stays the edge. That is exact in physical units when the pixel size is unchanged and the field of
+        view differs; when only the resolution differs, the pattern is stretched with k-space instead of continued, because
+        nothing was learned beyond the trained edge and the ratio is a share of the new grid.
+
+        Args:
+            shape: spatial grid of the images to come.
+
+        Raises:
+            ValueError: if ``shape`` has not the policy's number of axes or an axis size below 1.
+
+        Example:
+            >>> from infomri_monai.sampling import PatternGenerationNetwork
+            >>> PatternGenerationNetwork((32, 32)).for_grid((48, 40)).grid
+            (48, 40)
+        """
+        shape = tuple(int(n) for n in shape)
+        self.position_shape(shape)
+        if self.grid is None or shape == tuple(self.grid):
+            return self
+        if len(shape) != len(self.grid):
+            raise ValueError(f"shape must have {len(self.grid)} axes like the policy's grid {self.grid}, got {shape}.")
+        return self.regrid(shape)
+
+    def regrid(self, shape: tuple[int, ...]) -> SamplingPolicy:
+        """Return a new policy for a checked, different grid; called by :meth:`for_grid` for policies that have a grid."""
+        raise NotImplementedError(f"{type(self).__name__} has a grid and must say how to change it.")
 
     def position_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
         """The grid of positions to choose from: ``shape`` with size 1 along the read-out axis."""
