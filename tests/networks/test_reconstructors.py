@@ -1,0 +1,149 @@
+"""What both Gaussian reconstructors promise: start, units, masks, gradients and any grid."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from helper import assert_batch_equals_elements
+from monai.networks.nets import BasicUNet
+from reconstructors import every_kind, every_network, measured, trained
+
+from infomri_monai.acquisition import conjugate_partner, hermitian_completion, image_to_kspace, kspace_to_image
+from infomri_monai.networks import GaussianUNet, UnrolledReconstructor, channels_to_complex, complex_to_channels
+from infomri_monai.sampling.bernoulli import straight_through
+
+GRIDS = [(32, 32), (33, 35), (32, 41), (48, 31)]
+
+
+@every_network
+@pytest.mark.parametrize("grid", GRIDS)
+def test_starts_as_the_zero_filled_image(build, grid):
+    _, mask, zero_filled = measured(grid)
+    for given in (mask, None):
+        out = build()(zero_filled, given)
+        assert out.shape == (2, 3, *grid)
+        torch.testing.assert_close(out[:, :2], zero_filled, rtol=1e-4, atol=1e-5)
+
+
+@every_network
+@pytest.mark.parametrize("grid", GRIDS)
+def test_real_valued_starts_as_the_hermitian_completion(build, grid):
+    image, mask, zero_filled = measured(grid, real_valued=True)
+    completed, _ = hermitian_completion(image_to_kspace(image) * mask, mask)
+    for given in (mask, None):
+        out = build(real_valued=True)(zero_filled, given)
+        torch.testing.assert_close(out[:, :1], kspace_to_image(completed).real, rtol=1e-4, atol=1e-5)
+        assert out[:, 1].abs().max() == 0
+
+
+@every_network
+@every_kind
+def test_half_a_plane_is_enough_for_a_real_image_and_only_for_it(build, real_valued):
+    grid = (33, 32)
+    index = torch.arange(33 * 32).reshape(grid)
+    mask = (index >= conjugate_partner(index)).float().expand(2, 1, *grid)
+    image, _, _ = measured(grid, real_valued=True)
+    zero_filled = complex_to_channels(kspace_to_image(image_to_kspace(image) * mask))
+    error = (build(real_valued=real_valued)(zero_filled, mask)[:, :1] - image).abs().max()
+    assert (error < 1e-4) == real_valued
+
+
+@every_network
+@every_kind
+def test_all_zero_image_gives_zeros(build, real_valued):
+    network = trained(build(real_valued=real_valued))
+    zero = torch.zeros(2, 2, 32, 32)
+    for given in (torch.ones(2, 1, 32, 32), None):
+        out = network(zero, given)
+        assert torch.isfinite(out).all()
+    fresh = build(real_valued=real_valued)(zero, None)
+    assert fresh[:, :2].abs().max() == 0
+    assert torch.isfinite(fresh).all()
+
+
+@every_network
+@every_kind
+@pytest.mark.parametrize("factor", [1e-3, 250.0])
+def test_scale_equivariance(build, real_valued, factor):
+    network = trained(build(real_valued=real_valued))
+    _, mask, zero_filled = measured(real_valued=real_valued)
+    out, scaled = network(zero_filled, mask), network(factor * zero_filled, mask)
+    torch.testing.assert_close(scaled[:, :2] / factor, out[:, :2], rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(scaled[:, 2:] - 2 * math.log(factor), out[:, 2:], rtol=1e-3, atol=1e-3)
+
+
+@every_network
+@every_kind
+def test_recovered_mask_is_as_good_as_the_given_one(build, real_valued):
+    network = trained(build(real_valued=real_valued))
+    _, mask, zero_filled = measured((33, 32), real_valued=real_valued)
+    torch.testing.assert_close(network(zero_filled, None), network(zero_filled, mask), rtol=1e-4, atol=1e-4)
+
+
+@every_network
+@every_kind
+def test_batch_is_its_elements(build, real_valued):
+    network = trained(build(real_valued=real_valued))
+    _, mask, zero_filled = measured((33, 35), real_valued=real_valued)
+    assert_batch_equals_elements(network, zero_filled, mask, rtol=1e-4, atol=1e-4)
+
+
+@every_network
+@every_kind
+def test_gradient_reaches_every_parameter_and_the_probabilities(build, real_valued):
+    network = trained(build(real_valued=real_valued)).train()
+    image, _, _ = measured((32, 33), real_valued=real_valued)
+    probabilities = torch.full(image.shape, 0.4, requires_grad=True)
+    uniform = torch.rand(image.shape, generator=torch.Generator().manual_seed(0))
+    mask = straight_through(probabilities, uniform)
+    out = network(complex_to_channels(kspace_to_image(image_to_kspace(image) * mask)), mask)
+    (out[:, :2] - complex_to_channels(image.to(torch.complex64))).square().mean().add(out[:, 2].mean()).backward()
+    assert torch.isfinite(probabilities.grad).all()
+    assert (probabilities.grad != 0).float().mean() > 0.9
+    assert all(
+        p.grad is not None and torch.isfinite(p.grad).all() and p.grad.abs().max() > 0 for p in network.parameters()
+    )
+
+
+@every_network
+def test_log_variance_starts_at_its_value_and_keeps_its_bounds(build):
+    _, mask, zero_filled = measured()
+    scale = zero_filled.square().sum(1, keepdim=True).sqrt().amax((2, 3), keepdim=True)
+    start = build()(zero_filled, mask)[:, 2:] - 2 * scale.log()
+    torch.testing.assert_close(start, torch.full_like(start, -6.0))
+    wild = build()
+    with torch.no_grad():
+        for parameter in wild.parameters():
+            parameter.mul_(100).add_(1)
+    bounded = wild(zero_filled, mask)[:, 2:] - 2 * scale.log()
+    assert bounded.min() >= -13.8 - 1e-3
+    assert bounded.max() <= 1.6 + 1e-3
+
+
+def test_paper_scale_has_31_million_parameters():
+    with torch.device("meta"):
+        unet = BasicUNet(spatial_dims=2, in_channels=2, out_channels=3, features=(64, 128, 256, 512, 1024, 64))
+    assert sum(p.numel() for p in unet.parameters()) == pytest.approx(31.1e6, rel=0.002)
+    ours = GaussianUNet(features=(64, 128, 256, 512, 1024, 64))
+    assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in unet.parameters())
+
+
+def test_unrolled_keeps_measured_samples_at_the_start():
+    _, mask, zero_filled = measured()
+    out = UnrolledReconstructor(phases=3, channels=4)(zero_filled, mask)
+    kspace = image_to_kspace(channels_to_complex(out))
+    torch.testing.assert_close(kspace * mask, image_to_kspace(channels_to_complex(zero_filled)), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("arguments", [{"phases": 0}, {"channels": 0}])
+def test_unrolled_refuses_sizes(arguments):
+    with pytest.raises(ValueError, match="must be >= 1"):
+        UnrolledReconstructor(**arguments)
+
+
+@pytest.mark.parametrize("network", [GaussianUNet, UnrolledReconstructor])
+def test_refuses_initial_log_variance_outside_its_bounds(network):
+    with pytest.raises(ValueError, match="must lie inside log_variance_bounds"):
+        network(initial_log_variance=-20.0)

@@ -1,0 +1,129 @@
+"""The reconstruction system: fields, ratios, seeds, lines, coils and prospective use."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from infomri_monai.acquisition import ComplexGaussianNoise, FourierMeasurement
+from infomri_monai.information import gaussian_nll
+from infomri_monai.networks import UnrolledReconstructor
+from infomri_monai.sampling import PatternGenerationNetwork
+from infomri_monai.systems import ReconstructionSystem
+
+GRID = (16, 18)
+
+
+def system_for(readout_axis=None, real_valued=False, measurement=None, grid=GRID):
+    return ReconstructionSystem(
+        PatternGenerationNetwork(grid, readout_axis=readout_axis),
+        measurement or FourierMeasurement(),
+        UnrolledReconstructor(phases=1, channels=4, real_valued=real_valued),
+    )
+
+
+def images(batch=3, real_valued=False, grid=GRID):
+    dtype = torch.float32 if real_valued else torch.complex64
+    return torch.rand((batch, 1, *grid), generator=torch.Generator().manual_seed(0), dtype=dtype)
+
+
+def test_fields_agree_with_each_other(generator):
+    system, image = system_for(), images()
+    result = system(image, 0.25, generator)
+    for field in result[:6]:
+        assert field.shape == image.shape
+    assert result.mean.is_complex()
+    assert not result.log_variance.is_complex()
+    assert set(result.mask.unique().tolist()) == {0.0, 1.0}
+    torch.testing.assert_close(result.ratio, result.mask.mean((1, 2, 3)))
+    torch.testing.assert_close(result.kspace, system.measurement.fully_sampled(image) * result.mask)
+    torch.testing.assert_close(result.zero_filled, system.measurement.adjoint(result.kspace, result.mask))
+    torch.testing.assert_close(result.probabilities.mean((1, 2, 3)), torch.full((3,), 0.25))
+    torch.testing.assert_close(result.mean, result.zero_filled, rtol=1e-4, atol=1e-5)  # the untrained network
+
+
+@pytest.mark.parametrize("ratio", [[0.1, 0.25, 0.5], torch.tensor([0.1, 0.25, 0.5])])
+def test_every_image_has_its_own_ratio(ratio, generator):
+    result = system_for()(images(), ratio, generator)
+    torch.testing.assert_close(result.ratio, torch.tensor([0.1, 0.25, 0.5]), rtol=0, atol=0.5 / 288 + 1e-3)
+
+
+def test_seed_decides_mask_and_noise():
+    system = system_for(measurement=FourierMeasurement(noise=ComplexGaussianNoise(0.01)))
+    first, second, other = (system(images(), 0.3, torch.Generator().manual_seed(s)) for s in (1, 1, 2))
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    assert not torch.equal(first.mask, other.mask)
+
+
+def test_masks_within_a_batch_differ(generator):
+    mask = system_for()(images(), 0.3, generator).mask
+    assert not torch.equal(mask[0], mask[1])
+
+
+def test_full_sampling_gives_the_image_back(generator):
+    result = system_for()(images(), 1.0, generator)
+    torch.testing.assert_close(result.mean, images(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_lines(axis, generator):
+    result = system_for(readout_axis=axis)(images(), 0.5, generator)
+    assert result.mask.shape[2 + axis] == 1
+    assert result.mask.shape[3 - axis] == GRID[1 - axis]
+    assert result.mean.shape == images().shape
+    filled = (result.kspace != 0).float()
+    torch.testing.assert_close(filled, result.mask.expand_as(filled))
+
+
+def test_real_valued_mean_is_real(generator):
+    result = system_for(real_valued=True)(images(real_valued=True), 0.25, generator)
+    assert not result.mean.is_complex()
+    assert result.zero_filled.is_complex()
+
+
+def test_coils(generator):
+    maps = torch.randn(1, 4, *GRID, dtype=torch.complex64)
+    maps = maps / maps.abs().square().sum(1, keepdim=True).sqrt()
+    result = system_for(measurement=FourierMeasurement(2, maps))(images(), 0.25, generator)
+    assert result.kspace.shape == (3, 4, *GRID)
+    assert result.mean.shape == (3, 1, *GRID)
+
+
+def test_prospective_reconstruction_is_the_simulated_one(generator):
+    system = system_for()
+    simulated = system(images(), 0.25, generator)
+    prospective = system.reconstruct(simulated.kspace, simulated.mask)
+    torch.testing.assert_close(prospective.mean, simulated.mean)
+    torch.testing.assert_close(prospective.ratio, simulated.ratio)
+
+
+def test_likelihood_trains_policy_and_network(generator):
+    system, image = system_for(), images()
+    result = system(image, [0.1, 0.25, 0.5], generator)
+    gaussian_nll(image, result.mean, result.log_variance).backward()
+    assert system.policy.embedding.grad.abs().max() > 0
+    assert system.network.phases[0].project.weight.grad.abs().max() > 0
+    assert all(torch.isfinite(p.grad).all() for p in system.parameters() if p.grad is not None)
+
+
+def test_all_zero_image_is_reconstructed_as_zero(generator):
+    result = system_for()(torch.zeros(2, 1, *GRID), 0.25, generator)
+    assert result.mean.abs().max() == 0
+    assert torch.isfinite(result.log_variance).all()
+
+
+@pytest.mark.parametrize("ratio", [[0.1, 0.2], [0.1] * 4])
+def test_refuses_ratios_that_do_not_fit_the_batch(ratio):
+    with pytest.raises(ValueError, match="ratio must have 1 or 3 entries"):
+        system_for()(images(), ratio)
+
+
+@pytest.mark.parametrize("ratio", [0.0, -0.1, 1.5, float("nan")])
+def test_refuses_ratios_outside_their_range(ratio):
+    with pytest.raises(ValueError, match=r"ratio must lie in \(0, 1\]"):
+        system_for()(images(), ratio)
+
+
+def test_refuses_another_grid():
+    with pytest.raises(ValueError, match="differs from the policy's grid"):
+        system_for()(images(grid=(16, 16)), 0.25)
