@@ -62,8 +62,8 @@ _COLUMNS: dict[str, tuple[str, str, str]] = {
     "volume_psnr": ("PSNR", "dB, vol.", ".2f"),
     "volume_ssim": ("SSIM", "volume", ".4f"),
     "standardized_squared_error": ("std.sq.err", "ideal 1", ".3f"),
-    "correlation": ("corr sigma,|e|", "slice", ".3f"),
-    "pooled_correlation": ("corr sigma,|e|", "pooled", ".3f"),
+    "correlation": ("sigma corr", "slice", ".3f"),
+    "pooled_correlation": ("sigma corr", "pooled", ".3f"),
     "coverage": ("coverage", "ideal .9", ".3f"),
     "redundancy_ratio": ("redund.", "eq. 43", ".3f"),
     "images": ("slices", "", "d"),
@@ -142,7 +142,7 @@ class RateDistortionTable:
         header, unit, *values = self._cells()
         titles = [f"{h} ({u})" if u else h for h, u in zip(header, unit, strict=True)]
         rows = [titles, ["---:"] * len(titles), *values]
-        lines = ["| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in rows]
+        lines = ["| " + " | ".join(row) + " |" for row in rows]
         notes = [f"- {note}" for note in self._notes()]
         return "\n".join([f"**{self.method}**", "", *lines, *([""] if notes else []), *notes]) + "\n"
 

@@ -1,0 +1,109 @@
+"""Calibration measures by Monte-Carlo, closed forms, SciPy and NumPy."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from helper import assert_batch_equals_elements, random_tensor
+from scipy.stats import norm
+
+from infomri_monai.metrics import (
+    error_by_sigma,
+    interval_coverage,
+    standardized_squared_error,
+    uncertainty_error_correlation,
+)
+
+SHAPE = (2, 1, 100, 101)
+KINDS = [torch.float32, torch.complex64]
+FUNCTIONS = [standardized_squared_error, uncertainty_error_correlation, interval_coverage]
+
+
+def posterior(dtype, misjudged=1.0, spread=0.5):
+    """Target, mean and log-variance where the true error has ``misjudged`` times the stated sigma (per component)."""
+    log_variance = 2 * spread * random_tensor(SHAPE, torch.float32, 1)
+    mean = random_tensor(SHAPE, dtype, 2)
+    unit = random_tensor(SHAPE, dtype, 3) * (math.sqrt(2) if dtype.is_complex else 1)  # torch's complex variance is 1
+    return mean + misjudged * unit * torch.exp(0.5 * log_variance), mean, log_variance
+
+
+@pytest.mark.parametrize("dtype", KINDS)
+@pytest.mark.parametrize("misjudged", [0.5, 1.0, 2.0])
+def test_gaussian_errors(dtype, misjudged):
+    case = posterior(dtype, misjudged)
+    variance = torch.full((2,), misjudged**2)
+    torch.testing.assert_close(standardized_squared_error(*case), variance, rtol=0.06, atol=0)
+    for level in (0.5, 0.9):
+        share = 2 * norm.cdf(norm.ppf(0.5 + level / 2) / misjudged) - 1
+        torch.testing.assert_close(
+            interval_coverage(*case, level), torch.full((2,), share), rtol=0, atol=0.02, check_dtype=False
+        )
+    sigma, error = error_by_sigma(*case, bins=5)
+    assert (sigma.diff() > 0).all()
+    torch.testing.assert_close(error / sigma, torch.full((5,), misjudged), rtol=0.07, atol=0)
+
+
+@pytest.mark.parametrize(("dtype", "shape_factor"), [(torch.float32, math.pi / 2), (torch.complex64, 4 / math.pi)])
+def test_correlation_of_a_calibrated_lognormal_sigma(dtype, shape_factor):
+    """corr(s, s r) = E[r] Var[s] / sqrt(Var[s] Var[s r]) with E[r^2] = shape_factor E[r]^2 (half-normal, Rayleigh)."""
+    spread = 0.5
+    ratio = math.exp(spread**2)  # E[s^2] / E[s]^2
+    expected = (ratio - 1) / math.sqrt((ratio - 1) * (shape_factor * ratio - 1))
+    case = posterior(dtype, spread=spread)
+    torch.testing.assert_close(uncertainty_error_correlation(*case), torch.full((2,), expected), rtol=0, atol=0.03)
+
+
+@pytest.mark.parametrize("dtype", KINDS)
+def test_correlation_is_numpys(dtype):
+    target, mean, log_variance = posterior(dtype)
+    sigma, error = torch.exp(0.5 * log_variance).numpy(), (target - mean).abs().numpy()
+    expected = [np.corrcoef(sigma[i].ravel(), error[i].ravel())[0, 1] for i in range(2)]
+    np.testing.assert_allclose(uncertainty_error_correlation(target, mean, log_variance).numpy(), expected, atol=1e-5)
+    pooled = uncertainty_error_correlation(target, mean, log_variance, pooled=True)
+    assert pooled.item() == pytest.approx(np.corrcoef(sigma.ravel(), error.ravel())[0, 1], abs=1e-5)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("dtype", KINDS)
+def test_units_do_not_matter_and_batch_is_its_elements(function, dtype):
+    target, mean, log_variance = posterior(dtype)
+    assert_batch_equals_elements(function, target, mean, log_variance)
+    scaled = function(1e-3 * target, 1e-3 * mean, log_variance + 2 * math.log(1e-3))
+    torch.testing.assert_close(scaled, function(target, mean, log_variance), rtol=1e-3, atol=1e-3)
+
+
+def test_complex_is_two_real_components():
+    target, mean, log_variance = posterior(torch.complex64)
+    parts = [(target.real, mean.real, log_variance), (target.imag, mean.imag, log_variance)]
+    for function in (standardized_squared_error, interval_coverage):
+        torch.testing.assert_close(function(target, mean, log_variance), sum(function(*part) for part in parts) / 2)
+
+
+def test_constant_sigma_or_error_has_no_correlation():
+    target, mean, log_variance = posterior(torch.float32)
+    assert uncertainty_error_correlation(target, mean, torch.full_like(mean, -3.3)).isnan().all()
+    assert uncertainty_error_correlation(mean, mean, log_variance).isnan().all()
+
+
+@pytest.mark.parametrize("function", [*FUNCTIONS, error_by_sigma])
+def test_refuses_shapes_and_kinds(function):
+    target, mean, log_variance = posterior(torch.float32)
+    with pytest.raises(ValueError, match="must have one shape"):
+        function(target, mean[:1], log_variance)
+    with pytest.raises(ValueError, match="both be real or both complex"):
+        function(target.to(torch.complex64), mean, log_variance)
+    with pytest.raises(ValueError, match="both be real or both complex"):
+        function(target, mean, log_variance.to(torch.complex64))
+
+
+def test_refuses_level_and_bins():
+    case = posterior(torch.float32)
+    for level in (0.0, 1.0, -0.5, float("nan")):
+        with pytest.raises(ValueError, match="level must lie in"):
+            interval_coverage(*case, level)
+    for bins in (0, 10**6):
+        with pytest.raises(ValueError, match="bins must lie in"):
+            error_by_sigma(*case, bins)

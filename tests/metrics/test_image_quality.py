@@ -1,0 +1,101 @@
+"""PSNR and SSIM against scikit-image and MONAI, per slice and per volume."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from helper import assert_batch_equals_elements, random_tensor
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from monai.data import MetaTensor
+from monai.metrics import PSNRMetric, SSIMMetric
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from infomri_monai.metrics import psnr, ssim
+
+SHAPES = [(3, 1, 16, 16), (2, 1, 17, 23), (2, 4, 15, 12), (2, 1, 3, 14, 13)]
+
+
+def pair(shape, dtype=torch.complex64):
+    """A target whose elements have very different ranges, and a noisy prediction."""
+    scale = 10.0 ** torch.arange(shape[0]).reshape(-1, *[1] * (len(shape) - 1))
+    target = random_tensor(shape, dtype, 1) * scale
+    return target + 0.2 * scale * random_tensor(shape, dtype, 2), target
+
+
+def skimage_ssim(x, y, data_range):
+    return structural_similarity(
+        x, y, data_range=data_range, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+    )
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
+def test_are_scikit_images_of_every_element(shape, dtype):
+    prediction, target = pair(shape, dtype)
+    for i in range(shape[0]):
+        x, y = (np.abs(t[i].numpy()).astype(np.float64) for t in (prediction, target))
+        expected = peak_signal_noise_ratio(y, x, data_range=y.max())
+        assert psnr(prediction, target)[i].item() == pytest.approx(expected, abs=1e-4)
+        slices = zip(x.reshape(-1, *shape[-2:]), y.reshape(-1, *shape[-2:]), strict=True)
+        expected = np.mean([skimage_ssim(a, b, y.max()) for a, b in slices])
+        assert ssim(prediction, target)[i].item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_are_monais_where_all_have_one_range():
+    prediction, target = (torch.rand(3, 1, 16, 20) for _ in range(2))
+    torch.testing.assert_close(psnr(prediction, target, 1.0), PSNRMetric(1.0, "none")(prediction, target)[:, 0])
+    torch.testing.assert_close(
+        ssim(prediction, target, 1.0), SSIMMetric(2, 1.0, reduction="none")(prediction, target)[:, 0]
+    )
+
+
+def test_volume_range_differs_from_the_slices():
+    target = torch.rand(1, 4, 16, 16) * torch.tensor([1.0, 0.5, 0.2, 0.1]).reshape(1, 4, 1, 1)
+    prediction = target + 0.02 * random_tensor(target.shape, torch.float32).abs()
+    per_slice, volume = psnr(prediction[0].unsqueeze(1), target[0].unsqueeze(1)), psnr(prediction, target)
+    assert volume.item() - per_slice.mean().item() > 5
+    given_range = psnr(prediction[0].unsqueeze(1), target[0].unsqueeze(1), target.max())
+    mse = 10 ** (-given_range / 10)
+    torch.testing.assert_close(volume, -10 * torch.log10(mse.mean()).reshape(1))
+
+
+def test_perfect_and_all_zero_elements():
+    target = torch.rand(2, 1, 16, 16)
+    target[1] = 0
+    assert psnr(target, target)[0] == float("inf")
+    assert ssim(target, target)[0].item() == pytest.approx(1)
+    assert psnr(target + 1, target)[1].isnan()
+    assert ssim(target + 1, target)[1].isnan()
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.floats(1e-3, 1e3), st.integers(0, 1000))
+def test_units_and_phase_do_not_matter(factor, seed):
+    target = random_tensor((1, 1, 12, 13), torch.complex64, seed)
+    prediction = target + 0.3 * random_tensor((1, 1, 12, 13), torch.complex64, seed + 1)
+    for metric in (psnr, ssim):
+        expected = metric(prediction, target)
+        torch.testing.assert_close(metric(factor * prediction, factor * target), expected, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(metric(1j * prediction, -1 * target), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_batch_is_its_elements_and_metadata_is_dropped():
+    prediction, target = pair((3, 1, 16, 17))
+    for metric in (psnr, ssim):
+        assert_batch_equals_elements(metric, prediction, target)
+        assert type(metric(MetaTensor(prediction.abs()), MetaTensor(target.abs()))) is torch.Tensor
+
+
+def test_refuses():
+    image = torch.rand(2, 1, 16, 16)
+    with pytest.raises(ValueError, match="must have one shape"):
+        psnr(image, image[:1])
+    with pytest.raises(ValueError, match=r"shape \(batch, ..., H, W\)"):
+        psnr(image[0, 0], image[0, 0])
+    with pytest.raises(ValueError, match="at least 11 x 11"):
+        ssim(image[..., :10], image[..., :10])
+    for bad in (0.0, -1.0, float("nan"), torch.ones(3)):
+        with pytest.raises(ValueError, match="data_range must be positive"):
+            psnr(image, image, bad)
