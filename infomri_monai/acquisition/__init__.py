@@ -3,6 +3,7 @@
 from infomri_monai.acquisition.fourier import crop_kspace, image_to_kspace, kspace_to_image
 from infomri_monai.acquisition.measurement import FourierMeasurement
 from infomri_monai.acquisition.noise import ComplexGaussianNoise, NoiseModel, PoissonNoise, RicianNoise
+from infomri_monai.acquisition.statistics import KSpaceStatistics
 from infomri_monai.acquisition.symmetry import (
     conjugate_partner,
     hermitian_completion,
@@ -13,6 +14,7 @@ from infomri_monai.acquisition.symmetry import (
 __all__ = [
     "ComplexGaussianNoise",
     "FourierMeasurement",
+    "KSpaceStatistics",
     "NoiseModel",
     "PoissonNoise",
     "RicianNoise",

@@ -1,5 +1,6 @@
 """Which k-space positions to measure: one small interface, one policy per file."""
 
+from infomri_monai.sampling.checkpoint import load_policy, save_policy
 from infomri_monai.sampling.equispaced import Equispaced
 from infomri_monai.sampling.pgn import PatternGenerationNetwork
 from infomri_monai.sampling.poisson_disk import PoissonDisk
@@ -19,4 +20,6 @@ __all__ = [
     "Spectrum",
     "UniformRandom",
     "VariableDensity",
+    "load_policy",
+    "save_policy",
 ]

@@ -87,8 +87,8 @@ def _logit(p: Tensor) -> Tensor:
 def exact_count_threshold(probabilities: Tensor, uniform: Tensor, count: Tensor) -> Tensor:
     """Shift uniform deviates so that exactly ``count`` positions satisfy ``p > u``.
 
-    A Bernoulli draw is ``logit(p) - logit(u) > 0``; moving the zero to the count-th largest value is the smallest change of
-    the draw that meets the count.
+    A Bernoulli draw is ``logit(p) - logit(u) > 0``; moving the zero to the count-th largest value is the smallest
+    change of the draw that meets the count.
 
     Args:
         probabilities: shape (batch, n).
@@ -122,8 +122,9 @@ def sample_within_tolerance(
 ) -> Tensor:
     """Draw masks whose realised ratio is within a tolerance of the wanted one (equations 13-15, Algorithm 1 steps 5-9).
 
-    All proposals of the whole batch are drawn at once and each sample takes its first acceptable one; a sample without any
-    gets its first proposal moved to the exact count. The draw therefore always ends, and every sample has its own ratio.
+    All proposals of the whole batch are drawn at once and each sample takes its first acceptable one; a sample without
+    any gets its first proposal moved to the exact count. The draw therefore always ends, and every sample has its own
+    ratio.
 
     Args:
         probabilities: shape (batch, *positions), mean equal to ``ratio``.

@@ -1,4 +1,4 @@
-"""Compiled dart throwing of :class:`~infomri_monai.sampling.poisson_disk.PoissonDisk`; needs numba, imported on first use."""
+"""Compiled dart throwing of the Poisson-disk policy; needs numba, so it is imported on first use."""
 
 from __future__ import annotations
 

@@ -17,9 +17,9 @@ __all__ = ["Equispaced"]
 class Equispaced(SamplingPolicy):
     """Cartesian lines as evenly spaced as the ratio allows, with a random offset and an optional centre.
 
-    Line i is taken where ``floor((i + 1) * a + u)`` exceeds ``floor(i * a + u)``, for the share a of the lines still to be
-    chosen outside the centre and one u ~ U(0, 1) per mask. Spacings differ by at most one line, and the count is exact for
-    every acceleration, whole or not. ``probabilities`` are exact: 1 in the centre, a elsewhere.
+    Line i is taken where ``floor((i + 1) * a + u)`` exceeds ``floor(i * a + u)``, for the share a of the lines still to
+    be chosen outside the centre and one u ~ U(0, 1) per mask. Spacings differ by at most one line, and the count is
+    exact for every acceleration, whole or not. ``probabilities`` are exact: 1 in the centre, a elsewhere.
 
     Args:
         readout_axis: the read-out axis of a 2D grid.
@@ -28,8 +28,8 @@ class Equispaced(SamplingPolicy):
             convention (8 % at 4x, 4 % at 8x) is 0.32; the default 0 has no centre (and then often misses DC).
 
     Raises:
-        ValueError: if ``readout_axis`` is None or the centre is out of range; when drawing, if the grid is not 2D or the
-            centre holds more lines than the ratio.
+        ValueError: if ``readout_axis`` is None or the centre is out of range; when drawing, if the grid is not 2D or
+            the centre holds more lines than the ratio.
 
     References:
         Zbontar et al., "fastMRI: an open dataset and benchmarks for accelerated MRI", 2018.

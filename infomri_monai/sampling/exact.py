@@ -73,8 +73,8 @@ def draw_exactly(probabilities: Tensor, count: Tensor, generator: torch.Generato
     """Draw masks with exactly ``count`` positions from inclusion probabilities.
 
     The positions with the ``count`` largest Bernoulli keys ``logit(p) - logit(u)`` are taken: the draw of
-    :func:`~infomri_monai.sampling.bernoulli.exact_count_threshold`. For probabilities that sum to ``count`` the share of
-    masks that hold a position is its probability up to O(1/n), and exactly for p = 0, p = 1 and equal probabilities.
+    :func:`~infomri_monai.sampling.bernoulli.exact_count_threshold`. For probabilities that sum to ``count`` the share
+    of masks that hold a position is its probability up to O(1/n), and exactly for p = 0, p = 1 and equal probabilities.
 
     Args:
         probabilities: values in [0, 1] that sum to ``count`` in every sample, shape (batch, n).
@@ -126,8 +126,8 @@ def scale_to_count(weight: Tensor, count: Tensor) -> Tensor:
 def centre_distance(positions: Sequence[int], device: torch.device | None = None) -> Tensor:
     """Distance of every position from DC, each axis in units of its half width; flat, shape (prod(positions),).
 
-    The edge of an axis lies at 1, the corner of a 2D grid at the square root of 2, on non-square grids too; axes of size 1
-    (a read-out axis) do not count.
+    The edge of an axis lies at 1, the corner of a 2D grid at the square root of 2, on non-square grids too; axes of
+    size 1 (a read-out axis) do not count.
 
     Example:
         >>> centre_distance((4, 1))
@@ -187,7 +187,7 @@ def centre_block(positions: Sequence[int], count: Tensor, center_fraction: float
     if bool((held > count).any()):
         worst = int((held - count).argmax())
         raise ValueError(
-            f"center_fraction={center_fraction} always acquires {int(held[worst])} positions of grid {tuple(positions)}, "
-            f"more than the {int(count[worst])} of the ratio; lower center_fraction or raise the ratio."
+            f"center_fraction={center_fraction}, center_share={center_share} always acquires {int(held[worst])} of the "
+            f"grid's {n} positions, more than the {int(count[worst])} of the ratio; lower it or raise the ratio."
         )
     return block

@@ -13,8 +13,8 @@ __all__ = ["interpolate_positions"]
 def interpolate_positions(pattern: Tensor, positions: Sequence[int]) -> Tensor:
     """Interpolate a pattern linearly in normalised, centred k-space coordinates.
 
-    Index i of an axis of n positions has the coordinate ``(i - n // 2) / n`` (cycles per pixel). Coordinates beyond the last
-    position of the old grid take its value.
+    Index i of an axis of n positions has the coordinate ``(i - n // 2) / n`` (cycles per pixel). Coordinates beyond the
+    last position of the old grid take its value.
 
     Args:
         pattern: values on the old grid, DC at index ``n // 2``, shape (..., *old_positions).

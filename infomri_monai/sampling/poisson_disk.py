@@ -17,15 +17,15 @@ __all__ = ["PoissonDisk"]
 class PoissonDisk(SamplingPolicy):
     """Random positions that keep a distance from one another which grows from the centre of k-space outwards.
 
-    Darts are thrown at all positions in random order, DC first; a dart sticks unless it lies inside the disc of an earlier
-    one. The disc at distance d from DC has the radius ``scale * (1 + slope * d) + v`` positions, with d as in
-    :func:`~infomri_monai.sampling.exact.centre_distance` and v ~ U(-1/2, 1/2) drawn for every position, which smooths the
-    steps that a hard radius makes on a grid. ``scale`` is the largest that still fits the wanted count, and throwing stops
-    when the count is reached: the ratio is exact, no corner is cropped, and no position is added against the law. On
-    non-square grids discs have the grid's proportions.
+    Darts are thrown at all positions in random order, DC first; a dart sticks unless it lies inside the disc of an
+    earlier one. The disc at distance d from DC has the radius ``scale * (1 + slope * d) + v`` positions, with d as in
+    :func:`~infomri_monai.sampling.exact.centre_distance` and v ~ U(-1/2, 1/2) drawn for every position, which smooths
+    the steps that a hard radius makes on a grid. ``scale`` is the largest that still fits the wanted count, and
+    throwing stops when the count is reached: the ratio is exact, no corner is cropped, and no position is added against
+    the law. On non-square grids discs have the grid's proportions.
 
-    ``probabilities`` are the law's density, ``min(1, c / radius**2)`` with mean ``ratio``; the inclusion probabilities have no
-    closed form and follow it approximately.
+    ``probabilities`` are the law's density, ``min(1, c / radius**2)`` with mean ``ratio``; the inclusion probabilities
+    have no closed form and follow it approximately.
 
     Needs numba (extra ``poisson``).
 
@@ -38,8 +38,9 @@ class PoissonDisk(SamplingPolicy):
         OptionalImportError: when drawing without numba.
 
     References:
-        Bridson, "Fast Poisson disk sampling in arbitrary dimensions", SIGGRAPH sketches 2007; Lustig, Alley, Vasanawala,
-        Donoho and Pauly, "L1 SPIR-iT: autocalibrating parallel imaging compressed sensing", ISMRM 2009 (variable density).
+        Bridson, "Fast Poisson disk sampling in arbitrary dimensions", SIGGRAPH sketches 2007; Lustig, Alley,
+        Vasanawala, Donoho and Pauly, "L1 SPIR-iT: autocalibrating parallel imaging compressed sensing", ISMRM 2009
+        (variable density).
 
     Example:
         >>> import torch
@@ -48,7 +49,7 @@ class PoissonDisk(SamplingPolicy):
         tensor([200., 500.])
     """
 
-    def __init__(self, slope: float = 20.0, readout_axis: int | None = None) -> None:
+    def __init__(self, slope: float = 60.0, readout_axis: int | None = None) -> None:
         super().__init__(readout_axis)
         if not 0 <= slope < math.inf:
             raise ValueError(f"slope must be a finite number >= 0, got {slope}.")

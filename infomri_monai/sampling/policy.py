@@ -60,8 +60,8 @@ class SamplingPolicy(nn.Module, ABC):
     :meth:`regrid`. Everything else is final.
 
     Args:
-        readout_axis: None for a 2D (or 3D) law over single positions; else the index of the spatial axis that is read out
-            completely, so that whole Cartesian lines are chosen along the others and the mask has size 1 there.
+        readout_axis: None for a 2D (or 3D) law over single positions; else the index of the spatial axis that is read
+            out completely, so that whole Cartesian lines are chosen along the others and the mask has size 1 there.
     """
 
     #: grid on which a learned policy was trained; None for laws that fit any grid
@@ -92,8 +92,8 @@ class SamplingPolicy(nn.Module, ABC):
             Masks of shape (batch, 1, *spatial), their probabilities and their realised ratios.
 
         Raises:
-            ValueError: if a ratio is outside (0, 1] or so small that no non-empty mask on this grid meets it, or the grid
-                differs from the one the policy was trained on.
+            ValueError: if a ratio is outside (0, 1] or so small that no non-empty mask on this grid meets it, or the
+                grid differs from the one the policy was trained on.
         """
         ratios = check_ratio(ratio)
         positions = self.position_shape(shape)
@@ -118,16 +118,17 @@ class SamplingPolicy(nn.Module, ABC):
 
     @abstractmethod
     def config(self) -> dict[str, Any]:
-        """Constructor arguments as plain types and tensors: ``type(policy)(**policy.config())`` is a policy like this one."""
+        """Constructor arguments, as plain types and tensors: ``type(policy)(**policy.config())`` is such a policy."""
 
     def for_grid(self, shape: Sequence[int]) -> SamplingPolicy:
         """Carry the policy to another grid.
 
-        A law that fits any grid returns itself. A policy that belongs to a grid returns a new policy, interpolated linearly
-        in normalised k-space: index i of an axis of n positions stands for ``(i - n // 2) / n`` cycles per pixel, so DC stays
-        DC and the edge stays the edge. That is exact in physical units when the pixel size is unchanged and the field of
-        view differs; when only the resolution differs, the pattern is stretched with k-space instead of continued, because
-        nothing was learned beyond the trained edge and the ratio is a share of the new grid.
+        A law that fits any grid returns itself. A policy that belongs to a grid returns a new policy, interpolated
+        linearly in normalised k-space: index i of an axis of n positions stands for ``(i - n // 2) / n`` cycles per
+        pixel, so DC stays DC and the edge stays the edge. That is exact in physical units when the pixel size is
+        unchanged and the field of view differs; when only the resolution differs, the pattern is stretched with k-space
+        instead of continued, because nothing was learned beyond the trained edge and the ratio is a share of the new
+        grid.
 
         Args:
             shape: spatial grid of the images to come.
@@ -149,7 +150,7 @@ class SamplingPolicy(nn.Module, ABC):
         return self.regrid(shape)
 
     def regrid(self, shape: tuple[int, ...]) -> SamplingPolicy:
-        """Return a new policy for a checked, different grid; called by :meth:`for_grid` for policies that have a grid."""
+        """Return a new policy for a checked, different grid (for policies with a grid; see :meth:`for_grid`)."""
         raise NotImplementedError(f"{type(self).__name__} has a grid and must say how to change it.")
 
     def position_shape(self, shape: Sequence[int]) -> tuple[int, ...]:

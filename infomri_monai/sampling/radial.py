@@ -19,15 +19,15 @@ GOLDEN_ANGLE = math.pi * (math.sqrt(5) - 1) / 2  # 111.246 degrees
 class Radial(SamplingPolicy):
     """Spokes through DC, each turned by the golden angle from the one before, from a random first angle.
 
-    A spoke runs to the edge of the grid, corners included, and acquires the positions nearest to it. The mask is the union
-    of the first spokes that meet the ratio; of the last spoke only the inner part is taken, so that the count is exact. Near
-    ratio 1, where more spokes add nothing, the remaining positions follow from the centre outwards. ``probabilities`` are
-    the density of a spoke pattern, ``min(1, c / distance)`` with mean ``ratio``, an approximation of the inclusion
-    probabilities (which also feel the grid).
+    A spoke runs to the edge of the grid, corners included, and acquires the positions nearest to it. The mask is the
+    union of the first spokes that meet the ratio; of the last spoke only the inner part is taken, so that the count is
+    exact. Near ratio 1, where more spokes add nothing, the remaining positions follow from the centre outwards.
+    ``probabilities`` are the density of a spoke pattern, ``min(1, c / distance)`` with mean ``ratio``, an approximation
+    of the inclusion probabilities (which also feel the grid).
 
     References:
-        Winkelmann, Schaeffter, Koehler, Eggers and Doessel, "An optimal radial profile order based on the golden ratio for
-        time-resolved MRI", IEEE TMI 2007.
+        Winkelmann, Schaeffter, Koehler, Eggers and Doessel, "An optimal radial profile order based on the golden ratio
+        for time-resolved MRI", IEEE TMI 2007.
 
     Example:
         >>> sample = Radial()(0.1, (50, 40))

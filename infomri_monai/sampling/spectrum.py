@@ -42,7 +42,7 @@ class Spectrum(SamplingPolicy):
         magnitude = torch.as_tensor(magnitude)
         if magnitude.is_complex() or magnitude.ndim == 0:
             raise ValueError(
-                f"magnitude must be real with one axis per spatial axis, got {magnitude.dtype} {tuple(magnitude.shape)}."
+                f"magnitude must be real, one axis per spatial axis, got {magnitude.dtype} {tuple(magnitude.shape)}."
             )
         if not bool(torch.isfinite(magnitude).all()) or bool((magnitude < 0).any()):
             raise ValueError("magnitude must be finite and non-negative.")

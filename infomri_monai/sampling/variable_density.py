@@ -26,19 +26,20 @@ _SMALLEST_WEIGHT = 1e-12  # the outermost position keeps a chance, so that every
 class VariableDensity(SamplingPolicy):
     """Random positions whose density falls with the distance from the centre of k-space.
 
-    The inclusion probability is ``min(1, c * (1 - d)**power)``, where d is the distance from DC (each axis in units of its
-    half width) over the largest on the grid and c meets the ratio: the centre is fully acquired as far as the ratio allows.
-    ``probabilities`` are these inclusion probabilities; masks with an exact count follow them up to O(1/n).
+    The inclusion probability is ``min(1, c * (1 - d)**power)``, where d is the distance from DC (each axis in units of
+    its half width) over the largest on the grid and c meets the ratio: the centre is fully acquired as far as the ratio
+    allows. ``probabilities`` are these inclusion probabilities; masks with an exact count follow them up to O(1/n).
 
     Args:
         power: exponent of the polynomial fall-off; 0 is uniform.
         center_fraction: share of all positions always acquired as a central block, the same at every ratio.
-        center_share: the same as a share of the acquired positions, so that the block grows with the ratio (LOUPE: 1/8).
+        center_share: the same as a share of the acquired positions, so that the block grows with the ratio (LOUPE:
+            1/8).
         readout_axis: None for single positions; else the read-out axis, and whole Cartesian lines are drawn.
 
     Raises:
-        ValueError: if ``power`` is negative or not finite, or the centre is out of range; when drawing, if the centre holds
-            more positions than the ratio.
+        ValueError: if ``power`` is negative or not finite, or the centre is out of range; when drawing, if the centre
+            holds more positions than the ratio.
 
     References:
         Lustig, Donoho and Pauly, "Sparse MRI: the application of compressed sensing for rapid MR imaging", MRM 2007
