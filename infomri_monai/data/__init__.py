@@ -7,6 +7,7 @@ from infomri_monai.data.fastmri_slice import ReadFastMRISliceD, ReadFastMRISlice
 from infomri_monai.data.folder import image_slices
 from infomri_monai.data.npz import BRAIN_COMPLEX_SPLITS, brain_50, brain_complex_180, npz_slices
 from infomri_monai.data.prepare import prepare_images
+from infomri_monai.data.spectrum import mean_kspace_magnitude
 
 __all__ = [
     "BRAIN_COMPLEX_SPLITS",
@@ -24,6 +25,7 @@ __all__ = [
     "extract_slice",
     "fastmri_knee",
     "image_slices",
+    "mean_kspace_magnitude",
     "npz_slices",
     "prepare_images",
     "read_split",

@@ -10,7 +10,7 @@ from torch import Tensor
 from infomri_monai.acquisition.fourier import image_to_kspace, kspace_to_image
 from infomri_monai.acquisition.symmetry import conjugate_partner
 
-__all__ = ["complex_to_channels", "channels_to_complex"]
+__all__ = ["channels_to_complex", "complex_to_channels"]
 
 
 def complex_to_channels(image: Tensor) -> Tensor:
@@ -70,14 +70,15 @@ def starting_image(zero_filled: Tensor, mask: Tensor | None, real_valued: bool) 
 
 
 def gaussian_channels(
-    mean: Tensor, raw_log_variance: Tensor, scale: Tensor, bounds: tuple[float, float]
+    mean: Tensor, raw_log_variance: Tensor, scale: Tensor, bounds: tuple[float, float], offset: Tensor
 ) -> Tensor:
     """Stack mean (2 channels) and bounded log-variance (1 channel), both back in the input's intensity units.
 
-    The bounds are soft (a scaled sigmoid), so that the gradient never dies at them, and hold in normalised units.
+    The bounds are soft (a scaled sigmoid), so that the gradient never dies at them, and hold in normalised units. ``offset`` is
+    the logarithm of the variance's temperature, 0 until it is calibrated on validation data.
     """
     low, high = bounds
-    log_variance = low + (high - low) * torch.sigmoid(raw_log_variance)
+    log_variance = low + (high - low) * torch.sigmoid(raw_log_variance.float()) + offset
     return torch.cat([mean * scale, log_variance + 2 * torch.log(scale)], dim=1)
 
 

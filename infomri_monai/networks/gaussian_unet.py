@@ -40,6 +40,8 @@ class GaussianUNet(nn.Module):
         True
     """
 
+    log_variance_offset: Tensor
+
     def __init__(
         self,
         features: Sequence[int] = (16, 16, 32, 64, 64, 16),
@@ -50,6 +52,7 @@ class GaussianUNet(nn.Module):
     ) -> None:
         super().__init__()
         self.real_valued = real_valued
+        self.register_buffer("log_variance_offset", torch.zeros(()))
         self.log_variance_low, self.log_variance_high = float(log_variance_bounds[0]), float(log_variance_bounds[1])
         self.unet = BasicUNet(spatial_dims=2, in_channels=2, out_channels=3, features=tuple(features), norm=norm)
         last = self.unet.final_conv
@@ -74,4 +77,6 @@ class GaussianUNet(nn.Module):
         mean = x + out[:, :2]
         if self.real_valued:
             mean = torch.cat([mean[:, :1], torch.zeros_like(mean[:, :1])], dim=1)
-        return gaussian_channels(mean, out[:, 2:], scale, (self.log_variance_low, self.log_variance_high))
+        return gaussian_channels(
+            mean, out[:, 2:], scale, (self.log_variance_low, self.log_variance_high), self.log_variance_offset
+        )

@@ -9,6 +9,7 @@ from infomri_monai.sampling.radial import Radial
 from infomri_monai.sampling.spectrum import Spectrum
 from infomri_monai.sampling.uniform import UniformRandom
 from infomri_monai.sampling.variable_density import VariableDensity
+from infomri_monai.sampling.warm_start import warm_started_pgn
 
 __all__ = [
     "Equispaced",
@@ -22,4 +23,5 @@ __all__ = [
     "VariableDensity",
     "load_policy",
     "save_policy",
+    "warm_started_pgn",
 ]

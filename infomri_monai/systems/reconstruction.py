@@ -11,7 +11,7 @@ from infomri_monai.acquisition.measurement import FourierMeasurement
 from infomri_monai.networks.gaussian import channels_to_complex, complex_to_channels
 from infomri_monai.sampling.policy import SamplingPolicy
 
-__all__ = ["ReconstructionResult", "ReconstructionSystem"]
+__all__ = ["ReconstructionResult", "ReconstructionSystem", "parameter_groups"]
 
 
 class ReconstructionResult(NamedTuple):
@@ -89,3 +89,27 @@ class ReconstructionSystem(nn.Module):
         mean = out[:, :1] if getattr(self.network, "real_valued", False) else channels_to_complex(out)
         ratio = mask.detach().flatten(1).mean(1)
         return ReconstructionResult(mean, out[:, 2:3], zero_filled, kspace, mask, mask.detach(), ratio)
+
+
+def parameter_groups(
+    system: ReconstructionSystem, learning_rate: float, policy_learning_rate: float
+) -> list[dict[str, object]]:
+    """The optimiser's parameter groups: the network, and the policy (if it learns) with a rate of its own (decision 14).
+
+    Args:
+        system: the system to train.
+        learning_rate: learning rate of the network.
+        policy_learning_rate: learning rate of the policy.
+
+    Example:
+        >>> from infomri_monai.networks import UnrolledReconstructor
+        >>> from infomri_monai.sampling import PatternGenerationNetwork
+        >>> system = ReconstructionSystem(
+        ...     PatternGenerationNetwork((8, 8)), FourierMeasurement(), UnrolledReconstructor(phases=1, channels=4)
+        ... )
+        >>> [group["lr"] for group in parameter_groups(system, 1e-3, 1e-2)]
+        [0.001, 0.01]
+    """
+    groups: list[dict[str, object]] = [{"params": list(system.network.parameters()), "lr": learning_rate}]
+    learned = list(system.policy.parameters())
+    return [*groups, {"params": learned, "lr": policy_learning_rate}] if learned else groups

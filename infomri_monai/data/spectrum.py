@@ -1,0 +1,42 @@
+"""The training set's mean k-space magnitude, from which policies start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from infomri_monai.acquisition import image_to_kspace
+
+__all__ = ["mean_kspace_magnitude"]
+
+
+def mean_kspace_magnitude(data: Iterable[Mapping[str, Any]], image_key: str = "image", spatial_dims: int = 2) -> Tensor:
+    """Mean over a data list of the k-space magnitude of its images.
+
+    Args:
+        data: items holding an image (1, *spatial) as array or tensor under ``image_key``, all of one grid.
+        image_key: key of the image.
+        spatial_dims: number of spatial axes.
+
+    Returns:
+        Real tensor, shape ``spatial``, centred.
+
+    Raises:
+        ValueError: if the data list is empty or the grids differ.
+
+    Example:
+        >>> mean_kspace_magnitude([{"image": torch.ones(1, 4, 4)}])[2, 2]
+        tensor(4.)
+    """
+    total, count = torch.zeros(()), 0
+    for item in data:
+        magnitude = image_to_kspace(torch.as_tensor(item[image_key]), spatial_dims).abs()[0]
+        if count and magnitude.shape != total.shape:
+            raise ValueError(f"data holds grids {tuple(total.shape)} and {tuple(magnitude.shape)}; one grid is needed.")
+        total, count = total + magnitude, count + 1
+    if not count:
+        raise ValueError("data is empty; at least one image is needed for its mean k-space magnitude.")
+    return total / count

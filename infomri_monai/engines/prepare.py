@@ -1,0 +1,132 @@
+"""From a batch of images to the arguments of a system: ratios and seeded generators, drawn once per iteration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from ignite import distributed as idist
+from ignite.engine import Engine, Events
+from monai.engines import PrepareBatch
+from torch import Tensor
+
+from infomri_monai.sampling.policy import check_ratio
+
+__all__ = ["PrepareAmortizedBatch", "PrepareRatioSweep"]
+
+
+def _generator(device: str | torch.device | None, *key: int) -> torch.Generator:
+    """A generator that depends on nothing but its key, so that a resumed run draws what an uninterrupted one would."""
+    seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1)
+    return torch.Generator(device=device or "cpu").manual_seed(seed)
+
+
+def _image(batch: dict[str, Tensor], key: str, device: Any, non_blocking: bool, **kwargs: Any) -> Tensor:
+    if key not in batch:
+        raise KeyError(f"batch has no key {key!r}; it has {sorted(batch)}.")
+    image: Tensor = batch[key].to(device=device, non_blocking=non_blocking, **kwargs)
+    return image.as_tensor() if hasattr(image, "as_tensor") else image
+
+
+class PrepareAmortizedBatch(PrepareBatch):
+    """Draw one sampling ratio per image from U(low, high), as amortised training asks (Algorithm 1, step 2).
+
+    It is an Ignite handler too: attached to the trainer it reads the iteration number, from which, with the seed and the rank,
+    all randomness of the iteration is derived. A resumed run therefore continues the same sequence, and every rank of a
+    distributed run draws its own ratios and masks.
+
+    Args:
+        ratio_range: lowest and highest ratio; equal values train for one ratio only.
+        seed: seed of the ratios, masks and noise.
+        image_key: the batch's key of the image, (batch, 1, *spatial).
+
+    Raises:
+        ValueError: if the range is not 0 < low <= high <= 1.
+
+    Example:
+        >>> import torch
+        >>> prepare = PrepareAmortizedBatch((0.1, 0.2), seed=3)
+        >>> image, target, (ratio,), kwargs = prepare({"image": torch.ones(4, 1, 8, 8)})
+        >>> bool(((ratio >= 0.1) & (ratio <= 0.2)).all()), sorted(kwargs)
+        (True, ['generator'])
+    """
+
+    def __init__(self, ratio_range: Sequence[float] = (0.05, 0.35), seed: int = 0, image_key: str = "image") -> None:
+        low, high = check_ratio(ratio_range, "ratio_range").tolist()
+        if low > high:
+            raise ValueError(f"ratio_range must be (low, high) with low <= high, got {tuple(ratio_range)}.")
+        self.low, self.high = low, high
+        self.seed = int(seed)
+        self.image_key = image_key
+        self.iteration = 0
+
+    def attach(self, engine: Engine) -> None:
+        """Follow the engine's iteration number."""
+        engine.add_event_handler(Events.ITERATION_STARTED, self._follow)
+
+    def _follow(self, engine: Engine) -> None:
+        self.iteration = engine.state.iteration
+
+    def __call__(
+        self,
+        batchdata: dict[str, Tensor],
+        device: str | torch.device | None = None,
+        non_blocking: bool = False,
+        **kwargs: Any,
+    ) -> tuple[Tensor, Tensor, tuple[Tensor], dict[str, torch.Generator]]:
+        """Return (image, target, (ratio,), {"generator": generator}) for MONAI's ``SupervisedTrainer``."""
+        image = _image(batchdata, self.image_key, device, non_blocking, **kwargs)
+        generator = _generator(image.device, self.seed, idist.get_rank(), self.iteration)
+        ratio = torch.rand(image.shape[0], generator=generator, device=image.device)
+        return image, image, (self.low + (self.high - self.low) * ratio,), {"generator": generator}
+
+
+class PrepareRatioSweep(PrepareBatch):
+    """Repeat every batch once for each of a list of ratios, so that one pass over the data evaluates them all.
+
+    The randomness depends on the seed and on the batch's place in the epoch only: every evaluation of every model sees the
+    same noise, and a fixed policy the same masks.
+
+    Args:
+        ratios: sampling ratios to evaluate.
+        seed: seed of masks and noise.
+        image_key: the batch's key of the image.
+
+    Example:
+        >>> import torch
+        >>> image, target, (ratio,), _ = PrepareRatioSweep((0.1, 0.2))({"image": torch.ones(3, 1, 8, 8)})
+        >>> image.shape[0], ratio
+        (6, tensor([0.1000, 0.1000, 0.1000, 0.2000, 0.2000, 0.2000]))
+    """
+
+    def __init__(
+        self, ratios: Sequence[float] = (0.0625, 0.125, 0.1875, 0.25), seed: int = 0, image_key: str = "image"
+    ) -> None:
+        self.ratios = check_ratio(ratios, "ratios")
+        self.seed = int(seed)
+        self.image_key = image_key
+        self.iteration = 0
+
+    def attach(self, engine: Engine) -> None:
+        """Follow the engine's place in its epoch."""
+        engine.add_event_handler(Events.ITERATION_STARTED, self._follow)
+
+    def _follow(self, engine: Engine) -> None:
+        length = engine.state.epoch_length or 1
+        self.iteration = (engine.state.iteration - 1) % length
+
+    def __call__(
+        self,
+        batchdata: dict[str, Tensor],
+        device: str | torch.device | None = None,
+        non_blocking: bool = False,
+        **kwargs: Any,
+    ) -> tuple[Tensor, Tensor, tuple[Tensor], dict[str, torch.Generator]]:
+        """Return the repeated images, targets and ratios, ratio by ratio."""
+        image = _image(batchdata, self.image_key, device, non_blocking, **kwargs)
+        repeated = image.repeat(len(self.ratios), *[1] * (image.ndim - 1))
+        ratio = self.ratios.to(image.device).repeat_interleave(image.shape[0])
+        generator = _generator(image.device, self.seed, idist.get_rank(), self.iteration)
+        return repeated, repeated, (ratio,), {"generator": generator}
