@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -80,12 +81,31 @@ class VariableDensity(SamplingPolicy):
     ) -> tuple[Tensor, Tensor]:
         """Draw masks; see :meth:`SamplingPolicy.draw`."""
         count = position_count(ratio, math.prod(positions))
-        distance = centre_distance(positions, ratio.device)
-        fall_off = (1 - distance / distance.max().clamp_min(1e-6)).double() ** self.power
-        weight = fall_off.clamp_min(_SMALLEST_WEIGHT).expand(count.numel(), -1)
-        if self.center_fraction or self.center_share:
-            block = centre_block(positions, count, self.center_fraction, self.center_share)
-            weight = torch.where(block, torch.full_like(weight, math.inf), weight)
-        p = scale_to_count(weight, count)
+        law = (self.power, self.center_fraction, self.center_share, positions)
+        if count.numel() == 1 and count.device.type == "cpu":
+            p = _remembered_probabilities(*law, int(count)).clone()
+        else:
+            p = _inclusion_probabilities(*law, count)
         mask = draw_exactly(p, count, generator)
         return mask.reshape(-1, 1, *positions), p.reshape(-1, 1, *positions)
+
+
+def _inclusion_probabilities(
+    power: float, center_fraction: float, center_share: float, positions: tuple[int, ...], count: Tensor
+) -> Tensor:
+    """Inclusion probabilities of every position, shape (batch, n), for counts of shape (batch,)."""
+    distance = centre_distance(positions, count.device)
+    fall_off = (1 - distance / distance.max().clamp_min(1e-6)).double() ** power
+    weight = fall_off.clamp_min(_SMALLEST_WEIGHT).expand(count.numel(), -1)
+    if center_fraction or center_share:
+        block = centre_block(positions, count, center_fraction, center_share)
+        weight = torch.where(block, torch.full_like(weight, math.inf), weight)
+    return scale_to_count(weight, count)
+
+
+@lru_cache(maxsize=16)
+def _remembered_probabilities(
+    power: float, center_fraction: float, center_share: float, positions: tuple[int, ...], count: int
+) -> Tensor:
+    """The same for one count on the CPU; remembered, because a data pipeline asks for one mask after the other."""
+    return _inclusion_probabilities(power, center_fraction, center_share, positions, torch.tensor([count]))
