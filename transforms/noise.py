@@ -44,7 +44,7 @@ def measure(kspace: Tensor, mask: Tensor, noise: NoiseModel, generator: torch.Ge
     Returns:
         Noisy k-space of the same shape, zero where nothing is measured.
     """
-    if type(noise) is not ComplexGaussianNoise:
+    if type(noise) is not ComplexGaussianNoise or noise.noise_std == 0:
         return noise(kspace, generator) * mask
     dims = noise.spatial_dims
     axes = [axis for axis in range(-dims, 0) if mask.shape[axis] > 1]
@@ -54,14 +54,13 @@ def measure(kspace: Tensor, mask: Tensor, noise: NoiseModel, generator: torch.Ge
         axis, full, chosen = -1, kspace.flatten(-dims), mask.expand(*mask.shape[:-dims], *kspace.shape[-dims:])
     index = chosen.flatten().nonzero()[:, 0]
     samples = full.index_select(axis, index)
-    if noise.noise_std > 0:
-        deviates = torch.randn((*samples.shape, 2), generator=generator, device=full.device, dtype=full.real.dtype)
-        noise_of_samples = torch.view_as_complex(deviates) * noise.noise_std
-        if noise.relative_to_dc:
-            dc = dc_magnitude(kspace, dims)
-            noise_of_samples = noise_of_samples * (dc if full is kspace else dc.flatten(-dims))
-        samples = samples + noise_of_samples
-    return torch.zeros_like(full).index_copy_(axis, index, samples).reshape(kspace.shape)
+    deviates = torch.randn((*samples.shape, 2), generator=generator, device=full.device, dtype=full.real.dtype)
+    noise_of_samples = torch.view_as_complex(deviates) * noise.noise_std
+    if noise.relative_to_dc:
+        dc = dc_magnitude(kspace, dims)
+        noise_of_samples = noise_of_samples * (dc if full is kspace else dc.flatten(-dims))
+    noisy = samples + noise_of_samples
+    return torch.zeros_like(full).index_copy_(axis, index, noisy).reshape(kspace.shape)
 
 
 class RandKSpaceNoise(RandomizableTransform):

@@ -34,9 +34,7 @@ class FourierMeasurement(nn.Module):
 
     coil_maps: Tensor | None
 
-    def __init__(
-        self, spatial_dims: int = 2, coil_maps: Tensor | None = None, noise: NoiseModel | None = None
-    ) -> None:
+    def __init__(self, spatial_dims: int = 2, coil_maps: Tensor | None = None, noise: NoiseModel | None = None) -> None:
         super().__init__()
         if coil_maps is not None and (not coil_maps.is_complex() or coil_maps.ndim != spatial_dims + 2):
             raise ValueError(

@@ -1,6 +1,19 @@
 """What MONAI's supervised engines lack for amortised sampling: the batch's ratios and generators."""
 
 from infomri_monai.engines.autocast import AutocastInferer
+from infomri_monai.engines.case import CaseFailure, PrepareCase, TolerantInferer
 from infomri_monai.engines.prepare import PrepareAmortizedBatch, PrepareRatioSweep
+from infomri_monai.engines.slice_acquisition import AcquisitionRecord
+from infomri_monai.engines.volume_inferer import VolumeInferer, VolumeReconstruction
 
-__all__ = ["AutocastInferer", "PrepareAmortizedBatch", "PrepareRatioSweep"]
+__all__ = [
+    "AcquisitionRecord",
+    "AutocastInferer",
+    "CaseFailure",
+    "PrepareAmortizedBatch",
+    "PrepareCase",
+    "PrepareRatioSweep",
+    "TolerantInferer",
+    "VolumeInferer",
+    "VolumeReconstruction",
+]

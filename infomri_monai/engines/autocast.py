@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from monai.inferers import SimpleInferer
-from torch import Tensor, nn
+from torch import Tensor
 
 __all__ = ["AutocastInferer"]
 
@@ -31,7 +32,7 @@ class AutocastInferer(SimpleInferer):
         super().__init__()
         self.enabled = enabled
 
-    def __call__(self, inputs: Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, inputs: Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Return ``network(inputs, *args, **kwargs)``."""
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.enabled):
             return super().__call__(inputs, network, *args, **kwargs)

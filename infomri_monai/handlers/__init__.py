@@ -2,5 +2,6 @@
 
 from infomri_monai.handlers.rate_distortion import RateDistortionHandler
 from infomri_monai.handlers.training import CalibrateVariance, ClipGradientNorm, SaveSystem
+from infomri_monai.handlers.write_reconstruction import WriteReconstruction
 
-__all__ = ["CalibrateVariance", "ClipGradientNorm", "RateDistortionHandler", "SaveSystem"]
+__all__ = ["CalibrateVariance", "ClipGradientNorm", "RateDistortionHandler", "SaveSystem", "WriteReconstruction"]

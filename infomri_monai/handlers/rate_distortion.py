@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ignite import distributed as idist
 from ignite.engine import Engine, Events
@@ -55,12 +56,13 @@ class RateDistortionHandler:
 
     def update(self, engine: Engine) -> None:
         """Add the batch that the evaluator has just processed."""
-        output = engine.state.output
+        output: Any = engine.state.output
+        batch: Any = engine.state.batch
         images = output[CommonKeys.LABEL]
         ratio = self.ratios.repeat_interleave(images.shape[0] // len(self.ratios))
         volume = None
         if self.volume_key is not None:
-            volume = engine.state.batch[self.volume_key].repeat(len(self.ratios))
+            volume = batch[self.volume_key].repeat(len(self.ratios))
         self.collector.update(output[CommonKeys.PRED], images, ratio, volume)
 
     def finish(self, engine: Engine) -> None:

