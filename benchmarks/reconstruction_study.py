@@ -71,20 +71,18 @@ def run_one(name: str, seed: int, data: Path, runs: Path) -> None:
     folder = runs / f"{name}-seed{seed}"
     overrides = dict(EXPERIMENTS[name])
     overlays = overrides.pop("overlays", [])
-    test_only = {key: value for key, value in overrides.items() if key.startswith("test_data")}
-    shared = {"seed": seed, "dataset_dir": str(data)}
-    shared |= {k: v for k, v in overrides.items() if k not in test_only and not k.startswith("policy#")}
-    policy = {key: value for key, value in overrides.items() if key.startswith("policy#")}
-    base = ["train.json", "data/brain_complex_180.json"]
+    of_test = {key: value for key, value in overrides.items() if key.startswith("test_data")}
+    of_policy = {key: value for key, value in overrides.items() if key.startswith("policy#")}
+    of_all = {key: value for key, value in overrides.items() if key not in of_test | of_policy}
+    of_all |= {"seed": seed, "dataset_dir": str(data)}
     start = time.perf_counter()
-    _run([*base, *overlays], folder, checkpoint_interval=1000, validation_interval=1000, **shared, **policy)
+    data_set = "data/brain_complex_180.json"
+    never = {"checkpoint_interval": 1000, "validation_interval": 1000}
+    _run(["train.json", data_set, *overlays], folder, **never, **of_all, **of_policy)
     seconds = time.perf_counter() - start
-    evaluation = [*base, *[o for o in overlays if not o.startswith("real_valued")], "evaluate.json"]
-    if "real_valued.json" in overlays:
-        shared.setdefault("real_valued", True)
-    _run(evaluation, folder, report_dir=str(folder / "subject5"), method=name, **shared, **test_only)
-    evaluation.insert(-1, "data/brain_50.json")
-    _run(evaluation, folder, report_dir=str(folder / "brain_50"), method=name, **shared)
+    evaluation = ["train.json", *overlays, "evaluate.json", data_set]
+    _run(evaluation, folder, report_dir=str(folder / "subject5"), method=name, **of_all, **of_test)
+    _run([*evaluation, "data/brain_50.json"], folder, report_dir=str(folder / "brain_50"), method=name, **of_all)
     (folder / "finished.json").write_text(json.dumps({"seconds": round(seconds), "threads": 1}))
 
 
