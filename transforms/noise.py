@@ -52,7 +52,7 @@ def measure(kspace: Tensor, mask: Tensor, noise: NoiseModel, generator: torch.Ge
         axis, full, chosen = axes[0], kspace, mask
     else:  # single positions
         axis, full, chosen = -1, kspace.flatten(-dims), mask.expand(*mask.shape[:-dims], *kspace.shape[-dims:])
-    index = chosen.flatten().nonzero()[:, 0]
+    index = chosen.bool().flatten().nonzero()[:, 0]
     samples = full.index_select(axis, index)
     deviates = torch.randn((*samples.shape, 2), generator=generator, device=full.device, dtype=full.real.dtype)
     noise_of_samples = torch.view_as_complex(deviates) * noise.noise_std
