@@ -1,0 +1,107 @@
+"""Reading one case for inference, and a data set in which a case that cannot be read does not stop the others."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import Dataset, MetaTensor
+from monai.data.utils import to_affine_nd
+from monai.transforms import Transform
+
+from infomri_monai.data.kspace_file import read_kspace
+from infomri_monai.transforms.common import checked_tensor, plain
+
+__all__ = ["CaseDataset", "ReadCaseD", "ReadCaseDict", "ReadCased"]
+
+
+class ReadCased(Transform):
+    """Read an entry of :func:`~infomri_monai.data.inference_cases`.
+
+    An "image" becomes a MetaTensor, float32 or complex64, shape (1, height, width[, slice]), in the file's intensity units with
+    its 4 x 4 affine (RAS, mm; the identity where the source has none) and nothing else of its header. A "kspace" becomes a
+    complex64 tensor of that shape, with "mask" (float32, same shape) if the file holds one. The path and the reader are
+    dropped. Messages of errors name no file: the file's name may be a patient's.
+
+    Raises:
+        OSError: when called, if the file is unreadable.
+        ValueError: when called, if the data hold NaN or Inf, have other axes, or are real where complex is needed.
+
+    Example:
+        >>> ReadCased()({"image": np.ones((1, 4, 5)), "name": "flat", "index": 1})["image"].shape
+        torch.Size([1, 4, 5])
+    """
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        reader = d.pop("reader", None)
+        if "image" in d:
+            d["image"] = _image(d["image"], reader)
+        else:
+            kspace, mask = read_kspace(d["kspace"])
+            d["kspace"] = _slices_last(kspace)
+            if mask is not None:
+                d["mask"] = _slices_last(mask)
+        return d
+
+
+ReadCaseD = ReadCaseDict = ReadCased
+
+
+def _image(source: Any, reader: Any) -> MetaTensor:
+    array, affine = source, getattr(source, "affine", np.eye(4))
+    if reader is not None:
+        try:
+            with warnings.catch_warnings():
+                # MONAI warns even where the series is named
+                warnings.filterwarnings("ignore", message="the directory: .* contains more than one DICOM series")
+                array, meta = reader.get_data(reader.read(source))
+        except Exception as error:  # readers differ in what they raise; their messages may quote the header
+            raise OSError(f"the image cannot be read ({type(error).__name__}).") from None
+        array, affine = np.asarray(array)[None], meta.get("affine", affine)
+    pixels = plain(checked_tensor(array, "image", 2))
+    if pixels.shape[0] != 1:
+        raise ValueError(f"image must have one channel, got shape {tuple(pixels.shape)}.")
+    pixels = pixels.to(torch.complex64 if pixels.is_complex() else torch.float32)
+    return MetaTensor(pixels, affine=torch.as_tensor(to_affine_nd(3, np.asarray(affine, dtype=np.float64))))
+
+
+def _slices_last(stack: np.ndarray) -> torch.Tensor:
+    """(height, width) or (slice, height, width) as (1, height, width[, slice])."""
+    tensor = torch.from_numpy(np.array(stack))[None]
+    return tensor.movedim(1, -1) if tensor.ndim == 4 else tensor
+
+
+class CaseDataset(Dataset):
+    """A MONAI data set whose unreadable entries become items that say why, instead of an exception.
+
+    Args:
+        data: entries of :func:`~infomri_monai.data.inference_cases`.
+        transform: preprocessing that begins with :class:`ReadCased`.
+
+    Every item has "failure": "" if all went well, else the reason, beside "name", "index" and an image of one zero.
+
+    Example:
+        >>> dataset = CaseDataset([{"image": np.full((1, 4, 5), np.nan), "name": "broken", "index": 1}], ReadCased())
+        >>> dataset[0]["failure"]
+        'ValueError: image holds NaN or Inf values.'
+    """
+
+    def _transform(self, index: int) -> dict[Hashable, Any]:
+        try:
+            return {**super()._transform(index), "failure": ""}
+        except (OSError, ValueError, RuntimeError) as error:
+            cause: BaseException = error
+            while isinstance(cause, RuntimeError) and cause.__cause__ is not None:  # Compose's wrapping
+                cause = cause.__cause__
+            reason = f"{type(cause).__name__}: {cause}"
+        entry = self.data[index]
+        return {
+            "image": MetaTensor(torch.zeros(1, 1, 1)),
+            "failure": reason,
+            "name": entry.get("name", ""),
+            "index": entry.get("index", index + 1),
+        }

@@ -1,0 +1,82 @@
+"""Loading trained weights into a network: strictly, and without executing anything from the file."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["load_network"]
+
+
+def load_network(
+    network: nn.Module, path: str | os.PathLike[str], map_location: str | torch.device = "cpu"
+) -> nn.Module:
+    """Load a plain state dict into a network of the same architecture.
+
+    Args:
+        network: the network to fill, in place; only changed if everything fits.
+        path: file of its state dict, as ``torch.save(network.state_dict(), path)`` writes it.
+        map_location: device of the returned network.
+
+    Returns:
+        The network on that device, in evaluation mode.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is damaged, holds anything but tensors and plain types (a pickle that would execute code),
+            is not a state dict, belongs to another architecture (the tensors that differ are named) or holds NaN or Inf.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     torch.save(nn.Linear(2, 3).state_dict(), f"{folder}/model.pt")
+        ...     load_network(nn.Linear(2, 3), f"{folder}/model.pt").training
+        False
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"network checkpoint {path} does not exist or is not a file.")
+    state = _read(path)
+    expected = network.state_dict()
+    problems = [f"lacks {name}" for name in expected if name not in state]
+    problems += [f"has an unknown {name}" for name in state if name not in expected]
+    problems += [
+        f"has {name} of shape {tuple(state[name].shape)} instead of {tuple(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name in state and state[name].shape != tensor.shape
+    ]
+    if problems:
+        raise ValueError(
+            f"{path} is the checkpoint of another architecture than {type(network).__name__} as configured: it "
+            f"{', '.join(problems[:3])}{f' and {len(problems) - 3} more' if len(problems) > 3 else ''}."
+        )
+    bad = [name for name, tensor in state.items() if not bool(torch.isfinite(tensor).all())]
+    if bad:
+        raise ValueError(
+            f"{path} holds NaN or Inf in {', '.join(bad[:3])}: the training diverged or the file is damaged."
+        )
+    network.load_state_dict(state)
+    return network.to(map_location).eval()
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch.load warns about archives that it then refuses
+            content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"{path} is not a plain checkpoint: it is damaged or holds objects that would execute code; it is refused."
+        ) from error
+    except Exception as error:  # torch.load passes on what its zip and pickle readers raise
+        raise ValueError(f"{path} is damaged or not a PyTorch checkpoint ({type(error).__name__}).") from error
+    if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
+        found = ", ".join(sorted(map(str, content))[:4]) if isinstance(content, dict) else type(content).__name__
+        raise ValueError(f"{path} is not a plain state dict (names to tensors), it holds {found or 'nothing'}.")
+    return content
