@@ -168,7 +168,7 @@ class KSpaceStatistics:
         if not Path(path).is_file():
             raise FileNotFoundError(f"k-space statistics {path} do not exist or are not a file.")
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as file:
                 count = int(file["count"])
                 state = np.stack([file[name] for name in _ARRAYS]).astype(np.float64)
         except (ValueError, KeyError, TypeError, AttributeError, EOFError, OSError, zipfile.BadZipFile) as error:

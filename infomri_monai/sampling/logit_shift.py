@@ -14,10 +14,10 @@ _BISECTIONS = 30
 def shift_to_ratio(logits: Tensor, ratio: Tensor) -> Tensor:
     """Probabilities sigmoid(l - tau) whose mean is the sampling ratio.
 
-    The rescaling of equation (17) multiplies: where the mean is above the ratio it takes probability from every position, DC
-    included, and a mask that misses DC cannot be reconstructed; the shared offset of the logits then has to be learned for
-    every ratio, and drifts. A common shift keeps sure positions sure, and makes the masks of one set of logits nested in
-    probability over all ratios. tau is found by bisection; its derivative is the implicit one,
+    The rescaling of equation (17) multiplies: where the mean is above the ratio it takes probability from every
+    position, DC included, and a mask that misses DC cannot be reconstructed; the shared offset of the logits then has
+    to be learned for every ratio, and drifts. A common shift keeps sure positions sure, and makes the masks of one set
+    of logits nested in probability over all ratios. tau is found by bisection; its derivative is the implicit one,
     d tau / d l_i = p_i (1 - p_i) / sum_j p_j (1 - p_j).
 
     Args:

@@ -22,11 +22,12 @@ class PoissonDisk(SamplingPolicy):
     :func:`~infomri_monai.sampling.exact.centre_distance` and v ~ U(-1/2, 1/2) drawn for every position, which smooths
     the steps that a hard radius makes on a grid. ``scale`` is the largest that still fits the wanted count, and
     throwing stops when the count is reached: the ratio is exact, no corner is cropped, and no position is added against
-    the law. On non-square grids discs have the grid's proportions. Discs wrap around the edges, as discrete k-space does,
-    so that no darts crowd there.
+    the law. On non-square grids discs have the grid's proportions. Discs wrap around the edges, as discrete k-space
+    does, so that no darts crowd there.
 
     ``probabilities`` are the law's density at each radius, measured once for discs of one size and scaled to the mean
-    ``ratio``; the inclusion probabilities have no closed form and follow it approximately (within 0.03 on average).
+    ``ratio``; the inclusion probabilities have no closed form and follow it approximately (within 0.03 on average); DC
+    is always acquired.
 
     Needs numba (extra ``poisson``).
 
@@ -70,14 +71,16 @@ class PoissonDisk(SamplingPolicy):
         if len(plane) != 2:
             raise ValueError(f"shape must leave a plane of 2 axes besides the read-out axis, got {len(plane)} axes.")
         n = math.prod(plane)
+        dc = plane[0] // 2 * plane[1] + plane[1] // 2
         count = position_count(ratio, n)
         growth = 1 + self.slope * centre_distance(plane)
         smooth = uniform_deviates((count.numel(), n), torch.device("cpu"), generator) - 0.5
-        order = _random_order(count.numel(), n, plane[0] // 2 * plane[1] + plane[1] // 2, generator)
+        order = _random_order(count.numel(), n, dc, generator)
         mask, scale = torch.empty((count.numel(), n), dtype=torch.bool), torch.empty(count.numel())
         for i, k in enumerate(count.tolist()):
             scale[i] = largest_scale(order[i].numpy(), growth.numpy(), smooth[i].numpy(), plane, k, mask[i].numpy())
         density = _jammed_density(scale.unsqueeze(1) * growth, plane)
+        density[:, dc] = math.inf
         p = scale_to_count(density, count.cpu())
         shape = (-1, 1, *positions)
         return mask.to(ratio.device, torch.float32).reshape(shape), p.to(ratio.device).reshape(shape)

@@ -60,8 +60,7 @@ class Radial(SamplingPolicy):
             spokes = math.ceil(min(most, 2 * spokes))
         # by spoke, and along each spoke from the centre outwards
         mask = top_count(-(first + distance / (distance.max() + 1)), count).to(torch.float32)
-        smallest = 0.5 / max(positions)
-        p = scale_to_count((1 / distance.clamp_min(smallest)).expand(count.numel(), -1), count)
+        p = scale_to_count((1 / distance).expand(count.numel(), -1), count)  # infinite at DC, which is always acquired
         return mask.reshape(-1, 1, *positions), p.reshape(-1, 1, *positions)
 
 

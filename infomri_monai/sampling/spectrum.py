@@ -62,7 +62,8 @@ class Spectrum(SamplingPolicy):
         self, ratio: Tensor, positions: tuple[int, ...], generator: torch.Generator | None, acquired: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """Choose masks; see :meth:`SamplingPolicy.draw`."""
-        energy = self.magnitude.to(ratio.device).square()
+        ratio = ratio.to(self.magnitude.device)
+        energy = self.magnitude.square()
         if self.readout_axis is not None:
             energy = energy.mean(self.readout_axis, keepdim=True)
         count = position_count(ratio, math.prod(positions))

@@ -1,0 +1,163 @@
+"""Streamed k-space statistics against numpy on the whole data."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from infomri_monai.acquisition import KSpaceStatistics, image_to_kspace
+
+
+def random_kspace(count: int, grid: tuple[int, ...] = (5, 6), seed: int = 0, offset: complex = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(count, 1, *grid, dtype=torch.complex64, generator=generator) + offset
+
+
+def check(statistics: KSpaceStatistics, kspace: torch.Tensor, rtol: float = 1e-10) -> None:
+    y = kspace[:, 0].numpy().astype(np.complex128)
+    assert statistics.count == len(y)
+    for value, expected in (
+        (statistics.mean, y.mean(0)),
+        (statistics.variance_real, y.real.var(0)),
+        (statistics.variance_imag, y.imag.var(0)),
+        (statistics.mean_magnitude, np.abs(y).mean(0)),
+    ):
+        np.testing.assert_allclose(value.numpy(), expected, rtol=rtol, atol=1e-12)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(0, 100))
+def test_any_batching_gives_the_whole(sizes, seed):
+    kspace = random_kspace(sum(sizes), seed=seed)
+    statistics = KSpaceStatistics((5, 6))
+    for batch in kspace.split(sizes):
+        statistics.update(batch)
+    check(statistics, kspace)
+
+
+@pytest.mark.parametrize("grid", [(7,), (4, 4), (5, 8), (3, 4, 5)])
+def test_any_grid(grid):
+    kspace = random_kspace(11, grid)
+    statistics = KSpaceStatistics(grid)
+    statistics.update(kspace[:4])
+    statistics.update(kspace[4:])
+    check(statistics, kspace)
+
+
+def test_a_small_variance_on_a_large_mean_survives():
+    # sums of squares would lose it: (1e7)^2 is 1e14, the variance 1
+    kspace = random_kspace(400, (2, 2)).to(torch.complex128) + 1e7 * (1 + 1j)
+    statistics = KSpaceStatistics((2, 2))
+    for batch in kspace.split(3):
+        statistics.update(batch)
+    check(statistics, kspace, rtol=1e-6)
+
+
+def test_merging_is_updating():
+    kspace = random_kspace(20, offset=3 - 2j)
+    parts = []
+    for batch in kspace.split([3, 10, 7]):
+        part = KSpaceStatistics((5, 6))
+        part.update(batch)
+        parts.append(part)
+    merged = parts[0].merge(parts[1]).merge(KSpaceStatistics((5, 6))).merge(parts[2])
+    check(merged, kspace)
+    check(parts[0], kspace[:3])  # unchanged
+    with pytest.raises(ValueError, match="grid"):
+        merged.merge(KSpaceStatistics((6, 5)))
+
+
+def test_a_merged_copy_is_independent():
+    part = KSpaceStatistics((5, 6))
+    part.update(random_kspace(4))
+    merged = part.merge(KSpaceStatistics((5, 6)))
+    merged.update(random_kspace(4, seed=1))
+    check(part, random_kspace(4))
+
+
+def test_images_are_transformed():
+    images = [torch.rand(1, 6, 5), torch.rand(3, 1, 6, 5), torch.randn(1, 6, 5, dtype=torch.complex64)]
+    statistics = KSpaceStatistics.from_images(iter(images))
+    kspace = torch.cat([image_to_kspace(image).reshape(-1, 1, 6, 5) for image in images])
+    check(statistics, kspace)
+
+
+def test_variance_is_of_each_component():
+    generator = torch.Generator().manual_seed(0)
+    kspace = torch.complex(2 * torch.randn(20000, 1, 1, 1, generator=generator), 3 * torch.randn(20000, 1, 1, 1))
+    statistics = KSpaceStatistics((1, 1))
+    statistics.update(kspace)
+    assert float(statistics.variance_real) == pytest.approx(4, rel=0.05)
+    assert float(statistics.variance_imag) == pytest.approx(9, rel=0.05)
+
+
+def test_saved_and_loaded(tmp_path):
+    kspace = random_kspace(9)
+    statistics = KSpaceStatistics((5, 6))
+    statistics.update(kspace[:5])
+    statistics.save(tmp_path / "statistics.npz")
+    loaded = KSpaceStatistics.load(tmp_path / "statistics.npz")
+    assert loaded.grid == (5, 6)
+    loaded.update(kspace[5:])
+    check(loaded, kspace)
+
+
+def test_nothing_is_added_by_a_bad_batch():
+    statistics = KSpaceStatistics((5, 6))
+    statistics.update(random_kspace(2))
+    bad = random_kspace(2)
+    bad[1, 0, 0, 0] = complex(float("nan"), 0)
+    for kspace, message in (
+        (bad, "finite"),
+        (bad.abs(), "complex"),
+        (bad[:, :, :4], "shape"),
+        (bad.expand(2, 2, 5, 6), "shape"),
+        (bad[0], "shape"),
+        (bad[:0], "empty"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            statistics.update(kspace)
+    check(statistics, random_kspace(2))
+
+
+def test_bad_arguments_are_refused():
+    with pytest.raises(ValueError, match="grid"):
+        KSpaceStatistics((4, 0))
+    with pytest.raises(ValueError, match="grid"):
+        KSpaceStatistics(())
+    with pytest.raises(ValueError, match="empty"):
+        KSpaceStatistics.from_images([])
+    with pytest.raises(ValueError, match="spatial axes"):
+        KSpaceStatistics.from_images([torch.rand(4, 4)])
+    with pytest.raises(ValueError, match="update was never called"):
+        _ = KSpaceStatistics((4, 4)).mean
+
+
+def test_bad_files_are_refused(tmp_path):
+    path = tmp_path / "s.npz"
+    with pytest.raises(FileNotFoundError, match=r"s\.npz"):
+        KSpaceStatistics.load(path)
+    statistics = KSpaceStatistics((5, 6))
+    statistics.update(random_kspace(2))
+    statistics.save(path)
+    with np.load(path) as file:
+        good = dict(file)
+    contents = [
+        {name: value for name, value in good.items() if name != "squares_imag"},
+        {**good, "mean_real": np.zeros((2, 2))},
+        {**good, "squares_real": -np.ones((5, 6))},
+        {**good, "mean_imag": np.full((5, 6), np.nan)},
+        {**good, "mean_real": np.array([{}], dtype=object)},
+        {**good, "count": np.array("many")},
+    ]
+    for content in contents:
+        np.savez(path, **content)
+        with pytest.raises(ValueError, match=r"s\.npz"):
+            KSpaceStatistics.load(path)
+    for data in (b"", b"PK\x03\x04 not a zip file", b"plain text"):
+        path.write_bytes(data)
+        with pytest.raises(ValueError, match=r"s\.npz"):
+            KSpaceStatistics.load(path)

@@ -1,0 +1,136 @@
+"""Rescaling, the straight-through gradient and the bounded rejection."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.autograd import gradcheck
+
+from infomri_monai.sampling.bernoulli import (
+    exact_count_threshold,
+    rescale_probabilities,
+    sample_within_tolerance,
+    straight_through,
+)
+from infomri_monai.sampling.logit_shift import shift_to_ratio
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def probabilities(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.rand(shape, generator=seeded(seed), dtype=torch.float64) * 0.98 + 0.01
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.floats(0.001, 0.999), min_size=2, max_size=40), st.floats(0.001, 0.999))
+def test_rescaling_by_equation_17(values, ratio):
+    p = torch.tensor([values], dtype=torch.float64)
+    scaled = rescale_probabilities(p, torch.tensor([ratio], dtype=torch.float64))
+    assert float(scaled.mean()) == pytest.approx(ratio, abs=1e-9)
+    assert bool(((scaled >= 0) & (scaled <= 1)).all())
+    assert bool(
+        ((p[0, :, None] < p[0, None, :]) <= (scaled[0, :, None] <= scaled[0, None, :])).all()
+    )  # keeps the order
+    # (17) as the paper prints it
+    mean = float(p.mean())
+    expected = p * ratio / mean if mean >= ratio else 1 - (1 - ratio) / (1 - mean) * (1 - p)
+    torch.testing.assert_close(scaled, expected)
+
+
+def test_rescaling_has_a_ratio_per_sample():
+    ratios = torch.tensor([0.05, 0.5, 1.0], dtype=torch.float64)
+    scaled = rescale_probabilities(probabilities(3, 6, 7), ratios)
+    torch.testing.assert_close(scaled.mean((1, 2)), ratios)
+
+
+@pytest.mark.parametrize("constant", [0.0, 1.0])
+def test_rescaling_degenerate_probabilities_stays_finite(constant):
+    scaled = rescale_probabilities(torch.full((1, 9), constant), torch.tensor([0.3]))
+    assert bool(torch.isfinite(scaled).all())
+
+
+def test_gradients_of_both_rescalings():
+    ratio = torch.tensor([0.2, 0.7], dtype=torch.float64)
+    assert gradcheck(lambda p: rescale_probabilities(p, ratio), probabilities(2, 5).requires_grad_())
+    logits = torch.randn(2, 1, 6, generator=seeded(), dtype=torch.float64).requires_grad_()
+    assert gradcheck(lambda x: shift_to_ratio(x, ratio), logits)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.floats(-30, 30), min_size=2, max_size=40), st.floats(0.01, 0.99))
+def test_shifted_logits_have_the_ratio_as_mean_and_one_shift(values, ratio):
+    logits = torch.tensor([[values]], dtype=torch.float64)
+    p = shift_to_ratio(logits, torch.tensor([ratio], dtype=torch.float64))
+    assert float(p.mean()) == pytest.approx(ratio, abs=1e-5)
+    inner = (p > 1e-6) & (p < 1 - 1e-6)
+    shift = (logits - torch.logit(p))[inner]
+    assert shift.numel() == 0 or float(shift.max() - shift.min()) < 1e-6
+
+
+def test_straight_through_is_hard_forward_and_soft_backward():
+    p, u = probabilities(40, seed=1).requires_grad_(), probabilities(40, seed=2)
+    weight = probabilities(40, seed=3)
+    hard = straight_through(p, u, slope=7.0)
+    assert torch.equal(hard, (p > u).double())
+    (gradient,) = torch.autograd.grad((hard * weight).sum(), p)
+    (expected,) = torch.autograd.grad((torch.sigmoid(7.0 * (p - u)) * weight).sum(), p)
+    torch.testing.assert_close(gradient, expected)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.sampled_from([0.0, 1e-6, 0.1, 0.5, 0.9, 1.0]), min_size=1, max_size=50), st.data())
+def test_fallback_meets_every_count_exactly(values, data):
+    count = data.draw(st.integers(1, len(values)))
+    seed = data.draw(st.integers(0, 1000))
+    p = torch.tensor([values], dtype=torch.float32)
+    u = torch.rand(p.shape, generator=seeded(seed))
+    moved = exact_count_threshold(p, u, torch.tensor([count]))
+    assert int((p > moved).sum()) == count
+
+
+def test_fallback_changes_the_draw_as_little_as_possible():
+    p, u = probabilities(1, 200), torch.rand((1, 200), generator=seeded(4), dtype=torch.float64)
+    drawn = p > u
+    for count in (int(drawn.sum()) - 5, int(drawn.sum()), int(drawn.sum()) + 5):
+        mask = p > exact_count_threshold(p, u, torch.tensor([count]))
+        assert int((mask != drawn).sum()) == abs(count - int(drawn.sum()))
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.floats(0.02, 1.0), st.integers(3, 20), st.integers(3, 20), st.integers(1, 5), st.integers(0, 1000))
+def test_sampling_always_ends_within_tolerance(ratio, height, width, proposals, seed):
+    n = height * width
+    ratio = max(ratio, 1 / n)
+    s = torch.tensor([ratio, 1 - 0.5 * ratio])
+    p = rescale_probabilities(probabilities(2, height, width, seed=seed).float(), s)
+    mask = sample_within_tolerance(p, s, tolerance=0.0, proposals=proposals, generator=seeded(seed))
+    assert float((mask.mean((1, 2)) - s).abs().max()) <= 0.5 / n + 2e-6
+
+
+def test_an_unlikely_ratio_falls_back_to_the_exact_count():
+    # probabilities far from the ratio: no proposal is acceptable
+    mask = sample_within_tolerance(torch.full((1, 1000), 0.9), torch.tensor([0.1]), proposals=2, generator=seeded())
+    assert int(mask.sum()) == 100
+
+
+def test_accepted_proposals_are_plain_bernoulli_draws():
+    p = probabilities(1, 64).float()
+    mask = sample_within_tolerance(p, torch.tensor([0.5]), tolerance=1.0, proposals=3, generator=seeded(5))
+    u = torch.rand((1, 3, 64), generator=seeded(5))
+    assert torch.equal(mask, (p > u[:, 0]).float())
+
+
+def test_gradient_reaches_the_probabilities_through_the_fallback():
+    p = torch.full((1, 100), 0.9, requires_grad=True)
+    sample_within_tolerance(p, torch.tensor([0.1]), proposals=1, generator=seeded()).sum().backward()
+    assert float(p.grad.min()) > 0
+
+
+@pytest.mark.parametrize("arguments", [{"proposals": 0}, {"tolerance": -1e-3}])
+def test_bad_arguments_are_refused(arguments):
+    with pytest.raises(ValueError, match=next(iter(arguments))):
+        sample_within_tolerance(torch.full((1, 4), 0.5), torch.tensor([0.5]), **arguments)
