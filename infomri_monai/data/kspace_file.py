@@ -94,6 +94,8 @@ def _header(path: Path) -> tuple[tuple[int, ...], np.dtype]:
                 return _npy_header(stream)
         with path.open("rb") as stream:
             return _npy_header(stream)
+    except ImportError:  # h5py is an extra
+        raise
     except KeyError:
         raise ValueError("the file holds no array 'kspace'.") from None
     except Exception as error:  # the formats' readers differ in what they raise
@@ -101,7 +103,10 @@ def _header(path: Path) -> tuple[tuple[int, ...], np.dtype]:
 
 
 def _npy_header(stream: Any) -> tuple[tuple[int, ...], np.dtype]:
-    shape, _, dtype = _HEADERS[np.lib.format.read_magic(stream)](stream)
+    version = np.lib.format.read_magic(stream)
+    if version not in _HEADERS:
+        raise ValueError(f"unknown version {version} of the .npy format")
+    shape, _, dtype = _HEADERS[version](stream)
     return shape, dtype
 
 

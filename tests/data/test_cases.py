@@ -1,0 +1,213 @@
+"""Cases for inference: found, checked before any work, read with their geometry; a broken one stays alone."""
+
+import pickle
+
+import h5py
+import nibabel
+import numpy as np
+import pytest
+import torch
+from monai.data import DataLoader, MetaTensor
+from monai.transforms import Compose
+from test_folder import PATIENT, write_dicom_series, write_nifti, write_png
+
+from infomri_monai.data import CaseDataset, ReadCased, embedded_subjects, inference_cases
+from infomri_monai.data.kspace_file import check_kspace_file, read_kspace
+
+
+def kspace(*shape, seed=0):
+    draw = np.random.default_rng(seed)
+    return (draw.normal(size=shape) + 1j * draw.normal(size=shape)).astype(np.complex64)
+
+
+def read(folder, **options):
+    return [ReadCased()(case) for case in inference_cases(folder, **options)]
+
+
+def test_a_folder_of_images_is_one_case_a_volume(tmp_path):
+    volume, affine = write_nifti(tmp_path / "sub-1" / "t1.nii.gz")
+    pixels = write_png(tmp_path / "plane.png")
+    series = write_dicom_series(tmp_path / "scan")
+    cases = inference_cases(tmp_path)
+    assert [(case["name"], case["index"]) for case in cases] == [("plane", 1), ("scan/series0", 2), ("sub-1/t1", 3)]
+    plane, scan, t1 = (ReadCased()(case) for case in cases)
+    assert np.array_equal(plane["image"][0], pixels.T)
+    assert np.array_equal(scan["image"][0], series.transpose(2, 1, 0))
+    assert np.array_equal(t1["image"][0], volume)
+    assert np.allclose(t1["image"].affine, affine)
+    assert np.allclose(np.abs(np.diag(scan["image"].affine)), [0.7, 0.9, 4.0, 1.0])
+    assert all(item["image"].dtype == torch.float32 for item in (plane, scan, t1))
+    assert all("reader" not in item for item in (plane, scan, t1))
+    assert PATIENT not in str(scan["image"].meta)
+
+
+def test_complex_and_2d_nifti(tmp_path):
+    data, affine = kspace(6, 5), np.array([[0, 0, 3, 1], [2, 0.5, 0, 2], [0.5, 2, 0, 3], [0, 0, 0, 1.0]])
+    nibabel.Nifti1Image(data, affine).to_filename(tmp_path / "plane.nii.gz")
+    (item,) = read(tmp_path)
+    assert item["image"].dtype == torch.complex64
+    assert np.array_equal(item["image"][0], data)
+    assert np.allclose(item["image"].affine, affine)
+
+
+def test_files_and_lists_of_files(tmp_path):
+    for patient in ("a", "b[1]"):
+        write_nifti(tmp_path / patient / "t1.nii.gz")
+    write_dicom_series(tmp_path / "c" / "scan")
+    paths = [tmp_path / "b[1]" / "t1.nii.gz", tmp_path / "a" / "t1.nii.gz", tmp_path / "c"]
+    assert [case["name"] for case in inference_cases(paths)] == ["a/t1", "b[1]/t1", "c/scan/series0"]
+    assert [case["name"] for case in inference_cases(str(paths[0]))] == ["t1"]
+    assert [case["name"] for case in inference_cases(tmp_path, pattern="a/*.nii.gz")] == ["a/t1"]
+
+
+@pytest.mark.parametrize("name", ["", "embedded"])
+def test_embedded_cases_are_two_subjects(name):
+    first, second = inference_cases(name)
+    slices = [entry["image"] for entry in embedded_subjects("test", subjects=1)]
+    item = ReadCased()(first)
+    assert item["image"].dtype == torch.complex64
+    assert np.array_equal(item["image"], np.stack(slices, -1))
+    assert (first["index"], second["index"]) == (1, 2)
+    assert first["name"] != second["name"]
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".npy", ".h5"])
+@pytest.mark.parametrize("shape", [(7, 6), (3, 7, 6)])
+def test_kspace_files(tmp_path, suffix, shape):
+    data, path = kspace(*shape), tmp_path / f"scan{suffix}"
+    columns = np.array([1, 0, 0, 1, 1, 0])
+    if suffix == ".npz":
+        np.savez(path, kspace=data, mask=columns.astype(bool))
+    elif suffix == ".npy":
+        np.save(path, data)
+    else:
+        with h5py.File(path, "w") as file:
+            file["kspace"], file["mask"] = data, columns
+            file.attrs["patient_id"] = PATIENT
+    (item,) = read(tmp_path, kind="kspace")
+    assert item["kspace"].dtype == torch.complex64
+    assert np.array_equal(item["kspace"][0], data if data.ndim == 2 else data.transpose(1, 2, 0))
+    assert ("mask" in item) == (suffix != ".npy")
+    if "mask" in item:
+        assert item["mask"].shape == item["kspace"].shape
+        assert np.array_equal(item["mask"].numpy().reshape(7, 6, -1)[2, :, 0], columns)
+    assert item["name"] == "scan"
+    assert PATIENT not in str(item)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "error", "message"),
+    [
+        ({"image": kspace(4, 4)}, ValueError, "no array 'kspace'"),
+        ({"kspace": np.ones((4, 4))}, ValueError, "must be complex, got float64"),
+        ({"kspace": kspace(2, 3, 4, 4)}, ValueError, "single coil"),
+        ({"kspace": kspace(0, 4, 4)}, ValueError, "must have shape"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".npz", ".h5"])
+def test_bad_kspace_headers_are_found_before_any_work(tmp_path, arrays, error, message, suffix):
+    if suffix == ".npz":
+        np.savez(tmp_path / "scan.npz", **arrays)
+    else:
+        with h5py.File(tmp_path / "scan.h5", "w") as file:
+            for name, array in arrays.items():
+                file[name] = array
+    with pytest.raises(error, match=f"scan{suffix}.*{message}"):
+        inference_cases(tmp_path, kind="kspace")
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".npy", ".h5"])
+def test_truncated_kspace_files(tmp_path, suffix):
+    path = tmp_path / f"scan{suffix}"
+    path.write_bytes(b"\x93NUMPY nonsense")
+    with pytest.raises(OSError, match="truncated"):
+        inference_cases(tmp_path, kind="kspace")
+
+
+def test_a_pickle_in_kspace_is_not_executed(tmp_path):
+    class Malicious:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "executed"), "w"))
+
+    np.savez(tmp_path / "scan.npz", kspace=np.array([Malicious()], dtype=object))
+    with pytest.raises(ValueError, match="must be complex, got object"):
+        check_kspace_file(tmp_path / "scan.npz")
+    (tmp_path / "raw.npy").write_bytes(pickle.dumps(Malicious()))
+    with pytest.raises(OSError, match=r"truncated or no \.npy"):
+        check_kspace_file(tmp_path / "raw.npy")
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [(np.ones(5), "does not broadcast"), (np.full(6, 0.5), "0 .not measured. and 1"), (kspace(6), "0 .not measured")],
+)
+def test_bad_masks(tmp_path, mask, message):
+    np.savez(tmp_path / "scan.npz", kspace=kspace(7, 6), mask=mask)
+    with pytest.raises(ValueError, match=message):
+        read_kspace(tmp_path / "scan.npz")
+
+
+def test_nothing_found_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no NIfTI, PNG or DICOM"):
+        inference_cases(tmp_path)
+    np.save(tmp_path / "scan.npy", kspace(4, 4))
+    with pytest.raises(FileNotFoundError, match="kind='image'"):
+        inference_cases(tmp_path)
+    with pytest.raises(FileNotFoundError, match="matches"):
+        inference_cases(tmp_path, pattern="*.h5", kind="kspace")
+    for missing in (tmp_path / "absent", [tmp_path / "absent.nii"]):
+        with pytest.raises(FileNotFoundError, match=r"there is no .*absent"):
+            inference_cases(missing)
+    with pytest.raises(FileNotFoundError, match="empty list"):
+        inference_cases([])
+
+
+def test_refuses_unknown_kinds_double_names_and_embedded_kspace(tmp_path):
+    with pytest.raises(ValueError, match="kind must be"):
+        inference_cases(tmp_path, kind="raw")
+    with pytest.raises(ValueError, match="embedded data are images"):
+        inference_cases("embedded", kind="kspace")
+    write_png(tmp_path / "a.png")
+    write_nifti(tmp_path / "a.nii")
+    with pytest.raises(ValueError, match="several files, the first is 'a'"):
+        inference_cases(tmp_path)
+
+
+def test_an_unreadable_header_is_found_before_any_work(tmp_path):
+    (tmp_path / "broken.nii.gz").write_bytes(b"no NIfTI")
+    with pytest.raises(OSError, match=r"broken\.nii\.gz"):
+        inference_cases(tmp_path)
+
+
+def test_a_broken_case_stays_alone_and_unnamed(tmp_path):
+    data, _ = write_nifti(tmp_path / "good.nii")
+    data[1, 2, 1] = np.nan
+    nibabel.Nifti1Image(data, np.eye(4)).to_filename(tmp_path / "DOE_JANE.nii")
+    cut = tmp_path / "DOE_JOHN.nii"
+    write_nifti(cut)
+    cut.write_bytes(cut.read_bytes()[:-50])
+    dataset = CaseDataset(inference_cases(tmp_path), Compose([ReadCased()]))
+    items = {batch["name"][0]: batch for batch in DataLoader(dataset, batch_size=1, num_workers=0)}
+    assert items["DOE_JANE"]["failure"] == ["ValueError: image holds NaN or Inf values."]
+    assert items["DOE_JOHN"]["failure"][0].startswith("OSError: the image cannot be read")
+    assert items["good"]["failure"] == [""]
+    assert items["good"]["image"].shape == (1, 1, 7, 6, 3)
+    assert isinstance(items["good"]["image"], MetaTensor)
+    assert all("DOE" not in batch["failure"][0] for batch in items.values())
+    assert [int(batch["index"][0]) for batch in items.values()] == [1, 2, 3]
+
+
+def test_colour_channels_are_refused():
+    with pytest.raises(ValueError, match="one channel"):
+        ReadCased()({"image": np.ones((3, 4, 4))})
+
+
+def test_what_a_transform_raises_is_the_cases_failure(tmp_path):
+    write_nifti(tmp_path / "good.nii")
+
+    def broken(entry):
+        raise KeyError("a site's own transform")
+
+    # MONAI wraps what a transform raises; the reason says which error it was
+    assert CaseDataset(inference_cases(tmp_path), broken)[0]["failure"].startswith("KeyError: ")
