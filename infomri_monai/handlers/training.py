@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from ignite import distributed as idist
 from ignite.engine import Engine, Events
@@ -17,7 +18,7 @@ from infomri_monai.metrics import atomic_path
 from infomri_monai.sampling import save_policy
 from infomri_monai.systems import ReconstructionSystem
 
-__all__ = ["CalibrateVariance", "ClipGradientNorm", "SaveSystem"]
+__all__ = ["CalibrateVariance", "ClipGradientNorm", "OutputAsList", "SaveSystem"]
 
 
 class ClipGradientNorm:
@@ -41,34 +42,58 @@ class ClipGradientNorm:
         nn.utils.clip_grad_norm_(self.parameters, self.max_norm)
 
 
-class CalibrateVariance:
-    """Set the one temperature of the network's variance on validation data, when training ends.
+class OutputAsList:
+    """Hand a whole batch's output on as a list of one item.
 
-    The temperature is the validation set's mean standardised squared error, averaged over the swept ratios; dividing by it makes
-    that mean exactly one. It never sees test data.
-
-    Args:
-        system: the trained system; its network's ``log_variance_offset`` is set.
-        validator: an evaluator on validation data with a :class:`RateDistortionHandler`.
+    MONAI's logging handlers (``from_engine``, MLflow) read a list of decollated items; a system's typed result is not decollated.
     """
 
-    def __init__(self, system: ReconstructionSystem, validator: SupervisedEvaluator) -> None:
+    def attach(self, engine: Engine) -> None:
+        """Register before the handlers that read the output."""
+        engine.add_event_handler(IterationEvents.MODEL_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Wrap the output."""
+        output: Any = engine.state.output
+        engine.state.output = [output]  # type: ignore[assignment]
+
+
+class CalibrateVariance:
+    """Set the temperature of the network's variance on validation data, when training ends.
+
+    The logarithm of the validation set's mean standardised squared error is fitted by a line in the logarithm of the sampling
+    ratio (least squares over the swept ratios), and the network's log-variance is raised by it: two numbers, which are found
+    on validation data and are part of the model. Test data is never seen.
+
+    Args:
+        system: the trained system; its network's ``log_variance_line`` is set.
+        validator: an evaluator on validation data with a :class:`RateDistortionHandler`.
+        ratios: the ratios that the validator sweeps.
+    """
+
+    def __init__(self, system: ReconstructionSystem, validator: SupervisedEvaluator, ratios: Sequence[float]) -> None:
         self.system = system
         self.validator = validator
+        self.ratios = list(ratios)
 
     def attach(self, engine: Engine) -> None:
         """Register at the end of training."""
         engine.add_event_handler(Events.COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
-        """Run the validator and set the offset."""
+        """Run the validator and set the line."""
         self.validator.run(engine.state.epoch)
-        temperature = self.validator.state.metrics["standardized_squared_error"]
-        if not (math.isfinite(temperature) and temperature > 0):
-            raise RuntimeError(f"cannot calibrate the variance: mean standardised squared error is {temperature}.")
+        metrics = self.validator.state.metrics
+        excess = np.log([metrics[f"standardized_squared_error_at_{ratio:.4f}"] for ratio in self.ratios])
+        if not np.isfinite(excess).all():
+            raise RuntimeError(f"cannot calibrate the variance: log standardised squared errors are {excess.tolist()}.")
+        degree = 1 if len(set(self.ratios)) > 1 else 0
+        *slope, offset = np.polyfit(np.log(self.ratios), excess, degree)
+        line = torch.tensor([offset, *slope, 0.0][:2], dtype=torch.float32)
+        parameter = self.system.network.get_parameter("log_variance_line")
         with torch.no_grad():
-            self.system.network.get_buffer("log_variance_offset").add_(math.log(temperature))
-        logging.getLogger(__name__).info("variance temperature set to %.3f on validation data", temperature)
+            parameter.add_(line.to(parameter.device))
+        logging.getLogger(__name__).info("variance calibrated on validation data: log-variance += %s", line.tolist())
 
 
 class SaveSystem:

@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from infomri_monai.acquisition.fourier import image_to_kspace, kspace_to_image
-from infomri_monai.acquisition.symmetry import conjugate_partner
+from infomri_monai.acquisition.fourier import image_to_kspace
+from infomri_monai.acquisition.symmetry import hermitian_completion
 
 __all__ = ["channels_to_complex", "complex_to_channels"]
 
@@ -47,38 +47,29 @@ def recover_mask(kspace: Tensor, threshold: float = 1e-6) -> Tensor:
     return (magnitude > threshold * magnitude.amax(dim=(2, 3), keepdim=True)).to(magnitude.dtype)
 
 
-def measured_samples(image: Tensor, mask: Tensor | None, real_valued: bool) -> tuple[Tensor, Tensor]:
+def measured_samples(image: Tensor, mask: Tensor, real_valued: bool) -> tuple[Tensor, Tensor]:
     """Measured k-space of a zero-filled complex image and its mask, completed by symmetry for real-valued images."""
     kspace = image_to_kspace(image, 2)
-    if mask is None:
-        mask = recover_mask(kspace)
-    if real_valued:
-        partner_mask = conjugate_partner(mask, 2)
-        total = kspace + conjugate_partner(kspace, 2).conj()
-        kspace = total / (mask + partner_mask).clamp_min(1.0)
-        mask = torch.maximum(mask, partner_mask)
-    return kspace, mask
+    return hermitian_completion(kspace, mask, 2) if real_valued else (kspace, mask)
 
 
-def starting_image(zero_filled: Tensor, mask: Tensor | None, real_valued: bool) -> Tensor:
-    """The zero-filled image, or for real-valued images the one filled by conjugate symmetry (its imaginary part is zero)."""
-    image = channels_to_complex(zero_filled)
-    if not real_valued:
-        return image
-    kspace, _ = measured_samples(image, mask, real_valued)
-    return kspace_to_image(kspace, 2)
+def mask_or_recovered(image: Tensor, mask: Tensor | None) -> Tensor:
+    """The given mask, or the one that the zero-filled complex image shows."""
+    return recover_mask(image_to_kspace(image, 2)) if mask is None else mask
 
 
 def gaussian_channels(
-    mean: Tensor, raw_log_variance: Tensor, scale: Tensor, bounds: tuple[float, float], offset: Tensor
+    mean: Tensor, raw_log_variance: Tensor, scale: Tensor, bounds: tuple[float, float], line: Tensor, mask: Tensor
 ) -> Tensor:
     """Stack mean (2 channels) and bounded log-variance (1 channel), both back in the input's intensity units.
 
-    The bounds are soft (a scaled sigmoid), so that the gradient never dies at them, and hold in normalised units. ``offset`` is
-    the logarithm of the variance's temperature, 0 until it is calibrated on validation data.
+    The bounds are soft (a scaled sigmoid), so that the gradient never dies at them, and hold in normalised units. ``line`` is
+    the logarithm of the variance's temperature, ``line[0] + line[1] * log(ratio)``; it is 0 until calibrated on validation data.
     """
     low, high = bounds
-    log_variance = low + (high - low) * torch.sigmoid(raw_log_variance.float()) + offset
+    ratio = mask.mean(dim=(1, 2, 3), keepdim=True).detach().clamp_min(1e-6)
+    temperature = line[0] + line[1] * torch.log(ratio)
+    log_variance = low + (high - low) * torch.sigmoid(raw_log_variance.float()) + temperature
     return torch.cat([mean * scale, log_variance + 2 * torch.log(scale)], dim=1)
 
 

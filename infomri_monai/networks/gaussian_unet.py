@@ -9,12 +9,15 @@ import torch
 from monai.networks.nets import BasicUNet
 from torch import Tensor, nn
 
+from infomri_monai.acquisition.fourier import kspace_to_image
 from infomri_monai.networks.gaussian import (
+    channels_to_complex,
     complex_to_channels,
     gaussian_channels,
     intensity_scale,
+    mask_or_recovered,
+    measured_samples,
     raw_for_log_variance,
-    starting_image,
 )
 
 __all__ = ["GaussianUNet"]
@@ -40,8 +43,6 @@ class GaussianUNet(nn.Module):
         True
     """
 
-    log_variance_offset: Tensor
-
     def __init__(
         self,
         features: Sequence[int] = (16, 16, 32, 64, 64, 16),
@@ -52,7 +53,7 @@ class GaussianUNet(nn.Module):
     ) -> None:
         super().__init__()
         self.real_valued = real_valued
-        self.register_buffer("log_variance_offset", torch.zeros(()))
+        self.log_variance_line = nn.Parameter(torch.zeros(2), requires_grad=False)  # set by CalibrateVariance
         self.log_variance_low, self.log_variance_high = float(log_variance_bounds[0]), float(log_variance_bounds[1])
         self.unet = BasicUNet(spatial_dims=2, in_channels=2, out_channels=3, features=tuple(features), norm=norm)
         last = self.unet.final_conv
@@ -72,11 +73,15 @@ class GaussianUNet(nn.Module):
             Mean (real, imaginary) and log-variance per real component, shape (batch, 3, H, W), in the input's units.
         """
         scale = intensity_scale(zero_filled)
-        x = complex_to_channels(starting_image(zero_filled / scale, mask, self.real_valued))
+        image = channels_to_complex(zero_filled / scale)
+        measured = mask_or_recovered(image, mask)
+        if self.real_valued:
+            kspace, _ = measured_samples(image, measured, True)
+            image = kspace_to_image(kspace, 2)
+        x = complex_to_channels(image)
         out = self.unet(x)
         mean = x + out[:, :2]
         if self.real_valued:
             mean = torch.cat([mean[:, :1], torch.zeros_like(mean[:, :1])], dim=1)
-        return gaussian_channels(
-            mean, out[:, 2:], scale, (self.log_variance_low, self.log_variance_high), self.log_variance_offset
-        )
+        bounds = (self.log_variance_low, self.log_variance_high)
+        return gaussian_channels(mean, out[:, 2:], scale, bounds, self.log_variance_line, measured)

@@ -14,6 +14,7 @@ from infomri_monai.networks.gaussian import (
     complex_to_channels,
     gaussian_channels,
     intensity_scale,
+    mask_or_recovered,
     measured_samples,
     raw_for_log_variance,
 )
@@ -79,8 +80,6 @@ class UnrolledReconstructor(nn.Module):
         (torch.Size([1, 3, 16, 16]), True)
     """
 
-    log_variance_offset: Tensor
-
     def __init__(
         self,
         phases: int = 5,
@@ -93,7 +92,7 @@ class UnrolledReconstructor(nn.Module):
         if phases < 1 or channels < 1:
             raise ValueError(f"phases and channels must be >= 1, got {phases} and {channels}.")
         self.real_valued = real_valued
-        self.register_buffer("log_variance_offset", torch.zeros(()))
+        self.log_variance_line = nn.Parameter(torch.zeros(2), requires_grad=False)  # set by CalibrateVariance
         self.log_variance_low, self.log_variance_high = float(log_variance_bounds[0]), float(log_variance_bounds[1])
         self.phases = nn.ModuleList([ProximalStep(channels) for _ in range(phases)])
         self.step_size = nn.Parameter(torch.ones(phases))
@@ -116,7 +115,8 @@ class UnrolledReconstructor(nn.Module):
         """
         scale = intensity_scale(zero_filled)
         start = zero_filled / scale
-        kspace, mask_used = measured_samples(channels_to_complex(start), mask, self.real_valued)
+        measured = mask_or_recovered(channels_to_complex(start), mask)
+        kspace, mask_used = measured_samples(channels_to_complex(start), measured, self.real_valued)
         x = complex_to_channels(kspace_to_image(kspace, 2))
         features = x
         for index, phase in enumerate(self.phases):
@@ -126,6 +126,5 @@ class UnrolledReconstructor(nn.Module):
             if self.real_valued:
                 x = torch.cat([x[:, :1], torch.zeros_like(x[:, :1])], dim=1)
         raw = self.variance_head(torch.cat([features, x, start], dim=1))
-        return gaussian_channels(
-            x, raw, scale, (self.log_variance_low, self.log_variance_high), self.log_variance_offset
-        )
+        bounds = (self.log_variance_low, self.log_variance_high)
+        return gaussian_channels(x, raw, scale, bounds, self.log_variance_line, measured)

@@ -1,0 +1,71 @@
+"""What MONAI's MLflow handler does not log: parameters by name, and the folder of figures, tables and checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import mlflow
+from ignite import distributed as idist
+from ignite.engine import Engine, Events
+
+__all__ = ["TrackOutputs"]
+
+
+class TrackOutputs:
+    """Log parameters when a run starts and the files of a folder when it ends, to the run that MONAI's handler opened.
+
+    ``--tracking mlflow`` makes MONAI's ``MLFlowHandler`` open a run of the configured names. Without it there is no such run, and
+    nothing is logged (nor is a database made).
+
+    Args:
+        tracking_uri: as the MONAI handler's.
+        experiment_name: as the MONAI handler's.
+        run_name: as the MONAI handler's.
+        output_dir: folder whose figures, tables, checkpoints and policies are logged. File names never hold patient names.
+        parameters: parameters to log by name.
+    """
+
+    suffixes = (".png", ".csv", ".json", ".pt")
+
+    def __init__(
+        self,
+        tracking_uri: str,
+        experiment_name: str,
+        run_name: str,
+        output_dir: str | Path,
+        parameters: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.tracking_uri = tracking_uri
+        self.experiment_name = experiment_name
+        self.run_name = run_name
+        self.output_dir = Path(output_dir)
+        self.parameters = dict(parameters or {})
+
+    def attach(self, engine: Engine) -> None:
+        """Register at the run's last event; MONAI's handler is attached after this one and closes the run then."""
+        engine.add_event_handler(Events.COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Log to the open run, if there is one."""
+        if idist.get_rank() != 0 or not self._server_exists():
+            return
+        client = mlflow.MlflowClient(tracking_uri=self.tracking_uri)
+        experiment = client.get_experiment_by_name(self.experiment_name)
+        if experiment is None:
+            return
+        wanted = f"attributes.run_name = '{self.run_name}' and attributes.status = 'RUNNING'"
+        for run in client.search_runs([experiment.experiment_id], wanted, max_results=1):
+            for name, value in self.parameters.items():
+                if name not in run.data.params:
+                    client.log_param(run.info.run_id, name, value)
+            for path in sorted(self.output_dir.rglob("*")):
+                if path.suffix in self.suffixes and not path.name.startswith(".") and "mlruns" not in path.parts:
+                    folder = str(path.parent.relative_to(self.output_dir))
+                    client.log_artifact(run.info.run_id, str(path), None if folder == "." else folder)
+
+    def _server_exists(self) -> bool:
+        parsed = urlparse(self.tracking_uri)
+        return parsed.scheme != "sqlite" or Path(self.tracking_uri.removeprefix("sqlite:///")).exists()
