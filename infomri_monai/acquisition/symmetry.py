@@ -96,5 +96,6 @@ def hermitian_completion(kspace: Tensor, mask: Tensor, spatial_dims: int = 2) ->
         (tensor([0.+0.j, 0.+2.j, 5.+0.j, 0.-2.j]), tensor([0., 1., 1., 1.]))
     """
     partner_mask = conjugate_partner(mask, spatial_dims)
-    total = kspace * mask + conjugate_partner(kspace * mask, spatial_dims).conj()
+    # no factor of mask here: kspace holds it already, and a second one would hide unsampled positions from its gradient
+    total = kspace + conjugate_partner(kspace, spatial_dims).conj()
     return total / (mask + partner_mask).clamp_min(1), torch.maximum(mask, partner_mask)
