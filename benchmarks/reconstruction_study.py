@@ -37,6 +37,11 @@ EXPERIMENTS: dict[str, dict[str, Any]] = {
     "1d_infomri": {"overlays": ["cartesian.json"]},
     "1d_uniform": {"overlays": ["cartesian.json", "systems/uniform.json"]},
     "1d_equispaced": {"overlays": ["cartesian.json", "systems/equispaced.json"]},
+    "1d_equispaced_centre": {
+        "overlays": ["cartesian.json"],
+        "policy": {"_target_": "infomri_monai.sampling.Equispaced", "readout_axis": 0, "center_share": 0.32},
+    },
+    "1d_variable_density": {"overlays": ["cartesian.json", "systems/variable_density.json"]},
     "single_0.125": {"ratio_range": [0.125, 0.125]},
     "single_0.25": {"ratio_range": [0.25, 0.25]},
     "real_half_plane": REAL,
@@ -72,7 +77,7 @@ def run_one(name: str, seed: int, data: Path, runs: Path) -> None:
     overrides = dict(EXPERIMENTS[name])
     overlays = overrides.pop("overlays", [])
     of_test = {key: value for key, value in overrides.items() if key.startswith("test_data")}
-    of_policy = {key: value for key, value in overrides.items() if key.startswith("policy#")}
+    of_policy = {k: v for k, v in overrides.items() if k.partition("#")[0] == "policy"}  # of training only
     of_all = {key: value for key, value in overrides.items() if key not in of_test | of_policy}
     of_all |= {"seed": seed, "dataset_dir": str(data)}
     start = time.perf_counter()
