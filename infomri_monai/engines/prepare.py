@@ -14,10 +14,10 @@ from torch import Tensor
 
 from infomri_monai.sampling.policy import check_ratio
 
-__all__ = ["PrepareAmortizedBatch", "PrepareRatioSweep"]
+__all__ = ["PrepareAmortizedBatch", "PrepareRatioSweep", "seeded_generator"]
 
 
-def _generator(device: str | torch.device | None, *key: int) -> torch.Generator:
+def seeded_generator(device: str | torch.device | None, *key: int) -> torch.Generator:
     """A generator that depends on nothing but its key, so that a resumed run draws what an uninterrupted one would."""
     seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1)
     return torch.Generator(device=device or "cpu").manual_seed(seed)
@@ -78,7 +78,7 @@ class PrepareAmortizedBatch(PrepareBatch):
     ) -> tuple[Tensor, Tensor, tuple[Tensor], dict[str, torch.Generator]]:
         """Return (image, target, (ratio,), {"generator": generator}) for MONAI's ``SupervisedTrainer``."""
         image = _image(batchdata, self.image_key, device, non_blocking, **kwargs)
-        generator = _generator(image.device, self.seed, idist.get_rank(), self.iteration)
+        generator = seeded_generator(image.device, self.seed, idist.get_rank(), self.iteration)
         ratio = torch.rand(image.shape[0], generator=generator, device=image.device)
         return image, image, (self.low + (self.high - self.low) * ratio,), {"generator": generator}
 
@@ -128,5 +128,5 @@ class PrepareRatioSweep(PrepareBatch):
         image = _image(batchdata, self.image_key, device, non_blocking, **kwargs)
         repeated = image.repeat(len(self.ratios), *[1] * (image.ndim - 1))
         ratio = self.ratios.to(image.device).repeat_interleave(image.shape[0])
-        generator = _generator(image.device, self.seed, idist.get_rank(), self.iteration)
+        generator = seeded_generator(image.device, self.seed, idist.get_rank(), self.iteration)
         return repeated, repeated, (ratio,), {"generator": generator}

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from infomri_monai.acquisition import FourierMeasurement
-from infomri_monai.engines.prepare import _generator
+from infomri_monai.engines.prepare import seeded_generator
 from infomri_monai.sampling import SamplingPolicy
 
 __all__ = ["AcquisitionRecord", "MeasuredSlices", "SimulatedSlices", "SliceAcquisition", "centre_fit"]
@@ -136,10 +136,10 @@ class SimulatedSlices:
         """Draw the slice's mask and noise, and measure."""
         record = self.record
         source = next((t.device for t in (*self.policy.parameters(), *self.policy.buffers())), torch.device("cpu"))
-        generator = _generator(source, record.seed or 0, index, 0)
+        generator = seeded_generator(source, record.seed or 0, index, 0)
         mask = self.policy([record.ratio_requested], record.grid, generator).mask.detach().cpu()
         image = centre_fit(self.images[index : index + 1], record.grid)
-        kspace = self.measurement(image, mask, _generator("cpu", record.seed or 0, index, 1))
+        kspace = self.measurement(image, mask, seeded_generator("cpu", record.seed or 0, index, 1))
         return kspace, mask.expand(1, 1, *record.grid)
 
 

@@ -12,7 +12,7 @@ from ignite import distributed as idist
 from ignite.engine import Engine, Events
 from monai.utils import CommonKeys
 
-from infomri_monai.metrics import RateDistortion, RateDistortionTable
+from infomri_monai.metrics import RateDistortion, RateDistortionTable, atomic_path
 from infomri_monai.sampling.policy import check_ratio
 
 __all__ = ["RateDistortionHandler"]
@@ -80,4 +80,6 @@ class RateDistortionHandler:
             self.output_dir.mkdir(parents=True, exist_ok=True)
             self.table.write_csv(self.output_dir / "rate_distortion.csv")
             self.table.write_json(self.output_dir / "rate_distortion.json")
+            with atomic_path(self.output_dir / "rate_distortion.md") as part:
+                part.write_text(self.table.markdown(), encoding="utf-8")
             logging.getLogger(__name__).info("\n%s", self.table)

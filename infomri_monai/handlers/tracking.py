@@ -28,7 +28,7 @@ class TrackOutputs:
         parameters: parameters to log by name.
     """
 
-    suffixes = (".png", ".csv", ".json", ".pt")
+    suffixes = (".png", ".csv", ".json", ".md", ".pt")
 
     def __init__(
         self,

@@ -1,0 +1,59 @@
+# Every chore is one documented command: `make help`.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO ?= demo_output
+BUNDLE := bundles/infomri_recon
+# the bundle is run from its own folder, as MONAI's users do
+RUN = cd $(BUNDLE) && $(abspath $(BIN))/python -m monai.bundle run --meta_file configs/metadata.json --logging_file configs/logging.conf
+
+help:  ## show this help
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(VENV)/.installed: constraints.txt setup.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[all,test]'
+	touch $@
+
+install: $(VENV)/.installed  ## create .venv with the pinned dependencies
+
+demo: install  ## train, evaluate and infer on embedded data; pictures and tables in demo_output/
+	$(RUN) --config_file "['configs/train.json']" --output_dir $(abspath $(DEMO)) --tracking mlflow
+	$(RUN) --config_file "['configs/train.json','configs/evaluate.json']" --output_dir $(abspath $(DEMO)) --tracking mlflow
+	$(RUN) --config_file configs/inference.json --output_dir $(abspath $(DEMO))/inference
+	@echo; cat $(DEMO)/evaluation/rate_distortion.md; echo; echo "Pictures: $(DEMO)/evaluation/*.png, $(DEMO)/training.png"
+	@echo "Tracking: $(BIN)/mlflow ui --backend-store-uri sqlite:///$(abspath $(DEMO))/mlruns.db"
+
+test: install lint typecheck  ## lint, types, and the tests that take under 15 minutes on two cores
+	$(BIN)/python -m pytest -n 2 -m "not slow" --durations 10
+
+test-all: install lint typecheck  ## all tests, the slow ones too
+	$(BIN)/python -m pytest -n 2 --durations 20
+
+lint: install  ## ruff: style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: install  ## let ruff mend style and format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+typecheck: install  ## mypy
+	$(BIN)/mypy
+
+docs: install  ## run the examples of README.md and of every docstring
+	$(BIN)/python -m pytest --doctest-modules infomri_monai transforms tests/test_readme.py
+
+bench: install  ## speed and memory ratios, side by side; results in benchmarks/results/
+	$(BIN)/python benchmarks/poisson_speed.py
+	$(BIN)/python benchmarks/transform_speed.py
+	$(BIN)/python benchmarks/training_step.py
+
+clean:  ## remove what the chores made (not .venv)
+	rm -rf build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis $(DEMO)
+
+.PHONY: help install demo test test-all lint format typecheck docs bench clean
