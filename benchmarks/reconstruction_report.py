@@ -33,7 +33,7 @@ GROUPS = {
         "1d_uniform",
     ),
     "Amortised against one ratio only": ("2d_infomri", "single_0.125", "single_0.25"),
-    "The same, three times the steps": ("long_infomri", "long_single_0.125", "long_single_0.25"),
+    "The same, twice the steps": ("long_infomri", "long_single_0.125", "long_single_0.25"),
     "Start of the policy, and the loss": (
         "2d_infomri",
         "start_frozen",
@@ -92,7 +92,7 @@ def write_report(runs: Path, folder: Path) -> None:
         "",
         f"Data: `brain_complex_180`, k-space crop 64², subjects 0-3 train (120 slices), 4 validate, 5 test (`subject5`, 30 slices);"
         f" `brain_50` (50 slices, other heads and contrast) test only. Seeds 0, 1, 2: mean ± standard deviation. "
-        f"Equal budget for all: 24 epochs = 360 steps of batch 8 (the `long_` rows: 72 epochs), unrolled network of 5 phases and "
+        f"Equal budget for all: 24 epochs = 360 steps of batch 8 (the `long_` rows: 48 epochs), unrolled network of 5 phases and "
         f"16 channels, ratio U(0.04, 0.35), noise 5e-4 of DC per real component. Training took {min(seconds)}-{max(seconds)} s a "
         f"run on a shared machine ({hardware}).",
         "",

@@ -50,9 +50,9 @@ EXPERIMENTS: dict[str, dict[str, Any]] = {
     "start_symmetric": {"policy#asymmetry": 1.0},
     "start_frozen": {"policy_learning_rate": 0.0},
     "start_paper": {"overlays": ["systems/pgn_paper_start.json"]},
-    "long_infomri": {"max_epochs": 72},
-    "long_single_0.125": {"max_epochs": 72, "ratio_range": [0.125, 0.125]},
-    "long_single_0.25": {"max_epochs": 72, "ratio_range": [0.25, 0.25]},
+    "long_infomri": {"max_epochs": 48},
+    "long_single_0.125": {"max_epochs": 48, "ratio_range": [0.125, 0.125]},
+    "long_single_0.25": {"max_epochs": 48, "ratio_range": [0.25, 0.25]},
     "loss_mse": {"loss": {"_target_": "infomri_monai.losses.MeanSquaredErrorLoss"}},
 }
 
