@@ -53,7 +53,7 @@ EXPERIMENTS: dict[str, dict[str, Any]] = {
     "long_infomri": {"max_epochs": 48},
     "long_single_0.125": {"max_epochs": 48, "ratio_range": [0.125, 0.125]},
     "long_single_0.25": {"max_epochs": 48, "ratio_range": [0.25, 0.25]},
-    "loss_mse": {"loss": {"_target_": "infomri_monai.losses.MeanSquaredErrorLoss"}},
+    "loss_mse": {"overlays": ["mse.json"]},
 }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from infomri_monai.acquisition import image_to_kspace
+from infomri_monai.acquisition import KSpaceStatistics
 
 __all__ = ["mean_kspace_magnitude"]
 
@@ -31,12 +31,5 @@ def mean_kspace_magnitude(data: Iterable[Mapping[str, Any]], image_key: str = "i
         >>> mean_kspace_magnitude([{"image": torch.ones(1, 4, 4)}])[2, 2]
         tensor(4.)
     """
-    total, count = torch.zeros(()), 0
-    for item in data:
-        magnitude = image_to_kspace(torch.as_tensor(item[image_key]), spatial_dims).abs()[0]
-        if count and magnitude.shape != total.shape:
-            raise ValueError(f"data holds grids {tuple(total.shape)} and {tuple(magnitude.shape)}; one grid is needed.")
-        total, count = total + magnitude, count + 1
-    if not count:
-        raise ValueError("data is empty; at least one image is needed for its mean k-space magnitude.")
-    return total / count
+    images = (torch.as_tensor(item[image_key]) for item in data)
+    return KSpaceStatistics.from_images(images, spatial_dims).mean_magnitude.float()
