@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from infomri_monai.acquisition.fourier import image_to_kspace
+from infomri_monai.atomic import atomic_path
 
 __all__ = ["KSpaceStatistics"]
 
@@ -154,7 +155,7 @@ class KSpaceStatistics:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to an ``.npz`` file (the path is taken as it is)."""
         arrays = dict(zip(_ARRAYS, self._state.numpy(), strict=True))
-        with open(path, "wb") as file:
+        with atomic_path(path) as part, part.open("wb") as file:
             np.savez_compressed(file, count=np.int64(self.count), **arrays)
 
     @classmethod

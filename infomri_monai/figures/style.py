@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from monai.utils import optional_import
 
-from infomri_monai.metrics.atomic import atomic_path
+from infomri_monai.atomic import atomic_path
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import infomri_monai
+from infomri_monai.atomic import atomic_path
 from infomri_monai.engines.volume_inferer import VolumeReconstruction
-from infomri_monai.metrics import atomic_path
 
 __all__ = ["describe", "sidecar", "write_case"]
 

@@ -13,6 +13,7 @@ from ignite.engine import Engine, Events
 from monai.engines import SupervisedEvaluator
 from monai.utils import CommonKeys
 
+from infomri_monai.atomic import atomic_path
 from infomri_monai.figures import (
     calibration_figure,
     mask_figure,
@@ -22,7 +23,7 @@ from infomri_monai.figures import (
     training_figure,
 )
 from infomri_monai.handlers.rate_distortion import RateDistortionHandler
-from infomri_monai.metrics import atomic_path, error_by_sigma
+from infomri_monai.metrics import error_by_sigma
 from infomri_monai.sampling import SamplingPolicy
 from infomri_monai.systems import ReconstructionResult
 

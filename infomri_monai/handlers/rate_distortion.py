@@ -12,7 +12,8 @@ from ignite import distributed as idist
 from ignite.engine import Engine, Events
 from monai.utils import CommonKeys
 
-from infomri_monai.metrics import RateDistortion, RateDistortionTable, atomic_path
+from infomri_monai.atomic import atomic_path
+from infomri_monai.metrics import RateDistortion, RateDistortionTable
 from infomri_monai.sampling.policy import check_ratio
 
 __all__ = ["RateDistortionHandler"]

@@ -14,7 +14,7 @@ from ignite.engine import Engine, Events
 from monai.engines import IterationEvents, SupervisedEvaluator
 from torch import nn
 
-from infomri_monai.metrics import atomic_path
+from infomri_monai.atomic import atomic_path
 from infomri_monai.sampling import save_policy
 from infomri_monai.systems import ReconstructionSystem
 

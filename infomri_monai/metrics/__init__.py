@@ -1,6 +1,5 @@
 """PSNR and SSIM by named convention, calibration of the reconstruction's variance, and the rate-distortion table."""
 
-from infomri_monai.metrics.atomic import atomic_path
 from infomri_monai.metrics.calibration import (
     error_by_sigma,
     interval_coverage,
@@ -37,7 +36,6 @@ __all__ = [
     "UncertaintyErrorCorrelation",
     "VolumePSNR",
     "VolumeSSIM",
-    "atomic_path",
     "error_by_sigma",
     "interval_coverage",
     "psnr",

@@ -8,7 +8,7 @@ import math
 import os
 from typing import NamedTuple
 
-from infomri_monai.metrics.atomic import atomic_path
+from infomri_monai.atomic import atomic_path
 
 __all__ = ["RateDistortionRow", "RateDistortionTable"]
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import pickle
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from infomri_monai.atomic import atomic_path
 from infomri_monai.sampling.equispaced import Equispaced
 from infomri_monai.sampling.pgn import PatternGenerationNetwork
 from infomri_monai.sampling.poisson_disk import PoissonDisk
@@ -64,14 +64,8 @@ def save_policy(policy: SamplingPolicy, path: str | os.PathLike[str]) -> Path:
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"folder {path.parent} of the policy checkpoint does not exist.")
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            torch.save({"policy": name, "config": policy.config(), "state_dict": policy.state_dict()}, file)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with atomic_path(path) as part:
+        torch.save({"policy": name, "config": policy.config(), "state_dict": policy.state_dict()}, part)
     return path
 
 
