@@ -54,10 +54,10 @@ class PrepareAmortizedBatch(PrepareBatch):
     """
 
     def __init__(self, ratio_range: Sequence[float] = (0.05, 0.35), seed: int = 0, image_key: str = "image") -> None:
-        low, high = check_ratio(ratio_range, "ratio_range").tolist()
-        if low > high:
-            raise ValueError(f"ratio_range must be (low, high) with low <= high, got {tuple(ratio_range)}.")
-        self.low, self.high = low, high
+        bounds = check_ratio(ratio_range, "ratio_range").tolist()
+        if len(bounds) != 2 or bounds[0] > bounds[1]:
+            raise ValueError(f"ratio_range must be (low, high) with low <= high, got {ratio_range}.")
+        self.low, self.high = bounds
         self.seed = int(seed)
         self.image_key = image_key
         self.iteration = 0

@@ -109,7 +109,7 @@ class TrainingCurves:
 
     def attach(self, engine: Engine) -> None:
         """Register on the trainer and on the validator."""
-        engine.add_event_handler(Events.STARTED, self._continue)
+        engine.add_event_handler(Events.EPOCH_STARTED, self._continue)  # a checkpoint is loaded by then
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._finish_epoch)
         engine.add_event_handler(Events.COMPLETED, self._draw)
@@ -117,10 +117,10 @@ class TrainingCurves:
 
     def _continue(self, engine: Engine) -> None:
         path = self.output_dir / "training.csv"
-        if engine.state.epoch > 0 and path.exists():
+        if not self.rows and engine.state.epoch > 1 and path.exists():
             with path.open(newline="") as file:
                 rows = [{name: float(value or "nan") for name, value in row.items()} for row in csv.DictReader(file)]
-            self.rows = [row for row in rows if row["epoch"] <= engine.state.epoch]
+            self.rows = [row for row in rows if row["epoch"] < engine.state.epoch]
 
     def _collect(self, engine: Engine) -> None:
         output: Any = engine.state.output

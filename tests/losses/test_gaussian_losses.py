@@ -1,0 +1,87 @@
+"""Losses against numbers worked out by hand and torch's own."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from infomri_monai.losses import GaussianNLLLoss, MeanSquaredErrorLoss
+from infomri_monai.systems import ReconstructionResult
+
+
+def result(mean, log_variance=None):
+    rest = dict.fromkeys(ReconstructionResult._fields, mean)
+    return ReconstructionResult(**{**rest, "log_variance": mean.abs() if log_variance is None else log_variance})
+
+
+def test_by_hand_real():
+    """Errors 1 and 2, variances 1 and 4: ((1 + 0) + (1 + log 4)) / 2 summed over two pixels."""
+    x, mean = torch.tensor([[[[1.0, 5.0]]]]), torch.tensor([[[[0.0, 3.0]]]])
+    log_variance = torch.tensor([[[[0.0, math.log(4)]]]])
+    total = 0.5 * (1 + 1 + math.log(4))
+    assert float(GaussianNLLLoss("sum_pixels")(result(mean, log_variance), x)) == pytest.approx(total)
+    assert float(GaussianNLLLoss()(result(mean, log_variance), x)) == pytest.approx(total / 2)
+    assert float(MeanSquaredErrorLoss()(result(mean), x)) == pytest.approx(2.5)
+
+
+def test_by_hand_complex():
+    """Error 3 + 4i, variance 5 per component: 25 / 10 + log 5."""
+    x, mean = torch.tensor([[[[3 + 4j]]]]), torch.zeros(1, 1, 1, 1, dtype=torch.complex64)
+    expected = 2.5 + math.log(5)
+    log_variance = torch.full((1, 1, 1, 1), math.log(5))
+    assert float(GaussianNLLLoss()(result(mean, log_variance), x)) == pytest.approx(expected, rel=1e-6)
+    assert float(MeanSquaredErrorLoss()(result(mean), x)) == pytest.approx(25)
+
+
+@pytest.mark.parametrize("grid", [(5, 4), (3, 3)])
+def test_is_torchs_gaussian_nll(grid, generator):
+    x, mean, log_variance = (torch.randn(2, 1, *grid, generator=generator) for _ in range(3))
+    expected = F.gaussian_nll_loss(mean, x, log_variance.exp())
+    torch.testing.assert_close(GaussianNLLLoss()(result(mean, log_variance), x), expected)
+    torch.testing.assert_close(MeanSquaredErrorLoss()(result(mean), x), F.mse_loss(mean, x))
+
+
+def test_a_complex_pixel_is_two_real_ones(generator):
+    x, mean = (torch.randn(2, 1, 3, 4, dtype=torch.complex64, generator=generator) for _ in range(2))
+    log_variance = torch.randn(2, 1, 3, 4, generator=generator)
+    components = F.gaussian_nll_loss(
+        torch.view_as_real(mean), torch.view_as_real(x), log_variance.exp()[..., None].expand(2, 1, 3, 4, 2)
+    )
+    torch.testing.assert_close(GaussianNLLLoss()(result(mean, log_variance), x), 2 * components)
+
+
+def test_a_real_image_beside_a_complex_mean_has_no_imaginary_part(generator):
+    x = torch.randn(1, 1, 3, 3, generator=generator)
+    mean = torch.complex(x, torch.full_like(x, 2))
+    assert float(MeanSquaredErrorLoss()(result(mean), x)) == pytest.approx(4)
+    assert float(GaussianNLLLoss()(result(mean, torch.zeros_like(x)), x)) == pytest.approx(2)
+
+
+def test_the_variance_is_best_where_it_is_the_squared_error():
+    """Derivative by the log-variance: 0 for a component's mean squared error, negative below, positive above."""
+    x, mean = torch.tensor([[[[3 + 4j]]]]), torch.zeros(1, 1, 1, 1, dtype=torch.complex64)
+    for shift in (-0.5, 0.0, 0.5):
+        log_variance = torch.full((1, 1, 1, 1), math.log(12.5) + shift, requires_grad=True)
+        GaussianNLLLoss()(result(mean, log_variance), x).backward()
+        assert float(log_variance.grad) == pytest.approx(1 - math.exp(-shift), abs=1e-5)
+
+
+def test_mse_leaves_the_variance_alone():
+    mean = torch.zeros(1, 1, 2, 2, requires_grad=True)
+    log_variance = torch.zeros(1, 1, 2, 2, requires_grad=True)
+    MeanSquaredErrorLoss()(result(mean, log_variance), torch.ones(1, 1, 2, 2)).backward()
+    assert log_variance.grad is None
+    assert mean.grad.tolist() == [[[[-0.5, -0.5], [-0.5, -0.5]]]]
+
+
+def test_refuses_a_complex_image_beside_a_real_mean():
+    with pytest.raises(ValueError, match="both be real or both complex"):
+        GaussianNLLLoss()(result(torch.zeros(1, 1, 2, 2)), torch.zeros(1, 1, 2, 2, dtype=torch.complex64))
+
+
+def test_refuses_an_unknown_reduction():
+    with pytest.raises(ValueError, match="reduction must be 'mean' or 'sum_pixels', got 'none'"):
+        GaussianNLLLoss("none")
