@@ -32,7 +32,7 @@ GROUPS = {
         "1d_equispaced",
         "1d_uniform",
     ),
-    "Amortised against one ratio only": ("2d_infomri", "single_0.125", "single_0.25"),
+    "Amortised against one ratio only": ("2d_infomri", "single_0.0625", "single_0.125", "single_0.25"),
     "The same, twice the steps": ("long_infomri", "long_single_0.125", "long_single_0.25"),
     "Start of the policy, and the loss": (
         "2d_infomri",

@@ -42,6 +42,7 @@ EXPERIMENTS: dict[str, dict[str, Any]] = {
         "policy": {"_target_": "infomri_monai.sampling.Equispaced", "readout_axis": 0, "center_share": 0.32},
     },
     "1d_variable_density": {"overlays": ["cartesian.json", "systems/variable_density.json"]},
+    "single_0.0625": {"ratio_range": [0.0625, 0.0625]},
     "single_0.125": {"ratio_range": [0.125, 0.125]},
     "single_0.25": {"ratio_range": [0.25, 0.25]},
     "real_half_plane": REAL,
