@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from ignite import distributed as idist
 from ignite.engine import Engine, Events
+from monai.data import MetaTensor
 from monai.engines import PrepareBatch
 from torch import Tensor
 
@@ -23,19 +25,62 @@ def seeded_generator(device: str | torch.device | None, *key: int) -> torch.Gene
     return torch.Generator(device=device or "cpu").manual_seed(seed)
 
 
-def _image(batch: dict[str, Tensor], key: str, device: Any, non_blocking: bool, **kwargs: Any) -> Tensor:
-    if key not in batch:
-        raise KeyError(f"batch has no key {key!r}; it has {sorted(batch)}.")
-    image: Tensor = batch[key].to(device=device, non_blocking=non_blocking, **kwargs)
-    return image.as_tensor() if hasattr(image, "as_tensor") else image
+class SeededPrepareBatch(PrepareBatch, ABC):
+    """Image, ratios and a generator for every iteration; the generator depends on (seed, rank, iteration) only.
+
+    It is an Ignite handler too: attached to an engine it follows the iteration number. Subclasses implement :meth:`draw`.
+
+    Args:
+        seed: seed of all randomness.
+        image_key: the batch's key of the image, (batch, 1, *spatial).
+    """
+
+    def __init__(self, seed: int = 0, image_key: str = "image") -> None:
+        self.seed = int(seed)
+        self.image_key = image_key
+        self.iteration = 0
+
+    def attach(self, engine: Engine) -> None:
+        """Follow the engine's iterations."""
+        engine.add_event_handler(Events.ITERATION_STARTED, self._follow)
+
+    def _follow(self, engine: Engine) -> None:
+        self.iteration = self.place(engine)
+
+    def place(self, engine: Engine) -> int:
+        """The number from which the iteration's randomness is derived."""
+        return engine.state.iteration
+
+    @abstractmethod
+    def draw(self, image: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return the images to process and one ratio for each."""
+
+    def __call__(
+        self,
+        batchdata: dict[str, Tensor],
+        device: str | torch.device | None = None,
+        non_blocking: bool = False,
+        **kwargs: Any,
+    ) -> tuple[Tensor, Tensor, tuple[Tensor], dict[str, torch.Generator]]:
+        """Return (image, target, (ratio,), {"generator": generator}) for MONAI's supervised engines.
+
+        Raises:
+            KeyError: if the batch has no image.
+        """
+        if self.image_key not in batchdata:
+            raise KeyError(f"batch has no key {self.image_key!r}; it has {sorted(batchdata)}.")
+        image = batchdata[self.image_key].to(device=device, non_blocking=non_blocking, **kwargs)
+        image = image.as_tensor() if isinstance(image, MetaTensor) else image
+        generator = seeded_generator(image.device, self.seed, idist.get_rank(), self.iteration)
+        image, ratio = self.draw(image, generator)
+        return image, image, (ratio,), {"generator": generator}
 
 
-class PrepareAmortizedBatch(PrepareBatch):
+class PrepareAmortizedBatch(SeededPrepareBatch):
     """Draw one sampling ratio per image from U(low, high), as amortised training asks (Algorithm 1, step 2).
 
-    It is an Ignite handler too: attached to the trainer it reads the iteration number, from which, with the seed and the rank,
-    all randomness of the iteration is derived. A resumed run therefore continues the same sequence, and every rank of a
-    distributed run draws its own ratios and masks.
+    All randomness is derived from the seed, the rank and the iteration number. A resumed run therefore continues the same
+    sequence, and every rank of a distributed run draws its own ratios and masks.
 
     Args:
         ratio_range: lowest and highest ratio; equal values train for one ratio only.
@@ -57,33 +102,16 @@ class PrepareAmortizedBatch(PrepareBatch):
         bounds = check_ratio(ratio_range, "ratio_range").tolist()
         if len(bounds) != 2 or bounds[0] > bounds[1]:
             raise ValueError(f"ratio_range must be (low, high) with low <= high, got {ratio_range}.")
+        super().__init__(seed, image_key)
         self.low, self.high = bounds
-        self.seed = int(seed)
-        self.image_key = image_key
-        self.iteration = 0
 
-    def attach(self, engine: Engine) -> None:
-        """Follow the engine's iteration number."""
-        engine.add_event_handler(Events.ITERATION_STARTED, self._follow)
-
-    def _follow(self, engine: Engine) -> None:
-        self.iteration = engine.state.iteration
-
-    def __call__(
-        self,
-        batchdata: dict[str, Tensor],
-        device: str | torch.device | None = None,
-        non_blocking: bool = False,
-        **kwargs: Any,
-    ) -> tuple[Tensor, Tensor, tuple[Tensor], dict[str, torch.Generator]]:
-        """Return (image, target, (ratio,), {"generator": generator}) for MONAI's ``SupervisedTrainer``."""
-        image = _image(batchdata, self.image_key, device, non_blocking, **kwargs)
-        generator = seeded_generator(image.device, self.seed, idist.get_rank(), self.iteration)
-        ratio = torch.rand(image.shape[0], generator=generator, device=image.device)
-        return image, image, (self.low + (self.high - self.low) * ratio,), {"generator": generator}
+    def draw(self, image: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """One uniform ratio per image."""
+        share = torch.rand(image.shape[0], generator=generator, device=image.device)
+        return image, self.low + (self.high - self.low) * share
 
 
-class PrepareRatioSweep(PrepareBatch):
+class PrepareRatioSweep(SeededPrepareBatch):
     """Repeat every batch once for each of a list of ratios, so that one pass over the data evaluates them all.
 
     The randomness depends on the seed and on the batch's place in the epoch only: every evaluation of every model sees the
@@ -104,29 +132,14 @@ class PrepareRatioSweep(PrepareBatch):
     def __init__(
         self, ratios: Sequence[float] = (0.0625, 0.125, 0.1875, 0.25), seed: int = 0, image_key: str = "image"
     ) -> None:
+        super().__init__(seed, image_key)
         self.ratios = check_ratio(ratios, "ratios")
-        self.seed = int(seed)
-        self.image_key = image_key
-        self.iteration = 0
 
-    def attach(self, engine: Engine) -> None:
-        """Follow the engine's place in its epoch."""
-        engine.add_event_handler(Events.ITERATION_STARTED, self._follow)
+    def place(self, engine: Engine) -> int:
+        """The iteration's place in its epoch."""
+        return (engine.state.iteration - 1) % (engine.state.epoch_length or 1)
 
-    def _follow(self, engine: Engine) -> None:
-        length = engine.state.epoch_length or 1
-        self.iteration = (engine.state.iteration - 1) % length
-
-    def __call__(
-        self,
-        batchdata: dict[str, Tensor],
-        device: str | torch.device | None = None,
-        non_blocking: bool = False,
-        **kwargs: Any,
-    ) -> tuple[Tensor, Tensor, tuple[Tensor], dict[str, torch.Generator]]:
-        """Return the repeated images, targets and ratios, ratio by ratio."""
-        image = _image(batchdata, self.image_key, device, non_blocking, **kwargs)
+    def draw(self, image: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """The images repeated ratio by ratio."""
         repeated = image.repeat(len(self.ratios), *[1] * (image.ndim - 1))
-        ratio = self.ratios.to(image.device).repeat_interleave(image.shape[0])
-        generator = seeded_generator(image.device, self.seed, idist.get_rank(), self.iteration)
-        return repeated, repeated, (ratio,), {"generator": generator}
+        return repeated, self.ratios.to(image.device).repeat_interleave(image.shape[0])

@@ -119,12 +119,12 @@ class TrainingCurves:
         path = self.output_dir / "training.csv"
         if not self.rows and engine.state.epoch > 1 and path.exists():
             with path.open(newline="") as file:
-                rows = [{name: float(value or "nan") for name, value in row.items()} for row in csv.DictReader(file)]
-            self.rows = [row for row in rows if row["epoch"] < engine.state.epoch]
+                rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+            self.rows = [row | {"epoch": int(row["epoch"])} for row in rows if row["epoch"] < engine.state.epoch]
 
     def _collect(self, engine: Engine) -> None:
         output: Any = engine.state.output
-        self._losses.append(float(output[0][CommonKeys.LOSS]))
+        self._losses.append(output[0][CommonKeys.LOSS].item())
 
     def _mark(self, engine: Engine) -> None:
         self._validated = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ class TrackOutputs:
     nothing is logged (nor is a database made).
 
     Args:
-        tracking_uri: as the MONAI handler's.
+        tracking_uri: as the MONAI handler's; the environment's ``MLFLOW_TRACKING_URI`` goes before it, as there.
         experiment_name: as the MONAI handler's.
         run_name: as the MONAI handler's.
         output_dir: folder whose figures, tables, checkpoints and policies are logged. File names never hold patient names.
@@ -38,7 +39,7 @@ class TrackOutputs:
         output_dir: str | Path,
         parameters: Mapping[str, Any] | None = None,
     ) -> None:
-        self.tracking_uri = tracking_uri
+        self.tracking_uri = os.environ.get("MLFLOW_TRACKING_URI") or tracking_uri
         self.experiment_name = experiment_name
         self.run_name = run_name
         self.output_dir = Path(output_dir)
