@@ -1,0 +1,138 @@
+"""Handlers of a training run, inside MONAI's trainer: clipping, calibration, the system's files."""
+
+from __future__ import annotations
+
+import math
+import os
+
+import numpy as np
+import pytest
+import torch
+from ignite.engine import Events
+from monai.engines import IterationEvents
+from tiny_runs import RATIOS, tiny_data, tiny_system, trainer, validator
+
+from infomri_monai.handlers import CalibrateVariance, ClipGradientNorm, SaveSystem
+from infomri_monai.networks import UnrolledReconstructor, load_network
+from infomri_monai.sampling import load_policy
+
+
+def log_errors(system):
+    """Log of the mean standardised squared error on validation data at every ratio."""
+    engine = validator(system)
+    engine.run()
+    return np.log([engine.state.metrics[f"standardized_squared_error_at_{ratio:.4f}"] for ratio in RATIOS])
+
+
+def norm(parameters):
+    return torch.linalg.vector_norm(torch.cat([p.grad.flatten() for p in parameters if p.grad is not None]))
+
+
+def test_gradients_are_clipped_before_the_step_and_only_those():
+    system, seen = tiny_system(), []
+    system.network.variance_head[-1].bias.data.fill_(-3)  # overconfident: large gradients
+    look = lambda _: seen.append([norm(part.parameters()) for part in (system.network, system.policy)])  # noqa: E731
+    engine = trainer(system, epochs=1)
+    engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, look)
+    ClipGradientNorm(system.network.parameters(), max_norm=0.05).attach(engine)
+    engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, look)
+    engine.run()
+    (network, policy), (clipped, same) = seen[:2]
+    assert network > 0.05
+    assert float(clipped) == pytest.approx(0.05, rel=1e-3)
+    assert policy == same > 0
+
+
+@pytest.mark.parametrize("shift", [-2.0, 0.0, 1.5])
+def test_calibrated_variance_is_calibrated(shift):
+    """After the line is set, its refit is zero: no mean and no slope of the log error is left."""
+    system = tiny_system()
+    system.network.variance_head[-1].bias.data.add_(shift)
+    before = log_errors(system)
+    engine = trainer(system, [CalibrateVariance(system, validator(system), RATIOS)], epochs=1, learning_rate=0.0)
+    engine.run()
+    after = log_errors(system)
+    assert abs(before.mean()) > 0.1
+    assert after.mean() == pytest.approx(0, abs=0.02)
+    assert np.polyfit(np.log(RATIOS), after, 1)[0] == pytest.approx(0, abs=0.05)
+    assert np.abs(after).max() < 0.2
+    assert not system.network.log_variance_line.requires_grad
+
+
+def test_calibration_is_the_least_squares_line_of_the_log_errors():
+    system = tiny_system()
+    slope, offset = np.polyfit(np.log(RATIOS), log_errors(system), 1)
+    engine = trainer(system, [CalibrateVariance(system, validator(system), RATIOS)], epochs=1, learning_rate=0.0)
+    engine.run()
+    torch.testing.assert_close(
+        system.network.log_variance_line.data, torch.tensor([offset, slope], dtype=torch.float32), rtol=1e-4, atol=1e-4
+    )
+
+
+def test_one_ratio_sets_the_offset_only():
+    system = tiny_system()
+    error = log_errors(system)[0]
+    CalibrateVariance(system, validator(system), RATIOS[:1])(trainer(system))
+    assert system.network.log_variance_line.tolist() == pytest.approx([error, 0.0], abs=1e-5)
+
+
+def test_calibration_refuses_a_diverged_network():
+    system = tiny_system()
+    with torch.no_grad():
+        system.network.variance_head[-1].bias.fill_(math.nan)
+    before = system.network.log_variance_line.clone()
+    with pytest.raises((RuntimeError, KeyError)):
+        CalibrateVariance(system, validator(system), RATIOS)(trainer(system))
+    assert torch.equal(system.network.log_variance_line, before)
+
+
+def test_saved_files_are_the_trained_system(tmp_path):
+    system = tiny_system()
+    model, policy = tmp_path / "run" / "model.pt", tmp_path / "run" / "policy.pt"
+    trainer(system, [SaveSystem(system, model, policy)]).run()
+    assert sorted(path.name for path in model.parent.iterdir()) == ["model.pt", "policy.pt"]
+    network = load_network(UnrolledReconstructor(phases=1, channels=4), model)
+    assert all(torch.equal(network.state_dict()[k], v) for k, v in system.network.state_dict().items())
+    sample, expected = (
+        p(0.3, p.grid, torch.Generator().manual_seed(0)).mask for p in (load_policy(policy), system.policy)
+    )
+    assert torch.equal(sample, expected)
+    image = torch.stack([item["image"] for item in tiny_data(2)])
+    assert torch.isfinite(network(torch.cat([image.real, image.imag], 1))).all()
+
+
+def test_a_crash_while_saving_leaves_the_old_file_and_no_part(tmp_path, monkeypatch):
+    system = tiny_system()
+    model, policy = tmp_path / "model.pt", tmp_path / "policy.pt"
+    save = SaveSystem(system, model, policy)
+    save(trainer(system))
+    old = model.read_bytes(), policy.read_bytes()
+
+    def crash(state, path):
+        with open(path, "wb") as file:
+            file.write(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(torch, "save", crash)
+    with pytest.raises(OSError, match="disk full"):
+        save(trainer(system))
+    assert (model.read_bytes(), policy.read_bytes()) == old
+    assert sorted(os.listdir(tmp_path)) == ["model.pt", "policy.pt"]
+
+
+def test_other_ranks_write_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("infomri_monai.handlers.training.idist.get_rank", lambda: 1)
+    system = tiny_system()
+    SaveSystem(system, tmp_path / "a" / "model.pt", tmp_path / "a" / "policy.pt")(trainer(system))
+    assert not list(tmp_path.iterdir())
+
+
+def test_training_lowers_the_loss_and_moves_network_and_policy():
+    system, losses = tiny_system(), []
+    start = {name: value.clone() for name, value in system.state_dict().items()}
+    engine = trainer(system, epochs=15)
+    engine.add_event_handler(Events.ITERATION_COMPLETED, lambda e: losses.append(e.state.output[0]["loss"].item()))
+    engine.run()
+    assert np.mean(losses[-4:]) < np.mean(losses[:4]) - 0.2
+    changed = {name.split(".")[0] for name, value in system.state_dict().items() if not torch.equal(value, start[name])}
+    assert {"policy", "network"} <= changed
