@@ -3,7 +3,7 @@
 The system's step: ratios, masks, noise, zero-filled images, network, loss, backward, Adam. The network's step starts from
 ready-made zero-filled images and masks of the same ratios. Both run the default reconstructor (5 phases, 16 channels) under
 the default mixed precision. Sampling masks alone is timed too, without gradient and with it. The rows take turns
-(interleaved) and the median time counts.
+(interleaved); the median over the rounds counts.
 
 Peak memory is the process's high-water mark (Linux' VmHWM) over two steps, less what the process held before, in a fresh
 process for each. (``ru_maxrss`` is inherited from the parent process, and PyTorch's profiler does not see oneDNN's buffers.)
@@ -56,7 +56,7 @@ class Bench:
             FourierMeasurement(noise=ComplexGaussianNoise()),
             UnrolledReconstructor(phases=5, channels=16),
         )
-        self.system_optimizer = torch.optim.Adam(parameter_groups(self.system, 1e-3, 1e-3))  # type: ignore[arg-type]
+        self.system_optimizer = torch.optim.Adam(parameter_groups(self.system, 1e-3, 1e-3))
         self.network_optimizer = torch.optim.Adam(self.system.network.parameters(), 1e-3)
         self.inferer, self.loss = AutocastInferer(True), GaussianNLLLoss()
         with torch.no_grad():
@@ -117,8 +117,8 @@ def in_own_process(function: Callable[..., float], *arguments: Any) -> float:
         return pool.apply(function, arguments)
 
 
-def median_seconds(bench: Bench, repeats: int) -> dict[str, float]:
-    """Median time of every row; the rows take turns."""
+def seconds(bench: Bench, repeats: int) -> dict[str, list[float]]:
+    """Time of every row in every round; the rows take turns."""
     rows = ("system_step", "network_step", "sample_masks", "sample_masks_with_gradient")
     times: dict[str, list[float]] = {row: [] for row in rows}
     for repeat in range(repeats + 1):
@@ -127,20 +127,27 @@ def median_seconds(bench: Bench, repeats: int) -> dict[str, float]:
             getattr(bench, row)()
             if repeat:  # the first round warms up
                 times[row].append(time.perf_counter() - start)
-    return {row: median(values) for row, values in times.items()}
+    return times
+
+
+def median_quotient(numerator: list[float], denominator: list[float]) -> float:
+    """Median over the rounds: a change of the machine's load between two rounds cancels."""
+    return median(a / b for a, b in zip(numerator, denominator, strict=True))
 
 
 def measure(size: int, batch: int, threads: int, repeats: int) -> dict[str, Any]:
     """Time and memory of one grid and batch."""
     memory = {step: in_own_process(peak_mib, size, batch, step, threads) for step in ("system_step", "network_step")}
-    seconds = median_seconds(Bench(size, batch), repeats)
+    times = seconds(Bench(size, batch), repeats)
+    whole = times["system_step"]
     return {
         "grid": [size, size],
         "batch": batch,
-        "seconds": {row: round(value, 4) for row, value in seconds.items()},
+        "seconds": {row: round(median(values), 4) for row, values in times.items()},
+        "seconds_range": {row: [round(min(values), 4), round(max(values), 4)] for row, values in times.items()},
         "peak_mib": {step: round(value) for step, value in memory.items()},
-        "time_ratio": round(seconds["system_step"] / seconds["network_step"], 3),
-        "mask_sampling_share": round(seconds["sample_masks_with_gradient"] / seconds["system_step"], 4),
+        "time_ratio": round(median_quotient(whole, times["network_step"]), 3),
+        "mask_sampling_share": round(median_quotient(times["sample_masks_with_gradient"], whole), 4),
         "memory_ratio": round(memory["system_step"] / memory["network_step"], 3),
     }
 
@@ -163,7 +170,10 @@ def main() -> None:
     result = {"repeats": arguments.repeats, "limits": LIMITS, "rows": rows, "machine": machine}
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(result, indent=2) + "\n")
-    print(f"{'grid':>5} {'batch':>5} {'system':>9} {'network':>9}  " + "  ".join(f"{k} (<= {v})" for k, v in LIMITS.items()))
+    print(
+        f"{'grid':>5} {'batch':>5} {'system':>9} {'network':>9}  "
+        + "  ".join(f"{k} (<= {v})" for k, v in LIMITS.items())
+    )
     for row in rows:
         system, network = row["seconds"]["system_step"], row["seconds"]["network_step"]
         values = "  ".join(f"{row[name]:>{len(name) + 9}}" for name in LIMITS)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from infomri_monai.acquisition.symmetry import conjugate_partner
 from infomri_monai.sampling.bernoulli import rescale_probabilities, sample_within_tolerance
@@ -122,15 +123,22 @@ class PatternGenerationNetwork(SamplingPolicy):
         Returns:
             Probabilities with mean ``ratio``, shape (batch, 1, *positions), differentiable in the PGN's parameters.
         """
+        # float32 under autocast too, because bfloat16 ties neighbouring logits; recomputed in the backward pass, because
+        # (batch, hidden, positions) is as large as a layer of the networks
+        with torch.autocast(self.embedding.device.type, enabled=False):
+            logit: Tensor = checkpoint(self._logits, ratio, use_reentrant=False, preserve_rng_state=False)
+            shifted = self.rescale == "shift"
+            p = shift_to_ratio(logit, ratio) if shifted else rescale_probabilities(torch.sigmoid(logit), ratio)
+        return p.reshape(-1, 1, *self.embedding.shape[2:])
+
+    def _logits(self, ratio: Tensor) -> Tensor:
+        """logit_slope * MLP([E; s]), shape (batch, 1, n)."""
         flat = self.embedding.flatten(2)
         # [E; s] through a 1x1 convolution, with the ratio's column added once per sample instead of once per position
         from_position = torch.einsum("hd,ndp->nhp", self.hidden_weight[:, :-1], flat)
         from_ratio = self.hidden_weight[:, -1] * ratio.to(flat).unsqueeze(1) + self.hidden_bias
         features = F.relu(from_position + from_ratio.unsqueeze(2))
-        logit = self.logit_slope * (torch.einsum("oh,nhp->nop", self.output_weight, features) + self.output_bias)
-        shifted = self.rescale == "shift"
-        p = shift_to_ratio(logit, ratio) if shifted else rescale_probabilities(torch.sigmoid(logit), ratio)
-        return p.reshape(-1, 1, *self.embedding.shape[2:])
+        return self.logit_slope * (torch.einsum("oh,nhp->nop", self.output_weight, features) + self.output_bias)
 
     def draw(
         self, ratio: Tensor, positions: tuple[int, ...], generator: torch.Generator | None, acquired: Tensor | None

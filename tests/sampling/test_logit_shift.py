@@ -46,6 +46,18 @@ def test_gradient_is_the_implicit_one():
     torch.testing.assert_close(start.grad, expected.sum(0, keepdim=True))
 
 
+@settings(deadline=None, max_examples=30)
+@given(n=st.integers(2, 300), ratio=st.floats(0.01, 0.99), seed=st.integers(0, 99), spread=st.floats(0.1, 30))
+def test_probabilities_are_those_of_plain_bisection(n, ratio, seed, spread):
+    start = logits(n, seed, spread)
+    low, high = start.min() - 20, start.max() + 20
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if torch.sigmoid(start - middle).mean() > ratio else (low, middle)
+    p = shift_to_ratio(start, torch.tensor([ratio], dtype=torch.float64))
+    torch.testing.assert_close(p, torch.sigmoid(start - low), atol=1e-6, rtol=0)
+
+
 def test_full_ratio_takes_everything():
     assert shift_to_ratio(logits(30, dtype=torch.float32), torch.ones(1)).min() > 0.999
 

@@ -45,6 +45,17 @@ def test_probabilities_have_the_ratio_as_mean(rescale, readout_axis):
     torch.testing.assert_close(p.mean((1, 2, 3)), ratio, atol=1e-4, rtol=0)
 
 
+def test_mixed_precision_leaves_probabilities_and_gradients_alone():
+    results = []
+    for enabled in (False, True):
+        pgn = PatternGenerationNetwork((24, 21)).warm_start(magnitude((24, 21)))
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            p = pgn.probabilities(torch.tensor([0.1, 0.3]))
+        p.square().sum().backward()
+        results.append((p, *(parameter.grad for parameter in pgn.parameters())))
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
 @pytest.mark.parametrize(("grid", "readout_axis"), [((32, 32), None), ((33, 40), None), ((32, 96), 0)])
 def test_warm_start_is_near_top_k_at_every_ratio(grid, readout_axis):
     pgn = PatternGenerationNetwork(grid, readout_axis).warm_start(magnitude(grid), width=0.05)
