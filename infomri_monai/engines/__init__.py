@@ -2,7 +2,7 @@
 
 from infomri_monai.engines.autocast import AutocastInferer
 from infomri_monai.engines.case import CaseFailure, PrepareCase, TolerantInferer
-from infomri_monai.engines.prepare import PrepareAmortizedBatch, PrepareRatioSweep
+from infomri_monai.engines.prepare import FollowIterations, PrepareAmortizedBatch, PrepareRatioSweep
 from infomri_monai.engines.slice_acquisition import AcquisitionRecord
 from infomri_monai.engines.volume_inferer import VolumeInferer, VolumeReconstruction
 
@@ -10,6 +10,7 @@ __all__ = [
     "AcquisitionRecord",
     "AutocastInferer",
     "CaseFailure",
+    "FollowIterations",
     "PrepareAmortizedBatch",
     "PrepareCase",
     "PrepareRatioSweep",

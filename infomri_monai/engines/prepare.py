@@ -16,7 +16,7 @@ from torch import Tensor
 
 from infomri_monai.sampling.policy import check_ratio
 
-__all__ = ["PrepareAmortizedBatch", "PrepareRatioSweep", "seeded_generator"]
+__all__ = ["FollowIterations", "PrepareAmortizedBatch", "PrepareRatioSweep", "seeded_generator"]
 
 
 def seeded_generator(device: str | torch.device | None, *key: int) -> torch.Generator:
@@ -74,6 +74,23 @@ class SeededPrepareBatch(PrepareBatch, ABC):
         generator = seeded_generator(image.device, self.seed, idist.get_rank(), self.iteration)
         image, ratio = self.draw(image, generator)
         return image, image, (ratio,), {"generator": generator}
+
+
+class FollowIterations:
+    """Let a batch preparation follow a trainer's iterations, as an entry of a bundle's ``train#handlers``.
+
+    MONAI's check of a bundle's properties reads every entry's ``_target_``, so a plain reference cannot stand there.
+
+    Args:
+        prepare_batch: the batch preparation that the trainer was given.
+    """
+
+    def __init__(self, prepare_batch: SeededPrepareBatch) -> None:
+        self.prepare_batch = prepare_batch
+
+    def attach(self, engine: Engine) -> None:
+        """Register the preparation."""
+        self.prepare_batch.attach(engine)
 
 
 class PrepareAmortizedBatch(SeededPrepareBatch):

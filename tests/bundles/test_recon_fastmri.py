@@ -34,7 +34,16 @@ def test_fastmri_overlay_trains_and_evaluates(tmp_path):
             file.attrs["patient_id"] = "never-to-be-seen"
         (splits / f"knee_{split}.txt").write_text(name + "\n")
     overlay = "'configs/data/fastmri_knee.json'"
-    options = ["--dataset_dir", str(data), "--output_dir", str(tmp_path / "out"), "--grid", "[32,32]", "--num_workers", "0"]
+    options = [
+        "--dataset_dir",
+        str(data),
+        "--output_dir",
+        str(tmp_path / "out"),
+        "--grid",
+        "[32,32]",
+        "--num_workers",
+        "0",
+    ]
     text = run_bundle(f"['configs/train.json',{overlay}]", *options, "--max_epochs", "1", "--batch_size", "2")
     text += run_bundle(f"['configs/train.json','configs/evaluate.json',{overlay}]", *options)
     assert (tmp_path / "out/evaluation/rate_distortion.csv").read_text().count("\n") == 5
