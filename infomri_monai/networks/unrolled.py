@@ -47,7 +47,8 @@ class ProximalStep(nn.Module):
         """Return the refined image (batch, 2, H, W) and the features (batch, channels, H, W)."""
         # channels-last convolutions are about five times faster on a CPU at these widths
         code = self.forward_transform(self.lift(image.contiguous(memory_format=torch.channels_last)))
-        code = torch.sign(code) * F.relu(code.abs() - self.threshold)
+        # a negative threshold would make the mapping jump at zero
+        code = torch.sign(code) * F.relu(code.abs() - self.threshold.abs())
         features = self.backward_transform(code)
         return image + self.project(features), features
 

@@ -12,6 +12,7 @@ from reconstructors import every_kind, every_network, measured, trained
 
 from infomri_monai.acquisition import conjugate_partner, hermitian_completion, image_to_kspace, kspace_to_image
 from infomri_monai.networks import GaussianUNet, UnrolledReconstructor, channels_to_complex, complex_to_channels
+from infomri_monai.networks.unrolled import ProximalStep
 from infomri_monai.sampling.bernoulli import straight_through
 
 GRIDS = [(32, 32), (33, 35), (32, 41), (48, 31)]
@@ -163,3 +164,13 @@ def test_unrolled_refuses_sizes(arguments):
 def test_refuses_initial_log_variance_outside_its_bounds(network):
     with pytest.raises(ValueError, match="must lie inside log_variance_bounds"):
         network(initial_log_variance=-20.0)
+
+
+def test_negative_threshold_does_not_jump():
+    """The proximal mapping stays continuous whatever sign its threshold has learned."""
+    step = ProximalStep(4, threshold=-0.05)
+    torch.nn.init.normal_(step.project.weight, generator=torch.Generator().manual_seed(0))
+    image = 1e-3 * torch.randn((1, 2, 16, 16), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        change = (step(image * (1 + 1e-4))[0] - step(image)[0]).abs().max()
+    assert change < 1e-5
