@@ -24,6 +24,7 @@ install: $(VENV)/.installed  ## create .venv with the pinned dependencies
 demo: install  ## train, evaluate and infer on embedded data; pictures and tables in demo_output/
 	$(RUN) --config_file "['configs/train.json']" --output_dir $(abspath $(DEMO)) --tracking mlflow
 	$(RUN) --config_file "['configs/train.json','configs/evaluate.json']" --output_dir $(abspath $(DEMO)) --tracking mlflow
+	cp $(DEMO)/training.png $(DEMO)/evaluation/
 	$(RUN) --config_file configs/inference.json --output_dir $(abspath $(DEMO))/inference
 	@echo; cat $(DEMO)/evaluation/rate_distortion.md; echo; echo "Pictures: $(DEMO)/evaluation/*.png, $(DEMO)/training.png"
 	@echo "Tracking: $(BIN)/mlflow ui --backend-store-uri sqlite:///$(abspath $(DEMO))/mlruns.db"

@@ -83,8 +83,17 @@ def write_report(runs: Path, folder: Path) -> None:
     results, seconds = read_results(runs)
     if not seconds:
         raise FileNotFoundError(f"{runs} holds no finished run; call the action 'train' first.")
-    folder.mkdir(parents=True, exist_ok=True)
     hardware = f"CPU, one thread a run, {platform.machine()}, torch {torch.__version__}"
+    with atomic_path(folder / "reconstruction_study.md") as part:
+        part.write_text("\n".join(_page(results, seconds, hardware)) + "\n", encoding="utf-8")
+    with atomic_path(folder / "reconstruction_study.json") as part:
+        content = {"hardware": hardware, "seconds_per_run": seconds, "results": results}
+        part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    _write_figures(runs, folder, results)
+
+
+def _page(results: Results, seconds: Sequence[int], hardware: str) -> list[str]:
+    """The lines of the page."""
     lines = [
         "# Reconstruction study on real brain MRI",
         "",
@@ -119,12 +128,7 @@ def write_report(runs: Path, folder: Path) -> None:
         names = sorted(results[metric]["subject5"])
         for test in TEST_SETS:
             lines += ["", f"## {title}, {test}", "", table(results, metric, test, names)]
-    with atomic_path(folder / "reconstruction_study.md") as part:
-        part.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    with atomic_path(folder / "reconstruction_study.json") as part:
-        content = {"hardware": hardware, "seconds_per_run": seconds, "results": results}
-        part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    _write_figures(runs, folder, results)
+    return lines
 
 
 def _write_figures(runs: Path, folder: Path, results: Results) -> None:

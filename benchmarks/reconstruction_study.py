@@ -23,7 +23,6 @@ SEEDS = (0, 1, 2)
 RATIOS = [0.05, 0.0625, 0.1, 0.125, 0.15, 0.1875, 0.2, 0.25, 0.3]
 REAL: dict[str, Any] = {
     "overlays": ["real_valued.json"],
-    **{f"{split}_data#magnitude": True for split in ("train", "validation", "test")},
 }
 
 #: name -> overlays and overrides on top of train.json and data/brain_complex_180.json
@@ -46,9 +45,12 @@ EXPERIMENTS: dict[str, dict[str, Any]] = {
     "single_0.125": {"ratio_range": [0.125, 0.125]},
     "single_0.25": {"ratio_range": [0.25, 0.25]},
     "real_half_plane": REAL,
-    "real_symmetric_start": {**REAL, "policy#asymmetry": 1.0},
-    "real_no_completion": {**REAL, "real_valued": False, "policy#asymmetry": 1.0},
-    "start_symmetric": {"policy#asymmetry": 1.0},
+    "real_symmetric_start": {**REAL, "asymmetry": 1.0},
+    "real_no_completion": {
+        "asymmetry": 1.0,
+        **{f"{split}_data#magnitude": True for split in ("train", "validation", "test")},
+    },
+    "start_symmetric": {"asymmetry": 1.0},
     "start_frozen": {"policy_learning_rate": 0.0},
     "start_paper": {"overlays": ["systems/pgn_paper_start.json"]},
     "long_infomri": {"max_epochs": 48},

@@ -22,6 +22,9 @@ class AutocastInferer(SimpleInferer):
     Args:
         enabled: the switch of mixed precision.
 
+    Raises:
+        ValueError: if ``enabled`` is not a bool.
+
     Example:
         >>> import torch
         >>> AutocastInferer(True)(torch.ones(1, 2), torch.nn.Linear(2, 2)).dtype
@@ -30,6 +33,10 @@ class AutocastInferer(SimpleInferer):
 
     def __init__(self, enabled: bool = False) -> None:
         super().__init__()
+        if not isinstance(enabled, bool):
+            raise ValueError(
+                f"enabled must be True or False (on a command line with a capital letter), got {enabled!r}."
+            )
         self.enabled = enabled
 
     def __call__(self, inputs: Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

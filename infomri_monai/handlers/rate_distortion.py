@@ -7,16 +7,26 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
+import torch
 from ignite import distributed as idist
 from ignite.engine import Engine, Events
 from monai.utils import CommonKeys
+from torch import Tensor
 
 from infomri_monai.atomic import atomic_path
 from infomri_monai.metrics import RateDistortion, RateDistortionTable
 from infomri_monai.sampling.policy import check_ratio
 
 __all__ = ["RateDistortionHandler"]
+
+
+def _as_numbers(labels: Tensor | Sequence[str]) -> Tensor:
+    """Volume labels as integers, the same on every rank."""
+    if isinstance(labels, Tensor):
+        return labels
+    return torch.tensor([crc32(str(label).encode()) for label in labels])
 
 
 class RateDistortionHandler:
@@ -63,7 +73,7 @@ class RateDistortionHandler:
         ratio = self.ratios.repeat_interleave(images.shape[0] // len(self.ratios))
         volume = None
         if self.volume_key is not None:
-            volume = batch[self.volume_key].repeat(len(self.ratios))
+            volume = _as_numbers(batch[self.volume_key]).repeat(len(self.ratios))
         self.collector.update(output[CommonKeys.PRED], images, ratio, volume)
 
     def finish(self, engine: Engine) -> None:
@@ -72,11 +82,14 @@ class RateDistortionHandler:
         rows = [row._asdict() for row in self.table.rows]
         for name in rows[0]:
             values = [row[name] for row in rows]
-            if name in ("ratio", "images") or any(math.isnan(v) for v in values):
+            if name in ("ratio", "images"):
                 continue
-            engine.state.metrics[name] = sum(values) / len(values)
-            for row in rows:
-                engine.state.metrics[f"{name}_at_{row['ratio']:.4f}"] = row[name]
+            finite = [(row["ratio"], value) for row, value in zip(rows, values, strict=True) if math.isfinite(value)]
+            if finite and len(finite) < len(rows):
+                logging.getLogger(__name__).warning("%s is not finite at %d ratios", name, len(rows) - len(finite))
+            engine.state.metrics |= {f"{name}_at_{ratio:.4f}": value for ratio, value in finite}
+            if finite:
+                engine.state.metrics[name] = sum(value for _, value in finite) / len(finite)
         if self.output_dir is not None and idist.get_rank() == 0:
             self.output_dir.mkdir(parents=True, exist_ok=True)
             self.table.write_csv(self.output_dir / "rate_distortion.csv")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -25,11 +25,11 @@ class TrackOutputs:
         tracking_uri: as the MONAI handler's; the environment's ``MLFLOW_TRACKING_URI`` goes before it, as there.
         experiment_name: as the MONAI handler's.
         run_name: as the MONAI handler's.
-        output_dir: folder whose figures, tables, checkpoints and policies are logged. File names never hold patient names.
+        output_dir: the run's folder.
+        patterns: which files of it are logged. They are named one by one, so that nothing that other runs left there (the
+            pictures of an inference, whose names may be patients') goes along.
         parameters: parameters to log by name.
     """
-
-    suffixes = (".png", ".csv", ".json", ".md", ".pt")
 
     def __init__(
         self,
@@ -37,12 +37,14 @@ class TrackOutputs:
         experiment_name: str,
         run_name: str,
         output_dir: str | Path,
+        patterns: Sequence[str],
         parameters: Mapping[str, Any] | None = None,
     ) -> None:
         self.tracking_uri = os.environ.get("MLFLOW_TRACKING_URI") or tracking_uri
         self.experiment_name = experiment_name
         self.run_name = run_name
         self.output_dir = Path(output_dir)
+        self.patterns = list(patterns)
         self.parameters = dict(parameters or {})
 
     def attach(self, engine: Engine) -> None:
@@ -62,10 +64,12 @@ class TrackOutputs:
             for name, value in self.parameters.items():
                 if name not in run.data.params:
                     client.log_param(run.info.run_id, name, value)
-            for path in sorted(self.output_dir.rglob("*")):
-                if path.suffix in self.suffixes and not path.name.startswith(".") and "mlruns" not in path.parts:
-                    folder = str(path.parent.relative_to(self.output_dir))
-                    client.log_artifact(run.info.run_id, str(path), None if folder == "." else folder)
+            found = {path for pattern in self.patterns for path in self.output_dir.glob(pattern)}
+            for path in sorted(
+                path for path in found if not path.name.startswith(".")
+            ):  # half-written files have a dot
+                folder = str(path.parent.relative_to(self.output_dir))
+                client.log_artifact(run.info.run_id, str(path), None if folder == "." else folder)
 
     def _server_exists(self) -> bool:
         parsed = urlparse(self.tracking_uri)

@@ -38,8 +38,8 @@ class ClipGradientNorm:
         engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
-        """Clip in place."""
-        nn.utils.clip_grad_norm_(self.parameters, self.max_norm)
+        """Clip in place; a gradient that is not finite stops the training (RuntimeError) before it reaches the weights."""
+        nn.utils.clip_grad_norm_(self.parameters, self.max_norm, error_if_nonfinite=True)
 
 
 class OutputAsList:
@@ -84,9 +84,11 @@ class CalibrateVariance:
         """Run the validator and set the line."""
         self.validator.run(engine.state.epoch)
         metrics = self.validator.state.metrics
-        excess = np.log([metrics[f"standardized_squared_error_at_{ratio:.4f}"] for ratio in self.ratios])
-        if not np.isfinite(excess).all():
-            raise RuntimeError(f"cannot calibrate the variance: log standardised squared errors are {excess.tolist()}.")
+        errors = [metrics.get(f"standardized_squared_error_at_{ratio:.4f}", float("nan")) for ratio in self.ratios]
+        if not all(0 < error < float("inf") for error in errors):
+            logging.getLogger(__name__).error("variance left uncalibrated: standardised squared errors are %s", errors)
+            return  # the trained model is still saved
+        excess = np.log(errors)
         degree = 1 if len(set(self.ratios)) > 1 else 0
         *slope, offset = np.polyfit(np.log(self.ratios), excess, degree)
         line = torch.tensor([offset, *slope, 0.0][:2], dtype=torch.float32)

@@ -47,6 +47,8 @@ class WriteReconstruction:
     def __init__(self, output_dir: str | os.PathLike[str], name_by: str = "stem", figure: bool = False) -> None:
         if name_by not in ("stem", "index"):
             raise ValueError(f"name_by must be 'stem' or 'index', got {name_by!r}.")
+        if not isinstance(figure, bool):
+            raise ValueError(f"figure must be True or False (on a command line with a capital letter), got {figure!r}.")
         if figure and not _HAS_MATPLOTLIB:
             raise ImportError("figure=True needs matplotlib: install infomri-monai[figures], or set figure to false.")
         self.output_dir = Path(output_dir)

@@ -155,6 +155,7 @@ def sample_within_tolerance(
         u = torch.rand((batch, proposals, n), generator=generator, device=p.device, dtype=p.dtype)
         realised = (p.unsqueeze(1) > u).to(p.dtype).mean(2)
         accepted = (realised - s.unsqueeze(1)).abs() <= max(tolerance, 0.5 / n) + _EPS
+        accepted &= realised > 0  # a ratio below the tolerance would let an empty mask pass
         first = torch.argmax(accepted.to(torch.uint8), dim=1)
         uniform = u[torch.arange(batch, device=p.device), first]
         met = accepted.any(1, keepdim=True)

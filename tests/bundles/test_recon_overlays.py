@@ -33,8 +33,6 @@ def parse(*overlays, evaluation=False, **values):
 def reconstruct(parser, ratio=0.25):
     system = parser.get_parsed_content("system")
     image = torch.as_tensor(parser.get_parsed_content("train_data")[0]["image"])[None]
-    if parser.get_parsed_content("real_valued"):
-        image = image.abs()
     result = system(image, ratio, torch.Generator().manual_seed(0))
     loss = parser.get_parsed_content("loss")(result, image)
     loss.backward()

@@ -1,7 +1,5 @@
 """The synthetic brains: deterministic, disjoint splits, labels that explain the image, a realistic k-space."""
 
-import time
-
 import numpy as np
 import pytest
 import torch
@@ -147,12 +145,6 @@ def test_feeds_a_bundle_and_a_loader_with_workers():
     assert batches[0]["image"].shape == (2, 1, 32, 32)
     assert batches[0]["image"].dtype == torch.complex64
     assert batches[0]["label"].dtype == torch.uint8
-
-
-def test_sixty_subjects_take_seconds():
-    start = time.process_time()
-    embedded_subjects("train", subjects=15, slices_per_subject=4)
-    assert 4 * (time.process_time() - start) < 20
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
@@ -59,3 +60,8 @@ def test_the_system_in_mixed_precision_is_the_system():
     loss.backward()
     assert loss.dtype == torch.float32
     assert all(p.grad.dtype == torch.float32 for p in system.parameters() if p.requires_grad)
+
+
+def test_a_word_is_no_switch():
+    with pytest.raises(ValueError, match="enabled must be True or False"):
+        AutocastInferer("false")

@@ -69,6 +69,8 @@ def test_all_zero_image_can_be_drawn(tmp_path):
     result, image = result_for()
     figure = reconstruction_figure(result._replace(mean=torch.zeros_like(image)), torch.zeros_like(image))
     save_figure(figure, tmp_path / "zero.png")
+    assert (tmp_path / "zero.png").stat().st_size > 0
+    assert all(np.isfinite(axes.images[0].get_clim()).all() for axes in figure.axes if axes.images)
 
 
 def test_rate_distortion_has_means_and_spread():

@@ -13,6 +13,7 @@ from tiny_runs import GRID, RATIOS, evaluator, tiny_data, tiny_system
 
 from infomri_monai.engines import PrepareRatioSweep
 from infomri_monai.handlers import RateDistortionHandler
+from infomri_monai.handlers.rate_distortion import _as_numbers
 from infomri_monai.metrics import RateDistortion
 from infomri_monai.metrics.rate_distortion_table import RateDistortionRow
 
@@ -115,3 +116,9 @@ def test_full_sampling_is_nearly_perfect():
     assert engine.state.metrics["realised_ratio"] == 1
     assert engine.state.metrics["redundancy_ratio"] == pytest.approx(1 - 4 / (GRID[0] * GRID[1]), abs=1e-6)
     assert engine.state.metrics["psnr"] > 35
+
+
+def test_volume_labels_may_be_names():
+    numbers = _as_numbers(["file1", "file2", "file1"])
+    assert numbers[0] == numbers[2] != numbers[1]
+    assert torch.equal(_as_numbers(torch.tensor([3, 4])), torch.tensor([3, 4]))

@@ -18,6 +18,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),  # MLflow's connections
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
+PATTERNS = ["model.pt", "policy.pt", "evaluation/*.png", "*.csv", "*.md", "checkpoints/*.pt"]
 NAMES = {"experiment_name": "tiny", "run_name": "train-seed0"}
 
 
@@ -46,7 +47,9 @@ def uri(tmp_path, absent, empty_database):
 def train(folder, uri, mlflow_handler=True, parameters=None, epochs=2, handlers=()):
     """A training run tracked as ``--tracking mlflow`` does it: MONAI's handler is attached last."""
     system = tiny_system()
-    track = TrackOutputs(uri, **NAMES, output_dir=folder, parameters=parameters or {"seed": 0, "grid": [16, 18]})
+    track = TrackOutputs(
+        uri, **NAMES, output_dir=folder, patterns=PATTERNS, parameters=parameters or {"seed": 0, "grid": [16, 18]}
+    )
     save = SaveSystem(system, folder / "model.pt", folder / "policy.pt")
     trainer(system, [*handlers, save, track, *([monai_handler(uri)] if mlflow_handler else [])], epochs).run()
 

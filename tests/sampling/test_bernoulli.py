@@ -134,3 +134,9 @@ def test_gradient_reaches_the_probabilities_through_the_fallback():
 def test_bad_arguments_are_refused(arguments):
     with pytest.raises(ValueError, match=next(iter(arguments))):
         sample_within_tolerance(torch.full((1, 4), 0.5), torch.tensor([0.5]), **arguments)
+
+
+def test_a_ratio_below_the_tolerance_never_gives_an_empty_mask():
+    ratio = torch.full((200,), 3e-4)
+    masks = sample_within_tolerance(torch.full((200, 4096), 3e-4), ratio, generator=torch.Generator().manual_seed(0))
+    assert masks.sum(1).min() >= 1
