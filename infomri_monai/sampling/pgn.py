@@ -126,7 +126,10 @@ class PatternGenerationNetwork(SamplingPolicy):
         # float32 under autocast too, because bfloat16 ties neighbouring logits; recomputed in the backward pass, because
         # (batch, hidden, positions) is as large as a layer of the networks
         with torch.autocast(self.embedding.device.type, enabled=False):
-            logit: Tensor = checkpoint(self._logits, ratio, use_reentrant=False, preserve_rng_state=False)
+            # on a CPU sample by sample, whose hidden features stay in the cache
+            parts = ratio.split(ratio.numel() if self.embedding.is_cuda else 1)
+            logits = [checkpoint(self._logits, part, use_reentrant=False, preserve_rng_state=False) for part in parts]
+            logit = torch.cat(logits)
             shifted = self.rescale == "shift"
             p = shift_to_ratio(logit, ratio) if shifted else rescale_probabilities(torch.sigmoid(logit), ratio)
         return p.reshape(-1, 1, *self.embedding.shape[2:])
