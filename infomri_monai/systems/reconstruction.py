@@ -80,11 +80,16 @@ class ReconstructionSystem(nn.Module):
             raise ValueError(f"ratio must have 1 or {image.shape[0]} entries (one per image), got {ratios.numel()}.")
         sample = self.policy(ratios.expand(image.shape[0]), image.shape[2:], generator)
         kspace = self.measurement(image, sample.mask, generator)
-        return self.reconstruct(kspace, sample.mask)._replace(probabilities=sample.probabilities)
+        return self._reconstruct(kspace, sample.mask)._replace(probabilities=sample.probabilities)
 
     def reconstruct(self, kspace: Tensor, mask: Tensor) -> ReconstructionResult:
         """Reconstruct measured k-space (batch, coil, *spatial) whose positions ``mask`` says (prospective use)."""
-        zero_filled = self.measurement.adjoint(kspace, mask)
+        return self._reconstruct(kspace * mask, mask)
+
+    def _reconstruct(self, kspace: Tensor, mask: Tensor) -> ReconstructionResult:
+        # k-space is masked already: masking it again would have the derivative 2 m k, which is zero wherever nothing was
+        # measured, and the policy would never learn what another sample is worth
+        zero_filled = self.measurement.adjoint(kspace, torch.ones_like(mask))
         out = self.network(complex_to_channels(zero_filled), mask)
         mean = out[:, :1] if getattr(self.network, "real_valued", False) else channels_to_complex(out)
         ratio = mask.detach().flatten(1).mean(1)

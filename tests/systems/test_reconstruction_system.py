@@ -8,7 +8,7 @@ import torch
 from infomri_monai.acquisition import ComplexGaussianNoise, FourierMeasurement
 from infomri_monai.information import gaussian_nll
 from infomri_monai.networks import UnrolledReconstructor
-from infomri_monai.sampling import PatternGenerationNetwork
+from infomri_monai.sampling import PatternGenerationNetwork, UniformRandom
 from infomri_monai.systems import ReconstructionSystem
 
 GRID = (16, 18)
@@ -127,3 +127,22 @@ def test_refuses_ratios_outside_their_range(ratio):
 def test_refuses_another_grid():
     with pytest.raises(ValueError, match="differs from the policy's grid"):
         system_for()(images(grid=(16, 16)), 0.25)
+
+
+def test_the_policy_feels_what_an_unmeasured_position_is_worth():
+    """Through the whole system: the derivative of 0.5 |F^H(m k) - x|^2 is (m - 1) |k|^2, which is -|k|^2 where nothing was measured."""
+    from infomri_monai.acquisition import image_to_kspace
+
+    class Fixed(UniformRandom):
+        def draw(self, ratio, positions, generator, acquired):
+            mask, probabilities = super().draw(ratio, positions, generator, acquired)
+            self.mask = mask.requires_grad_()
+            return self.mask, probabilities
+
+    image = torch.randn((2, 1, 12, 15), generator=torch.Generator().manual_seed(0))
+    policy = Fixed()
+    system = ReconstructionSystem(policy, FourierMeasurement(), UnrolledReconstructor(phases=1, channels=4))
+    zero_filled = system(image, 0.3, torch.Generator().manual_seed(1)).zero_filled
+    (0.5 * (zero_filled - image).abs().square().sum()).backward()
+    expected = (policy.mask.detach() - 1) * image_to_kspace(image).abs().square()
+    torch.testing.assert_close(policy.mask.grad, expected, atol=1e-4, rtol=1e-4)
