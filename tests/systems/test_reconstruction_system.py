@@ -130,7 +130,7 @@ def test_refuses_another_grid():
 
 
 def test_the_policy_feels_what_an_unmeasured_position_is_worth():
-    """Through the whole system: the derivative of 0.5 |F^H(m k) - x|^2 is (m - 1) |k|^2, which is -|k|^2 where nothing was measured."""
+    """The derivative of 0.5 |F^H(m k) - x|^2 through the whole system is (m - 1) |k|^2: -|k|^2 where nothing was measured."""
     from infomri_monai.acquisition import image_to_kspace
 
     class Fixed(UniformRandom):
