@@ -108,7 +108,7 @@ def _page(results: Results, seconds: Sequence[int], hardware: str) -> list[str]:
         "PSNR is of magnitudes, per slice, data range = the slice's maximum, mean over slices.",
         "",
         "Provenance of the committed numbers: trained on one day with the code up to a9f000b. Three changes since touch training: the"
-        " mask is applied once (before, its gradient was zero at unmeasured positions, so every policy stayed near its start), the"
+        " mask is applied once (before, its gradient was zero at unmeasured positions, so policies stayed at their start), the"
         " soft threshold is kept non-negative (all rows were trained without; on the shipped weights it moved PSNR by less than"
         " 0.03 dB), and the PGN stays in float32 under mixed precision (82bceaf: `2d_infomri` and `start_frozen` were trained with"
         " it, `1d_infomri`, `single_`, `real_` and the other `start_` rows before; for `2d_infomri` it changed no mean by more than"
