@@ -107,7 +107,7 @@ def _page(results: Results, seconds: Sequence[int], hardware: str) -> list[str]:
         "",
         "PSNR is of magnitudes, per slice, data range = the slice's maximum, mean over slices.",
         "",
-        "Provenance of the committed numbers: trained on one day with the code up to a9f000b. Three changes since touch training: the"
+        "Provenance of the committed numbers: trained with code up to a9f000b. Three changes since touch training: the"
         " mask is applied once (before, its gradient was zero at unmeasured positions, so policies stayed at their start), the"
         " soft threshold is kept non-negative (all rows were trained without; on the shipped weights it moved PSNR by less than"
         " 0.03 dB), and the PGN stays in float32 under mixed precision (82bceaf: `2d_infomri` and `start_frozen` were trained with"
