@@ -21,9 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = ROOT / "bundles/infomri_recon/configs"
 SEEDS = (0, 1, 2)
 RATIOS = [0.05, 0.0625, 0.1, 0.125, 0.15, 0.1875, 0.2, 0.25, 0.3]
-REAL: dict[str, Any] = {
-    "overlays": ["real_valued.json"],
-}
+REAL: dict[str, Any] = {"overlays": ["real_valued.json"]}
+FROZEN = {"policy_learning_rate": 0.0, "embedding_learning_rate": 0.0}
 
 #: name -> overlays and overrides on top of train.json and data/brain_complex_180.json
 EXPERIMENTS: dict[str, dict[str, Any]] = {
@@ -44,19 +43,24 @@ EXPERIMENTS: dict[str, dict[str, Any]] = {
     "single_0.0625": {"ratio_range": [0.0625, 0.0625]},
     "single_0.125": {"ratio_range": [0.125, 0.125]},
     "single_0.25": {"ratio_range": [0.25, 0.25]},
+    "start_frozen": FROZEN,
+    "start_symmetric": {"asymmetry": 1.0},
+    "start_symmetric_frozen": {"asymmetry": 1.0, **FROZEN},
+    "start_uniform": {"overlays": ["systems/pgn_uniform_start.json"]},
+    "start_paper": {"overlays": ["systems/pgn_paper_start.json"]},
     "real_half_plane": REAL,
     "real_symmetric_start": {**REAL, "asymmetry": 1.0},
+    "real_symmetric_frozen": {**REAL, "asymmetry": 1.0, **FROZEN},
     "real_no_completion": {
         "asymmetry": 1.0,
         **{f"{split}_data#magnitude": True for split in ("train", "validation", "test")},
     },
-    "start_symmetric": {"asymmetry": 1.0},
-    "start_frozen": {"policy_learning_rate": 0.0},
-    "start_paper": {"overlays": ["systems/pgn_paper_start.json"]},
-    "long_infomri": {"max_epochs": 48},
-    "long_single_0.125": {"max_epochs": 48, "ratio_range": [0.125, 0.125]},
-    "long_single_0.25": {"max_epochs": 48, "ratio_range": [0.25, 0.25]},
+    "loss_nll": {"variance_weighting": 0.0},
     "loss_mse": {"overlays": ["mse.json"]},
+    "1d_start_frozen": {"overlays": ["cartesian.json"], **FROZEN},
+    "long_infomri": {"max_epochs": 48},
+    "long_start_frozen": {"max_epochs": 48, **FROZEN},
+    "long_single_0.25": {"max_epochs": 48, "ratio_range": [0.25, 0.25]},
 }
 
 

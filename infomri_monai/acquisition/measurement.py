@@ -69,17 +69,25 @@ class FourierMeasurement(nn.Module):
             kspace = self.noise(kspace, generator)
         return kspace * mask
 
-    def adjoint(self, kspace: Tensor, mask: Tensor) -> Tensor:
-        """S^H F^H (m * y): complex image, shape (batch, 1, *spatial)."""
+    def adjoint(self, kspace: Tensor, mask: Tensor | None = None) -> Tensor:
+        """S^H F^H (m * y): complex image, shape (batch, 1, *spatial).
+
+        Leave ``mask`` out where k-space is masked already, as :meth:`forward` returns it: the value is the same, but a second
+        factor of m has the derivative 2 m k, which is zero wherever nothing was measured, and a learned policy would never feel
+        what another sample is worth.
+        """
         self._check(kspace)
-        coil_images = kspace_to_image(kspace * mask, self.spatial_dims)
+        coil_images = kspace_to_image(kspace if mask is None else kspace * mask, self.spatial_dims)
         if self.coil_maps is None:
             return coil_images
         return (self.coil_maps.conj() * coil_images).sum(1, keepdim=True)
 
     def zero_filled(self, image: Tensor, mask: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """The zero-filled reconstruction of a simulated measurement: complex, shape (batch, 1, *spatial)."""
-        return self.adjoint(self.forward(image, mask, generator), mask)
+        """The zero-filled reconstruction of a simulated measurement: complex, shape (batch, 1, *spatial).
+
+        Its gradient reaches the mask at measured and unmeasured positions alike.
+        """
+        return self.adjoint(self.forward(image, mask, generator))
 
     def _check(self, data: Tensor) -> None:
         if data.ndim != self.spatial_dims + 2:

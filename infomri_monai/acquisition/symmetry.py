@@ -98,4 +98,4 @@ def hermitian_completion(kspace: Tensor, mask: Tensor, spatial_dims: int = 2) ->
     partner_mask = conjugate_partner(mask, spatial_dims)
     # no factor of mask here: kspace holds it already, and a second one would hide unsampled positions from its gradient
     total = kspace + conjugate_partner(kspace, spatial_dims).conj()
-    return total / (mask + partner_mask).clamp_min(1), torch.maximum(mask, partner_mask)
+    return total / (mask + partner_mask).clamp_min(1), mask + partner_mask - mask * partner_mask

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from infomri_monai.information.likelihood import gaussian_nll
@@ -20,6 +21,18 @@ class GaussianNLLLoss(nn.Module):
 
     Args:
         reduction: ``"mean"`` (nats per pixel, the default of training: its scale does not depend on the grid) or ``"sum_pixels"``.
+        variance_weighting: exponent beta in [0, 1] of Seitzer et al.: every pixel's likelihood is weighted by sigma^(2 beta), held
+            constant in the gradient and divided by its mean over the image. 0 is equation (42), whose gradient to the mean
+            is the error over sigma^2, so that the dark background, where sigma is least, outweighs the head and teaches the
+            sampling policy little about it; 1 gives the mean the gradient of a squared error. The optimum (mean and variance of
+            the posterior) is the same for all, and so is every image's weight, whatever its ratio.
+
+    Raises:
+        ValueError: if ``reduction`` is unknown or ``variance_weighting`` is outside [0, 1].
+
+    References:
+        Seitzer, Tavakoli, Antic and Martius, "On the pitfalls of heteroscedastic uncertainty estimation with probabilistic neural
+        networks", ICLR 2022, equation 5.
 
     Example:
         >>> import torch
@@ -31,16 +44,23 @@ class GaussianNLLLoss(nn.Module):
         tensor(0.)
     """
 
-    def __init__(self, reduction: str = "mean") -> None:
+    def __init__(self, reduction: str = "mean", variance_weighting: float = 0.0) -> None:
         super().__init__()
         if reduction not in ("mean", "sum_pixels"):
             raise ValueError(f"reduction must be 'mean' or 'sum_pixels', got {reduction!r}.")
+        if not 0 <= variance_weighting <= 1:
+            raise ValueError(f"variance_weighting must lie in [0, 1], got {variance_weighting!r}.")
         self.reduction = reduction
+        self.variance_weighting = variance_weighting
 
     def forward(self, result: ReconstructionResult, target: Tensor) -> Tensor:
         """Return the scalar loss of ``result`` for the true image ``target``, (batch, 1, *spatial)."""
         target, mean = _paired(target, result.mean)
-        return gaussian_nll(target, mean, result.log_variance, self.reduction)
+        nll = gaussian_nll(target, mean, result.log_variance, "none").flatten(1)
+        # a softmax is the weight sigma^(2 beta) over its sum
+        weight = torch.softmax(self.variance_weighting * result.log_variance.detach().flatten(1), dim=1)
+        per_image = (weight * nll).sum(1).mean()  # nats per pixel
+        return per_image if self.reduction == "mean" else per_image * nll.shape[1]
 
 
 class MeanSquaredErrorLoss(nn.Module):

@@ -43,10 +43,18 @@ class ProximalStep(nn.Module):
         nn.init.zeros_(self.project.weight)
         self.threshold = nn.Parameter(torch.tensor(threshold))
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the refined image (batch, 2, H, W) and the features (batch, channels, H, W)."""
+    def forward(self, image: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
+        """Refine an image.
+
+        Args:
+            image: shape (batch, 2, H, W).
+            gain: factor of every channel's coefficients before the soft threshold, shape (batch, channels, 1, 1).
+
+        Returns:
+            The refined image (batch, 2, H, W) and the features (batch, channels, H, W).
+        """
         # channels-last convolutions are about five times faster on a CPU at these widths
-        code = self.forward_transform(self.lift(image.contiguous(memory_format=torch.channels_last)))
+        code = gain * self.forward_transform(self.lift(image.contiguous(memory_format=torch.channels_last)))
         # a negative threshold would make the mapping jump at zero
         code = torch.sign(code) * F.relu(code.abs() - self.threshold.abs())
         features = self.backward_transform(code)
@@ -57,7 +65,9 @@ class UnrolledReconstructor(nn.Module):
     """Gaussian reconstructor of unrolled proximal gradient steps (equation 22; ISTA-Net+ with our measurement).
 
     Every phase takes a gradient step towards the measured samples and applies a learned proximal mapping. It starts as the
-    identity on the zero-filled image, because the last layer of every phase starts at zero.
+    identity on the zero-filled image, because the last layer of every phase starts at zero. One network serves every ratio: a
+    small MLP of log(ratio) scales the coefficients of every phase before its soft threshold, as a threshold of ISTA has to follow
+    the level of the aliasing (Perez et al., "FiLM", AAAI 2018, without the shift).
 
     Args:
         phases: number of phases.
@@ -97,6 +107,9 @@ class UnrolledReconstructor(nn.Module):
         self.log_variance_low, self.log_variance_high = float(log_variance_bounds[0]), float(log_variance_bounds[1])
         self.phases = nn.ModuleList([ProximalStep(channels) for _ in range(phases)])
         self.step_size = nn.Parameter(torch.ones(phases))
+        self.ratio_gain = nn.Sequential(nn.Linear(1, 32), nn.ReLU(), nn.Linear(32, phases * channels))
+        nn.init.zeros_(self.ratio_gain[-1].get_parameter("weight"))
+        nn.init.zeros_(self.ratio_gain[-1].get_parameter("bias"))
         self.variance_head = nn.Sequential(
             _conv(channels + 4, channels, bias=True), nn.ReLU(), _conv(channels, 1, bias=True)
         )
@@ -120,12 +133,20 @@ class UnrolledReconstructor(nn.Module):
         kspace, mask_used = measured_samples(channels_to_complex(start), measured, self.real_valued)
         x = complex_to_channels(kspace_to_image(kspace, 2))
         features = x
+        gain = self._gain(measured)
         for index, phase in enumerate(self.phases):
             residual = (image_to_kspace(channels_to_complex(x), 2) - kspace) * mask_used
             x = x - self.step_size[index] * complex_to_channels(kspace_to_image(residual, 2))
-            x, features = phase(x)
+            x, features = phase(x, gain[:, index])
             if self.real_valued:
                 x = torch.cat([x[:, :1], torch.zeros_like(x[:, :1])], dim=1)
         raw = self.variance_head(torch.cat([features, x, start], dim=1))
         bounds = (self.log_variance_low, self.log_variance_high)
         return gaussian_channels(x, raw, scale, bounds, self.log_variance_line, measured)
+
+    def _gain(self, mask: Tensor) -> Tensor:
+        """Factors (batch, phases, channels, 1, 1) between exp(-2) and exp(2) that follow the ratio; 1 before training."""
+        log_ratio = torch.log(mask.mean(dim=(1, 2, 3)).detach().clamp_min(1e-6)).unsqueeze(1)
+        raw = self.ratio_gain(log_ratio + 2.0).float()  # 2 brings the trained range, 4 to 35 %, about zero
+        gain = torch.exp(2 * torch.tanh(raw / 2))
+        return gain.reshape(mask.shape[0], len(self.phases), -1, 1, 1)

@@ -87,9 +87,7 @@ class ReconstructionSystem(nn.Module):
         return self._reconstruct(kspace * mask, mask)
 
     def _reconstruct(self, kspace: Tensor, mask: Tensor) -> ReconstructionResult:
-        # k-space is masked already: masking it again would have the derivative 2 m k, which is zero wherever nothing was
-        # measured, and the policy would never learn what another sample is worth
-        zero_filled = self.measurement.adjoint(kspace, torch.ones_like(mask))
+        zero_filled = self.measurement.adjoint(kspace)  # k-space is masked already
         out = self.network(complex_to_channels(zero_filled), mask)
         mean = out[:, :1] if getattr(self.network, "real_valued", False) else channels_to_complex(out)
         ratio = mask.detach().flatten(1).mean(1)
@@ -97,14 +95,21 @@ class ReconstructionSystem(nn.Module):
 
 
 def parameter_groups(
-    system: ReconstructionSystem, learning_rate: float, policy_learning_rate: float
+    system: ReconstructionSystem,
+    learning_rate: float,
+    policy_learning_rate: float,
+    embedding_learning_rate: float | None = None,
 ) -> list[dict[str, object]]:
-    """The optimiser's parameter groups: the network, and the policy (if it learns) with a rate of its own (decision 14).
+    """The optimiser's parameter groups: the network, and a learned policy's position embedding and MLP.
+
+    One entry of the embedding belongs to one position, and has to travel the distance between a measured and an unmeasured
+    position (several units) within a training; a weight of the MLP moves all positions at once. One rate does not suit both.
 
     Args:
         system: the system to train.
         learning_rate: learning rate of the network.
-        policy_learning_rate: learning rate of the policy.
+        policy_learning_rate: learning rate of the policy's parameters but the embedding (decision 14).
+        embedding_learning_rate: learning rate of the position embedding; None for the policy's.
 
     Example:
         >>> from infomri_monai.networks import UnrolledReconstructor
@@ -112,9 +117,13 @@ def parameter_groups(
         >>> system = ReconstructionSystem(
         ...     PatternGenerationNetwork((8, 8)), FourierMeasurement(), UnrolledReconstructor(phases=1, channels=4)
         ... )
-        >>> [group["lr"] for group in parameter_groups(system, 1e-3, 1e-2)]
-        [0.001, 0.01]
+        >>> [group["lr"] for group in parameter_groups(system, 1e-3, 1e-2, 1e-1)]
+        [0.001, 0.1, 0.01]
     """
     groups: list[dict[str, object]] = [{"params": list(system.network.parameters()), "lr": learning_rate}]
-    learned = list(system.policy.parameters())
-    return [*groups, {"params": learned, "lr": policy_learning_rate}] if learned else groups
+    named = dict(system.policy.named_parameters())
+    embedding = named.pop("embedding", None)
+    if embedding is not None:
+        rate = policy_learning_rate if embedding_learning_rate is None else embedding_learning_rate
+        groups.append({"params": [embedding], "lr": rate})
+    return [*groups, {"params": list(named.values()), "lr": policy_learning_rate}] if named else groups

@@ -49,6 +49,17 @@ def test_is_unitary_and_linear(grid):
 
 
 @pytest.mark.parametrize("grid", GRIDS)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
+def test_what_onnx_gets_is_the_same_transform(grid, dtype, monkeypatch):
+    data, dims = random_tensor((2, 1, *grid), dtype), len(grid)
+    expected = image_to_kspace(data, dims), kspace_to_image(data, dims)
+    monkeypatch.setattr(torch.onnx, "is_in_onnx_export", lambda: True)
+    monkeypatch.setattr(torch.fft, "fftn", None)  # so that only the matrices can give the answer
+    monkeypatch.setattr(torch.fft, "ifftn", None)
+    torch.testing.assert_close((image_to_kspace(data, dims), kspace_to_image(data, dims)), expected)
+
+
+@pytest.mark.parametrize("grid", GRIDS)
 def test_dc_is_in_the_middle(grid):
     kspace = image_to_kspace(torch.ones(grid, dtype=torch.float64), len(grid))
     centre = tuple(n // 2 for n in grid)

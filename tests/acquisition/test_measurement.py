@@ -67,6 +67,20 @@ def test_gradient_to_image_and_mask_and_batch():
     assert_batch_equals_elements(measurement.zero_filled, image, mask)
 
 
+@pytest.mark.parametrize("coils", [None, 2])
+def test_zero_filled_feels_what_an_unmeasured_position_is_worth(coils):
+    """d/dm of |F^H S^H (m k)|^2 / 2 with the adjoint's own image z: Re(conj(k) A z), at m = 0 as at m = 1."""
+    measurement, image, mask = measurement_for((5, 6), coils), random_tensor((2, 1, 5, 6)), mask_for((5, 6))
+    mask.requires_grad_()
+    zero_filled = measurement.zero_filled(image, mask)
+    (0.5 * zero_filled.abs().square().sum()).backward()
+    kspace, again = measurement.fully_sampled(image), measurement.fully_sampled(zero_filled.detach())
+    expected = (kspace.conj() * again).real.sum(1, keepdim=True)
+    torch.testing.assert_close(mask.grad, expected)
+    if coils:  # cross-talk of the coils reaches unmeasured positions; a second factor of m would make it zero there
+        assert mask.grad[mask == 0].abs().min() > 0
+
+
 def test_noise_is_seeded_and_stays_under_the_mask():
     measurement = measurement_for((8, 9), None, ComplexGaussianNoise(0.1))
     image, mask = random_tensor((2, 1, 8, 9)), mask_for((8, 9))

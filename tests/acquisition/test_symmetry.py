@@ -108,3 +108,17 @@ def test_lines_are_symmetric_along_the_phase_axis():
     lines = torch.tensor([0.0, 1, 1, 1]).reshape(1, 1, 1, 4)  # DC at 2, so 1 and 3 are partners
     assert torch.equal(conjugate_partner(lines), lines)
     torch.testing.assert_close(redundancy_ratio(lines), torch.tensor([[2 / 3]]))
+
+
+@pytest.mark.parametrize("grid", [(5, 7), (3, 9)])
+def test_the_completed_mask_feels_a_sample_once(grid):
+    """Measuring k makes k and -k known if neither was, and nothing new if one was: derivative 1 and 1, or 0 and 0."""
+    mask = torch.zeros(grid, dtype=torch.float64)
+    mask[0, 1] = 1
+    partner = conjugate_partner(mask).nonzero()[0].tolist()
+    mask.requires_grad_()
+    _, known = hermitian_completion(torch.zeros(grid, dtype=torch.complex128), mask)
+    (gradient,) = torch.autograd.grad(known.sum(), mask)
+    assert float(gradient[tuple(partner)]) == 0
+    assert float(gradient[0, 1]) == 2  # its partner is not measured, so both of the pair hang on it
+    assert float(gradient[1, 1]) == 2

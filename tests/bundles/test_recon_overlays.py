@@ -17,7 +17,11 @@ from infomri_monai.sampling import PatternGenerationNetwork, SamplingPolicy
 
 CONFIGS = ROOT / "configs"
 SYSTEMS = sorted(path.stem for path in (CONFIGS / "systems").iterdir())
-POLICIES = {"pgn_paper_start": "PatternGenerationNetwork", "uniform": "UniformRandom"}
+POLICIES = {
+    "pgn_paper_start": "PatternGenerationNetwork",
+    "pgn_uniform_start": "PatternGenerationNetwork",
+    "uniform": "UniformRandom",
+}
 
 
 def parse(*overlays, evaluation=False, **values):

@@ -85,3 +85,35 @@ def test_refuses_a_complex_image_beside_a_real_mean():
 def test_refuses_an_unknown_reduction():
     with pytest.raises(ValueError, match="reduction must be 'mean' or 'sum_pixels', got 'none'"):
         GaussianNLLLoss("none")
+
+
+def test_variance_weighting_by_hand():
+    """Two pixels of variance 1 and 4 with errors 1 and 2: beta = 0.5 weighs them 1 : 2, so (1/3) 0.5 + (2/3) (1 + log 4) / 2."""
+    x, mean = torch.tensor([[[[1.0, 5.0]]]]), torch.tensor([[[[0.0, 3.0]]]], requires_grad=True)
+    log_variance = torch.tensor([[[[0.0, math.log(4)]]]], requires_grad=True)
+    loss = GaussianNLLLoss(variance_weighting=0.5)(result(mean, log_variance), x)
+    assert float(loss.detach()) == pytest.approx(0.5 / 3 + (1 + math.log(4)) / 3)
+    loss.backward()
+    # the weights are constants: d/dmean = -w error / variance, d/dlog_variance = w (1 - error^2 / variance) / 2 = 0
+    assert mean.grad.flatten().tolist() == pytest.approx([-1 / 3, -2 / 3 * 2 / 4])
+    assert log_variance.grad.flatten().tolist() == pytest.approx([0.0, 0.0], abs=1e-6)
+    sums = GaussianNLLLoss("sum_pixels", 0.5)(result(mean.detach(), log_variance.detach()), x)
+    assert float(sums) == pytest.approx(2 * float(loss.detach()))
+
+
+def test_full_variance_weighting_gives_the_mean_the_gradient_of_a_squared_error(generator):
+    """Per image, up to a factor; and images of large and of small variance count the same."""
+    x = torch.randn(2, 1, 4, 5, generator=generator)
+    mean = torch.randn(2, 1, 4, 5, generator=generator).requires_grad_()
+    log_variance = torch.randn(2, 1, 4, 5, generator=generator)
+    log_variance[1] -= 7
+    GaussianNLLLoss(variance_weighting=1.0)(result(mean, log_variance), x).backward()
+    factor = mean.grad / (mean - x).detach()
+    expected = 0.5 / log_variance.exp().flatten(1).sum(1)
+    torch.testing.assert_close(factor, expected.reshape(2, 1, 1, 1).expand_as(factor), rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("beta", [-0.1, 1.5, float("nan")])
+def test_refuses_variance_weighting(beta):
+    with pytest.raises(ValueError, match=r"variance_weighting must lie in \[0, 1\]"):
+        GaussianNLLLoss(variance_weighting=beta)

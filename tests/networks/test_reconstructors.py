@@ -173,5 +173,27 @@ def test_negative_threshold_does_not_jump():
     torch.nn.init.normal_(step.project.weight, generator=generator)
     image = 1e-3 * torch.randn((1, 2, 64, 64), generator=generator)
     nudged = image + 1e-6 * torch.randn(image.shape, generator=generator)
+    gain = torch.ones(1, 4, 1, 1)
     with torch.no_grad():
-        assert (step(nudged)[0] - step(image)[0]).abs().max() < 1e-4
+        assert (step(nudged, gain)[0] - step(image, gain)[0]).abs().max() < 1e-4
+
+
+def test_gains_start_at_one_and_follow_each_images_own_ratio():
+    """Doubling a gain is dividing the soft threshold by two and doubling the output; images of a batch do not share it."""
+    net = trained(UnrolledReconstructor(phases=2, channels=4))
+    mask = torch.zeros(2, 1, 32, 32)
+    mask[0, ..., :16], mask[1, ..., :4] = 1, 1
+    assert torch.equal(UnrolledReconstructor(phases=2, channels=4)._gain(mask), torch.ones(2, 2, 4, 1, 1))
+    torch.nn.init.normal_(net.ratio_gain[-1].weight, generator=torch.Generator().manual_seed(0))
+    gain = net._gain(mask)
+    assert gain.min() > 0
+    assert not torch.allclose(gain[0], gain[1])
+    raw = net.ratio_gain(torch.tensor([[math.log(0.5) + 2]]))
+    expected = (2 * (raw / 2).tanh()).exp().reshape(2, 4, 1, 1)
+    torch.testing.assert_close(gain[0], expected)
+    step, image = net.phases[0], torch.randn((1, 2, 9, 8), generator=torch.Generator().manual_seed(1))
+    doubled, _ = step(image, torch.full((1, 4, 1, 1), 2.0))
+    with torch.no_grad():
+        step.threshold.div_(2)
+        halved, _ = step(image, torch.ones(1, 4, 1, 1))
+    torch.testing.assert_close(doubled - image, 2 * (halved - image), rtol=1e-4, atol=1e-5)
