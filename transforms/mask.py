@@ -14,7 +14,7 @@ from monai.transforms import MapTransform, Randomizable, Transform
 from monai.utils import TransformBackends
 
 from infomri_monai.sampling import MaskSample, SamplingPolicy
-from infomri_monai.sampling.policy import check_ratio
+from infomri_monai.sampling.policy import check_ratio_range
 from infomri_monai.transforms.common import (
     check_same_grid,
     check_spatial_dims,
@@ -29,14 +29,7 @@ __all__ = ["RandSampleMask", "RandSampleMaskD", "RandSampleMaskDict", "RandSampl
 
 def ratio_range(ratio: float | Sequence[float]) -> tuple[float, float]:
     """One ratio or a (low, high) pair as (low, high); ValueError where a ratio is outside (0, 1] or low > high."""
-    bounds = (ratio, ratio) if isinstance(ratio, (int, float)) else tuple(ratio)
-    if len(bounds) != 2:
-        raise ValueError(f"ratio must be one sampling ratio or a (low, high) range, got {ratio!r}.")
-    check_ratio(bounds)
-    low, high = float(bounds[0]), float(bounds[1])
-    if low > high:
-        raise ValueError(f"ratio must be a (low, high) range with low <= high, got {ratio!r}.")
-    return low, high
+    return check_ratio_range((ratio, ratio) if isinstance(ratio, (int, float)) else ratio, "ratio")
 
 
 def as_policy(policy: SamplingPolicy | str | os.PathLike[str]) -> SamplingPolicy:

@@ -14,7 +14,7 @@ from monai.data import MetaTensor
 from monai.engines import PrepareBatch
 from torch import Tensor
 
-from infomri_monai.sampling.policy import check_ratio
+from infomri_monai.sampling.policy import check_ratio, check_ratio_range
 
 __all__ = ["FollowIterations", "PrepareAmortizedBatch", "PrepareRatioSweep", "seeded_generator"]
 
@@ -116,11 +116,8 @@ class PrepareAmortizedBatch(SeededPrepareBatch):
     """
 
     def __init__(self, ratio_range: Sequence[float] = (0.05, 0.35), seed: int = 0, image_key: str = "image") -> None:
-        bounds = check_ratio(ratio_range, "ratio_range").tolist()
-        if len(bounds) != 2 or bounds[0] > bounds[1]:
-            raise ValueError(f"ratio_range must be (low, high) with low <= high, got {ratio_range}.")
+        self.low, self.high = check_ratio_range(ratio_range)
         super().__init__(seed, image_key)
-        self.low, self.high = bounds
 
     def draw(self, image: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """One uniform ratio per image."""

@@ -21,7 +21,8 @@ class AcquisitionRecord(NamedTuple):
 
     Attributes:
         simulated: whether k-space was simulated from an image.
-        ratio_requested: requested sampling ratio; None for measured k-space, as are the next five.
+        ratio_requested: requested sampling ratio; None for measured k-space, as are the next six.
+        ratio_extrapolated: whether the request lies outside the ratios that the policy was trained for.
         seed: seed of masks and noise.
         noise: class of the noise model.
         noise_std: its standard deviation per real component; None if it has none.
@@ -34,6 +35,7 @@ class AcquisitionRecord(NamedTuple):
 
     simulated: bool
     ratio_requested: float | None
+    ratio_extrapolated: bool | None
     seed: int | None
     noise: str | None
     noise_std: float | None
@@ -73,7 +75,7 @@ class MeasuredSlices:
         self.kspace = kspace
         self.mask = mask
         grid = tuple(kspace.shape[2:])
-        self.record = AcquisitionRecord(False, None, None, None, None, None, None, grid, "native", (0,) * len(grid))
+        self.record = AcquisitionRecord(False, *(None,) * 7, grid, "native", (0,) * len(grid))
 
     def __len__(self) -> int:
         return self.kspace.shape[0]
@@ -119,6 +121,7 @@ class SimulatedSlices:
         self.record = AcquisitionRecord(
             simulated=True,
             ratio_requested=ratio,
+            ratio_extrapolated=policy.extrapolates(ratio),
             seed=seed,
             noise=None if noise is None else type(noise).__name__,
             noise_std=getattr(noise, "noise_std", None),

@@ -109,6 +109,10 @@ class VolumeInferer(Inferer):
         self.ratio, self.seed, self.batch_size = float(ratio), int(seed), int(batch_size)
         self.grid_mode, self.amp, self.progress = grid_mode, amp, progress
         self._policies: dict[tuple[int, ...], SamplingPolicy] = {}
+        if policy is not None and policy.extrapolates(self.ratio):
+            _LOGGER.warning(
+                "ratio=%g is extrapolated: the policy was trained for the range %s", self.ratio, policy.trained_range
+            )
 
     @torch.no_grad()
     def __call__(

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-__all__ = ["MaskSample", "SamplingPolicy", "check_ratio"]
+__all__ = ["MaskSample", "SamplingPolicy", "check_ratio", "check_ratio_range"]
 
 
 class MaskSample(NamedTuple):
@@ -53,6 +53,23 @@ def check_ratio(ratio: float | Sequence[float] | Tensor, name: str = "ratio") ->
     return ratios
 
 
+def check_ratio_range(ratio_range: Sequence[float], name: str = "ratio_range") -> tuple[float, float]:
+    """Return a checked (low, high) range of sampling ratios.
+
+    Raises:
+        ValueError: unless there are two ratios with 0 < low <= high <= 1.
+
+    Example:
+        >>> check_ratio_range([0.04, 0.35])
+        (0.04, 0.35)
+    """
+    bounds = tuple(float(ratio) for ratio in ratio_range)
+    check_ratio(bounds, name)
+    if len(bounds) != 2 or bounds[0] > bounds[1]:
+        raise ValueError(f"{name} must be (low, high) with low <= high, got {ratio_range!r}.")
+    return bounds[0], bounds[1]
+
+
 class SamplingPolicy(nn.Module, ABC):
     """A law that gives a mask for any sampling ratio.
 
@@ -66,6 +83,8 @@ class SamplingPolicy(nn.Module, ABC):
 
     #: grid on which a learned policy was trained; None for laws that fit any grid
     grid: tuple[int, ...] | None = None
+    #: lowest and highest ratio that a learned policy was trained for; None where nothing was trained or it is not known
+    trained_range: tuple[float, float] | None = None
 
     def __init__(self, readout_axis: int | None = None) -> None:
         super().__init__()
@@ -119,6 +138,16 @@ class SamplingPolicy(nn.Module, ABC):
     @abstractmethod
     def config(self) -> dict[str, Any]:
         """Constructor arguments, as plain types and tensors: ``type(policy)(**policy.config())`` is such a policy."""
+
+    def extrapolates(self, ratio: float) -> bool:
+        """Whether a sampling ratio lies outside the range that the policy was trained for.
+
+        Example:
+            >>> from infomri_monai.sampling import PatternGenerationNetwork
+            >>> PatternGenerationNetwork((8, 8), trained_range=(0.04, 0.35)).extrapolates(0.5)
+            True
+        """
+        return self.trained_range is not None and not self.trained_range[0] <= ratio <= self.trained_range[1]
 
     def for_grid(self, shape: Sequence[int]) -> SamplingPolicy:
         """Carry the policy to another grid.

@@ -38,6 +38,16 @@ def inferer(policy=None, noise_std=0.01, ratio=0.3, **options):
     return VolumeInferer(policy or VariableDensity(), measurement, ratio, progress=False, **options)
 
 
+@pytest.mark.parametrize(("ratio", "outside"), [(0.04, False), (0.35, False), (0.03, True), (0.5, True)])
+def test_says_where_the_ratio_lies_outside_the_trained_range(ratio, outside, caplog):
+    policy = PatternGenerationNetwork((24, 24), trained_range=(0.04, 0.35))
+    with caplog.at_level(logging.WARNING):
+        result = inferer(policy, ratio=ratio)(image(32, 24), network())  # the warning survives for_grid, the record too
+    assert result.record.ratio_extrapolated is outside
+    assert ("is extrapolated: the policy was trained for the range (0.04, 0.35)" in caplog.text) is outside
+    assert inferer(ratio=ratio)(image(24, 24), network()).record.ratio_extrapolated is False
+
+
 @pytest.mark.parametrize("grid", [(32, 32), (33, 20), (17, 31)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
 def test_without_noise_it_is_the_system_on_every_slice(grid, dtype):
