@@ -111,7 +111,7 @@ class VolumeInferer(Inferer):
         self._policies: dict[tuple[int, ...], SamplingPolicy] = {}
         if policy is not None and policy.extrapolates(self.ratio):
             _LOGGER.warning(
-                "ratio=%g is extrapolated: the policy was trained for the range %s", self.ratio, policy.trained_range
+                "ratio=%g is extrapolated: the policy was trained for the range %s", self.ratio, policy.ratio_range
             )
 
     @torch.no_grad()

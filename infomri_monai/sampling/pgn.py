@@ -37,11 +37,11 @@ class PatternGenerationNetwork(SamplingPolicy):
         gradient_slope: steepness of the straight-through gradient.
         rescale: how the ratio is met: ``"shift"`` shifts the logits (:func:`shift_to_ratio`), ``"scale"`` is the paper's (17).
         seed: seed of the paper's random initialisation.
-        trained_range: lowest and highest ratio of the training, kept with the policy so that inference can say when a request
+        ratio_range: lowest and highest ratio of the training, kept with the policy so that inference can say when a request
             lies outside; nothing is refused.
 
     Raises:
-        ValueError: if the grid is empty, ``embedding_width`` < 1, ``hidden`` < 4, ``rescale`` is unknown or ``trained_range`` is
+        ValueError: if the grid is empty, ``embedding_width`` < 1, ``hidden`` < 4, ``rescale`` is unknown or ``ratio_range`` is
             not 0 < low <= high <= 1.
 
     Example:
@@ -64,15 +64,15 @@ class PatternGenerationNetwork(SamplingPolicy):
         gradient_slope: float = 10.0,
         rescale: str = "shift",
         seed: int = 0,
-        trained_range: Sequence[float] | None = None,
+        ratio_range: Sequence[float] | None = None,
     ) -> None:
         super().__init__(readout_axis)
         if embedding_width < 1 or hidden < 4:
             raise ValueError(f"embedding_width must be >= 1 and hidden >= 4, got {embedding_width} and {hidden}.")
         if rescale not in ("shift", "scale"):
             raise ValueError(f"rescale must be 'shift' or 'scale', got {rescale!r}.")
-        if trained_range is not None:
-            self.trained_range = check_ratio_range(trained_range, "trained_range")
+        if ratio_range is not None:
+            self.ratio_range = check_ratio_range(ratio_range, "ratio_range")
         self.grid = tuple(int(n) for n in grid)
         self.rescale = rescale
         self.logit_slope = logit_slope
@@ -103,7 +103,7 @@ class PatternGenerationNetwork(SamplingPolicy):
             "gradient_slope": self.gradient_slope,
             "rescale": self.rescale,
             "seed": self.seed,
-            "trained_range": None if self.trained_range is None else list(self.trained_range),
+            "ratio_range": None if self.ratio_range is None else list(self.ratio_range),
         }
 
     @torch.no_grad()

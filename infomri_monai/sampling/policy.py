@@ -84,7 +84,7 @@ class SamplingPolicy(nn.Module, ABC):
     #: grid on which a learned policy was trained; None for laws that fit any grid
     grid: tuple[int, ...] | None = None
     #: lowest and highest ratio that a learned policy was trained for; None where nothing was trained or it is not known
-    trained_range: tuple[float, float] | None = None
+    ratio_range: tuple[float, float] | None = None
 
     def __init__(self, readout_axis: int | None = None) -> None:
         super().__init__()
@@ -140,14 +140,14 @@ class SamplingPolicy(nn.Module, ABC):
         """Constructor arguments, as plain types and tensors: ``type(policy)(**policy.config())`` is such a policy."""
 
     def extrapolates(self, ratio: float) -> bool:
-        """Whether a sampling ratio lies outside the range that the policy was trained for.
+        """Whether a sampling ratio lies outside ``ratio_range``, the range that the policy was trained for.
 
         Example:
             >>> from infomri_monai.sampling import PatternGenerationNetwork
-            >>> PatternGenerationNetwork((8, 8), trained_range=(0.04, 0.35)).extrapolates(0.5)
+            >>> PatternGenerationNetwork((8, 8), ratio_range=(0.04, 0.35)).extrapolates(0.5)
             True
         """
-        return self.trained_range is not None and not self.trained_range[0] <= ratio <= self.trained_range[1]
+        return self.ratio_range is not None and not self.ratio_range[0] <= ratio <= self.ratio_range[1]
 
     def for_grid(self, shape: Sequence[int]) -> SamplingPolicy:
         """Carry the policy to another grid.

@@ -39,8 +39,8 @@ def inferer(policy=None, noise_std=0.01, ratio=0.3, **options):
 
 
 @pytest.mark.parametrize(("ratio", "outside"), [(0.04, False), (0.35, False), (0.03, True), (0.5, True)])
-def test_says_where_the_ratio_lies_outside_the_trained_range(ratio, outside, caplog):
-    policy = PatternGenerationNetwork((24, 24), trained_range=(0.04, 0.35))
+def test_says_where_the_ratio_lies_outside_the_ratio_range(ratio, outside, caplog):
+    policy = PatternGenerationNetwork((24, 24), ratio_range=(0.04, 0.35))
     with caplog.at_level(logging.WARNING):
         result = inferer(policy, ratio=ratio)(image(32, 24), network())  # the warning survives for_grid, the record too
     assert result.record.ratio_extrapolated is outside

@@ -35,20 +35,20 @@ def test_a_loaded_policy_draws_the_same_masks(case, tmp_path):
 
 
 def test_a_trained_policy_keeps_its_weights(tmp_path):
-    policy = PatternGenerationNetwork((8, 8), hidden=5, embedding_width=2, trained_range=[0.1, 0.3])
+    policy = PatternGenerationNetwork((8, 8), hidden=5, embedding_width=2, ratio_range=[0.1, 0.3])
     with torch.no_grad():
         for parameter in policy.parameters():
             parameter.normal_()
     loaded = load_policy(save_policy(policy, tmp_path / "policy.pt"))
     for name, value in policy.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], value)
-    assert loaded.trained_range == loaded.for_grid((9, 7)).trained_range == (0.1, 0.3)
+    assert loaded.ratio_range == loaded.for_grid((9, 7)).ratio_range == (0.1, 0.3)
 
 
 @pytest.mark.parametrize("bad", [(0.3, 0.1), (0.0, 0.3), (0.1, 1.2), (0.1,)])
-def test_refuses_a_trained_range(bad):
-    with pytest.raises(ValueError, match="trained_range must"):
-        PatternGenerationNetwork((8, 8), trained_range=bad)
+def test_refuses_a_ratio_range(bad):
+    with pytest.raises(ValueError, match="ratio_range must"):
+        PatternGenerationNetwork((8, 8), ratio_range=bad)
 
 
 def test_the_file_is_plain(tmp_path):
