@@ -2,18 +2,20 @@
 
 The system's step: ratios, masks, noise, zero-filled images, network, loss, backward, Adam. The network's step starts from
 ready-made zero-filled images and masks of the same ratios. Both run the default reconstructor (5 phases, 16 channels) under
-the default mixed precision. Sampling masks alone is timed too, without gradient and with it. The rows take turns
-(interleaved); the median over the rounds counts.
+the default mixed precision, with freed memory kept for the next allocation, as the bundle trains (``keep_freed_memory``), and
+with the C library's defaults, each in a process of its own. Sampling masks alone is timed too, without gradient and with it.
+The rows take turns (interleaved); the median over the rounds counts.
 
 Peak memory is the process's high-water mark (Linux' VmHWM) over two steps, less what the process held before, in a fresh
 process for each. (``ru_maxrss`` is inherited from the parent process, and PyTorch's profiler does not see oneDNN's buffers.)
 
-Usage: python benchmarks/training_step.py [--threads 2] [--repeats 5]
+Usage: python benchmarks/training_step.py [--threads 2] [--repeats 7]
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import multiprocessing
 import os
@@ -23,19 +25,20 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from infomri_monai.acquisition import ComplexGaussianNoise, FourierMeasurement, kspace_to_image
-from infomri_monai.engines import AutocastInferer
+from infomri_monai.engines import AutocastInferer, keep_freed_memory
 from infomri_monai.losses import GaussianNLLLoss
 from infomri_monai.networks import UnrolledReconstructor
 from infomri_monai.sampling import warm_started_pgn
 from infomri_monai.sampling.exact import centre_distance
 from infomri_monai.systems import ReconstructionResult, ReconstructionSystem, parameter_groups
 
+T = TypeVar("T")
 RESULT = Path(__file__).parent / "results" / "training_step.json"
 CASES = ((128, 8), (256, 16))  # grid, batch
 RATIO_RANGE = (0.04, 0.35)
@@ -101,9 +104,9 @@ def status_mib(field: str) -> float:
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(field))
 
 
-def peak_mib(size: int, batch: int, step: str, threads: int) -> float:
+def peak_mib(size: int, batch: int, step: str, threads: int, keep: bool) -> float:
     """Memory that two training steps add at their peak."""
-    torch.set_num_threads(threads)
+    prepare_process(threads, keep)
     bench = Bench(size, batch)
     before = status_mib("VmRSS")
     for _ in range(2):
@@ -111,14 +114,23 @@ def peak_mib(size: int, batch: int, step: str, threads: int) -> float:
     return status_mib("VmHWM") - before
 
 
-def in_own_process(function: Callable[..., float], *arguments: Any) -> float:
+def prepare_process(threads: int, keep: bool) -> None:
+    """Threads and memory of a fresh process."""
+    torch.set_num_threads(threads)
+    if keep and not keep_freed_memory():
+        raise RuntimeError("this machine's C library is not glibc: there is no freed memory to keep.")
+
+
+def in_own_process(function: Callable[..., T], *arguments: Any) -> T:
     """Call a function in a fresh process."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(function, arguments)
 
 
-def seconds(bench: Bench, repeats: int) -> dict[str, list[float]]:
+def seconds(size: int, batch: int, threads: int, keep: bool, repeats: int) -> dict[str, list[float]]:
     """Time of every row in every round; the rows take turns."""
+    prepare_process(threads, keep)
+    bench = Bench(size, batch)
     rows = ("system_step", "network_step", "sample_masks", "sample_masks_with_gradient")
     times: dict[str, list[float]] = {row: [] for row in rows}
     for repeat in range(repeats + 1):
@@ -135,14 +147,18 @@ def median_quotient(numerator: list[float], denominator: list[float]) -> float:
     return median(a / b for a, b in zip(numerator, denominator, strict=True))
 
 
-def measure(size: int, batch: int, threads: int, repeats: int) -> dict[str, Any]:
+def measure(size: int, batch: int, threads: int, keep: bool, repeats: int) -> dict[str, Any]:
     """Time and memory of one grid and batch."""
-    memory = {step: in_own_process(peak_mib, size, batch, step, threads) for step in ("system_step", "network_step")}
-    times = seconds(Bench(size, batch), repeats)
+    case = (size, batch, threads, keep)
+    memory = {
+        step: in_own_process(peak_mib, size, batch, step, threads, keep) for step in ("system_step", "network_step")
+    }
+    times = in_own_process(seconds, *case, repeats)
     whole = times["system_step"]
     return {
         "grid": [size, size],
         "batch": batch,
+        "freed_memory_kept": keep,
         "seconds": {row: round(median(values), 4) for row, values in times.items()},
         "seconds_range": {row: [round(min(values), 4), round(max(values), 4)] for row, values in times.items()},
         "peak_mib": {step: round(value) for step, value in memory.items()},
@@ -156,10 +172,12 @@ def main() -> None:
     """Measure, print and write the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=7)
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    rows = [measure(size, batch, arguments.threads, arguments.repeats) for size, batch in CASES]
+    rows = [
+        measure(*case, arguments.threads, keep, arguments.repeats)
+        for case, keep in itertools.product(CASES, (True, False))
+    ]
     machine = {
         "cores": os.cpu_count(),
         "threads": arguments.threads,
@@ -171,13 +189,15 @@ def main() -> None:
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(result, indent=2) + "\n")
     print(
-        f"{'grid':>5} {'batch':>5} {'system':>9} {'network':>9}  "
+        f"{'grid':>5} {'batch':>5} {'kept':>5} {'system':>9} {'network':>9}  "
         + "  ".join(f"{k} (<= {v})" for k, v in LIMITS.items())
     )
     for row in rows:
         system, network = row["seconds"]["system_step"], row["seconds"]["network_step"]
         values = "  ".join(f"{row[name]:>{len(name) + 9}}" for name in LIMITS)
-        print(f"{row['grid'][0]:>5} {row['batch']:>5} {system:>7.2f} s {network:>7.2f} s  {values}")
+        print(
+            f"{row['grid'][0]:>5} {row['batch']:>5} {row['freed_memory_kept']!s:>5} {system:>7.2f} s {network:>7.2f} s  {values}"
+        )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""What MONAI's supervised engines lack for amortised sampling: the batch's ratios and generators."""
+"""What MONAI's supervised engines lack for amortised sampling: the batch's ratios and generators, whole cases, a CPU's memory."""
 
 from infomri_monai.engines.autocast import AutocastInferer
 from infomri_monai.engines.case import CaseFailure, PrepareCase, TolerantInferer
+from infomri_monai.engines.memory import keep_freed_memory
 from infomri_monai.engines.prepare import FollowIterations, PrepareAmortizedBatch, PrepareRatioSweep
 from infomri_monai.engines.slice_acquisition import AcquisitionRecord
 from infomri_monai.engines.volume_inferer import VolumeInferer, VolumeReconstruction
@@ -17,4 +18,5 @@ __all__ = [
     "TolerantInferer",
     "VolumeInferer",
     "VolumeReconstruction",
+    "keep_freed_memory",
 ]
