@@ -59,9 +59,11 @@ EXPERIMENTS: dict[str, dict[str, Any]] = {
     "loss_nll": {"variance_weighting": 0.0},
     "loss_mse": {"overlays": ["mse.json"]},
     "1d_start_frozen": {"overlays": ["cartesian.json"], **FROZEN},
-    "long_infomri": {"max_epochs": 48},
-    "long_start_frozen": {"max_epochs": 48, **FROZEN},
-    "long_single_0.25": {"max_epochs": 48, "ratio_range": [0.25, 0.25]},
+    "128_infomri": {"grid": [128, 128]},
+    "128_start_frozen": {"grid": [128, 128], **FROZEN},
+    "128_spectrum": {"grid": [128, 128], "overlays": ["systems/spectrum.json"]},
+    "128_variable_density": {"grid": [128, 128], "overlays": ["systems/variable_density.json"]},
+    "128_poisson_disk": {"grid": [128, 128], "overlays": ["systems/poisson_disk.json"]},
 }
 
 
