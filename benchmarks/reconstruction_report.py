@@ -122,6 +122,9 @@ def _page(results: Results, seconds: Sequence[int], hardware: str) -> list[str]:
         f"({hardware}). "
         "Learning rates, the loss and the network's conditioning on the ratio were chosen on subject 4 with seed 0.",
         "",
+        "Trained in two sittings: `2d_`, fixed laws, `single_`, `start_frozen` and one seed of `start_symmetric` first, the others "
+        "after changes that touch no draw but for the last digit of a ratio.",
+        "",
         "PSNR is of magnitudes, per slice, data range = the slice's maximum, mean over slices.",
     ]
     for test in TEST_SETS:
