@@ -8,14 +8,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from infomri_monai.acquisition.symmetry import conjugate_partner
 from infomri_monai.sampling.bernoulli import rescale_probabilities, sample_within_tolerance
 from infomri_monai.sampling.interpolate import interpolate_positions
 from infomri_monai.sampling.logit_shift import shift_to_ratio
 from infomri_monai.sampling.policy import SamplingPolicy, check_ratio_range
+from infomri_monai.sampling.relu_readout import relu_readout
 
 __all__ = ["PatternGenerationNetwork"]
 
@@ -130,25 +129,15 @@ class PatternGenerationNetwork(SamplingPolicy):
         Returns:
             Probabilities with mean ``ratio``, shape (batch, 1, *positions), differentiable in the PGN's parameters.
         """
-        # float32 under autocast too, because bfloat16 ties neighbouring logits; recomputed in the backward pass, because
-        # (batch, hidden, positions) is as large as a layer of the networks
-        with torch.autocast(self.embedding.device.type, enabled=False):
-            # on a CPU sample by sample, whose hidden features stay in the cache
-            parts = ratio.split(ratio.numel() if self.embedding.is_cuda else 1)
-            logits = [checkpoint(self._logits, part, use_reentrant=False, preserve_rng_state=False) for part in parts]
-            logit = torch.cat(logits)
+        with torch.autocast(self.embedding.device.type, enabled=False):  # bfloat16 ties neighbouring logits
+            # [E; s] through a 1x1 convolution: the part of the positions is the same for all samples
+            position = self.embedding.flatten(2)[0].T @ self.hidden_weight[:, :-1].T
+            offset = ratio.to(position).unsqueeze(1) * self.hidden_weight[:, -1] + self.hidden_bias
+            logit = self.logit_slope * (relu_readout(position, offset, self.output_weight[0]) + self.output_bias)
+            logit = logit.unsqueeze(1)
             shifted = self.rescale == "shift"
             p = shift_to_ratio(logit, ratio) if shifted else rescale_probabilities(torch.sigmoid(logit), ratio)
         return p.reshape(-1, 1, *self.embedding.shape[2:])
-
-    def _logits(self, ratio: Tensor) -> Tensor:
-        """logit_slope * MLP([E; s]), shape (batch, 1, n)."""
-        flat = self.embedding.flatten(2)
-        # [E; s] through a 1x1 convolution, with the ratio's column added once per sample instead of once per position
-        from_position = torch.einsum("hd,ndp->nhp", self.hidden_weight[:, :-1], flat)
-        from_ratio = self.hidden_weight[:, -1] * ratio.to(flat).unsqueeze(1) + self.hidden_bias
-        features = F.relu(from_position + from_ratio.unsqueeze(2))
-        return self.logit_slope * (torch.einsum("oh,nhp->nop", self.output_weight, features) + self.output_bias)
 
     def draw(
         self, ratio: Tensor, positions: tuple[int, ...], generator: torch.Generator | None, acquired: Tensor | None
