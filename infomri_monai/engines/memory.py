@@ -23,8 +23,7 @@ def keep_freed_memory() -> bool:
         mallopt(3): M_MMAP_MAX, M_TRIM_THRESHOLD.
 
     Example:
-        >>> keep_freed_memory() in (True, False)
-        True
+        >>> kept = keep_freed_memory()  # once, before the training
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

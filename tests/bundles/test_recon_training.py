@@ -111,9 +111,9 @@ def test_tracking_holds_training_and_evaluation(tmp_path):
     client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'mlruns.db'}")
     experiment = client.get_experiment_by_name("infomri_recon")
     runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
-    assert set(runs) == {"train-seed0", "evaluate-seed0"}
+    assert set(runs) == {"train-InfoMRI-seed0", "evaluate-InfoMRI-seed0"}
     assert all(run.info.status == "FINISHED" for run in runs.values())
-    training, evaluation = runs["train-seed0"], runs["evaluate-seed0"]
+    training, evaluation = runs["train-InfoMRI-seed0"], runs["evaluate-InfoMRI-seed0"]
     assert training.data.params["grid"] == "[32, 32]"
     assert training.data.params["learning_rate"] == "0.003"
     history = client.get_metric_history(training.info.run_id, "train_loss")
