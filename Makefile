@@ -49,10 +49,11 @@ typecheck: install  ## mypy
 docs: install  ## run the examples of README.md and of every docstring
 	$(BIN)/python -m pytest --doctest-modules infomri_monai transforms tests/test_readme.py
 
-bench: install  ## speed and memory ratios, side by side; results in benchmarks/results/
+bench: install  ## speed and memory ratios, side by side, and the mask's gradient; results in benchmarks/results/
 	$(BIN)/python benchmarks/poisson_speed.py
 	$(BIN)/python benchmarks/transform_speed.py
 	$(BIN)/python benchmarks/training_step.py
+	$(BIN)/python benchmarks/mask_gradient.py
 
 clean:  ## remove what the chores made (not .venv)
 	rm -rf build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis $(DEMO)

@@ -19,10 +19,10 @@ from torch import Tensor
 
 from infomri_monai.acquisition import ComplexGaussianNoise, FourierMeasurement
 from infomri_monai.data import embedded_subjects
-from infomri_monai.losses import GaussianNLLLoss
+from infomri_monai.information import gaussian_nll
 from infomri_monai.networks import UnrolledReconstructor, load_network
-from infomri_monai.sampling import PatternGenerationNetwork, UniformRandom, load_policy
-from infomri_monai.systems import ReconstructionSystem
+from infomri_monai.sampling import PatternGenerationNetwork, SamplingPolicy, load_policy
+from infomri_monai.systems import ReconstructionResult, ReconstructionSystem
 
 ROOT = Path(__file__).resolve().parent.parent
 MODELS = ROOT / "bundles/infomri_recon/models"
@@ -30,10 +30,16 @@ RESULT = ROOT / "benchmarks/results/mask_gradient.json"
 RATIOS = (0.0625, 0.125, 0.25)
 
 
-class GivenMask(UniformRandom):
-    """Not a law: hands on the mask that it was given."""
+class GivenMask(SamplingPolicy):
+    """Hands on the mask that it was given."""
 
-    given: Tensor
+    def __init__(self, given: Tensor) -> None:
+        super().__init__()
+        self.given = given
+
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {"given": self.given}
 
     def draw(
         self, ratio: Tensor, positions: tuple[int, ...], generator: torch.Generator | None, acquired: Tensor | None
@@ -50,20 +56,30 @@ class Case:
         policy = load_policy(MODELS / "policy.pt")
         assert isinstance(policy, PatternGenerationNetwork)
         network = load_network(UnrolledReconstructor(phases=5, channels=16), MODELS / "model.pt").requires_grad_(False)
-        self.ratio, self.policy = ratio, GivenMask()
-        self.system = ReconstructionSystem(self.policy, FourierMeasurement(noise=ComplexGaussianNoise()), network)
+        self.ratio = ratio
+        self.system = ReconstructionSystem(
+            GivenMask(torch.empty(0)), FourierMeasurement(noise=ComplexGaussianNoise()), network
+        )
         items = embedded_subjects("validation", subjects=images, slices_per_subject=1, grid=policy.grid or ())
         self.image = torch.stack([torch.as_tensor(item["image"]) for item in items])
         self.mask = policy(ratio, policy.grid or (), torch.Generator().manual_seed(seed)).mask.detach()
         with torch.no_grad():
             probabilities = policy.probabilities(torch.tensor([ratio]))
+            log_variance = self.result(self.mask).log_variance
+        self.weight = torch.softmax(0.5 * log_variance.flatten(1), dim=1).reshape(log_variance.shape)
         self.edge = ((probabilities > 0.01) & (probabilities < 0.99)).flatten().nonzero().flatten()
 
+    def result(self, mask: Tensor) -> ReconstructionResult:
+        """The reconstruction with a mask; the noise is the same for every mask."""
+        self.system.policy.given = mask
+        result: ReconstructionResult = self.system(self.image, self.ratio, torch.Generator().manual_seed(1))
+        return result
+
     def loss(self, mask: Tensor) -> Tensor:
-        """The training loss; the noise is the same for every mask."""
-        self.policy.given = mask
-        result = self.system(self.image, self.ratio, torch.Generator().manual_seed(1))
-        return GaussianNLLLoss(variance_weighting=0.5)(result, self.image)
+        """The training loss with the pixel weights of the undisturbed mask, which its gradient holds constant."""
+        result = self.result(mask)
+        nll = gaussian_nll(self.image, result.mean, result.log_variance, "none")
+        return (self.weight * nll).flatten(1).sum(1).mean()
 
     def gradient(self) -> Tensor:
         """Derivative of the loss to every position of the mask, flat."""

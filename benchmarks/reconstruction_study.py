@@ -63,10 +63,6 @@ EXPERIMENTS: dict[str, dict[str, Any]] = {
     "long_single_0.0625": {"max_epochs": 48, "ratio_range": [0.0625, 0.0625]},
     "long_single_0.125": {"max_epochs": 48, "ratio_range": [0.125, 0.125]},
     "long_single_0.25": {"max_epochs": 48, "ratio_range": [0.25, 0.25]},
-    "128_infomri": {"grid": [128, 128]},
-    "128_spectrum": {"grid": [128, 128], "overlays": ["systems/spectrum.json"]},
-    "128_variable_density": {"grid": [128, 128], "overlays": ["systems/variable_density.json"]},
-    "128_poisson_disk": {"grid": [128, 128], "overlays": ["systems/poisson_disk.json"]},
 }
 
 

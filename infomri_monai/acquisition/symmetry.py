@@ -32,6 +32,16 @@ def conjugate_partner(data: Tensor, spatial_dims: int = 2) -> Tensor:
     return torch.roll(torch.flip(data, axes), shifts, axes)
 
 
+def _has_partner(data: Tensor, spatial_dims: int) -> Tensor:
+    """Booleans on the grid of ``data``: False where a position is its own partner (DC, Nyquist)."""
+    grid = data.shape[data.dim() - spatial_dims :]
+    count = 1
+    for n in grid:
+        count *= n
+    index = torch.arange(count, device=data.device).reshape(grid)
+    return conjugate_partner(index, spatial_dims) != index
+
+
 def split_by_symmetry(mask: Tensor, spatial_dims: int = 2) -> tuple[Tensor, Tensor]:
     """Split a mask into S1 (position and partner both sampled) and S2 (only the position), as in equation (32).
 
@@ -50,9 +60,7 @@ def split_by_symmetry(mask: Tensor, spatial_dims: int = 2) -> tuple[Tensor, Tens
         >>> s1, s2
         (tensor([0., 1., 0., 1.]), tensor([0., 0., 1., 0.]))
     """
-    grid = mask.shape[-spatial_dims:]
-    index = torch.arange(grid.numel(), device=mask.device).reshape(grid)
-    paired = (conjugate_partner(index, spatial_dims) != index).to(mask.dtype)
+    paired = _has_partner(mask, spatial_dims).to(mask.dtype)
     symmetric = mask * conjugate_partner(mask, spatial_dims) * paired
     return symmetric, mask - symmetric
 
@@ -98,4 +106,8 @@ def hermitian_completion(kspace: Tensor, mask: Tensor, spatial_dims: int = 2) ->
     partner_mask = conjugate_partner(mask, spatial_dims)
     # no factor of mask here: kspace holds it already, and a second one would hide unsampled positions from its gradient
     total = kspace + conjugate_partner(kspace, spatial_dims).conj()
-    return total / (mask + partner_mask).clamp_min(1), mask + partner_mask - mask * partner_mask
+    paired = _has_partner(mask, spatial_dims)
+    # written so that the derivative to a 0/1 mask is the effect of a sample, whether it or its partner is measured or not
+    both = mask * partner_mask
+    terms = torch.where(paired, 1 + both, torch.full_like(mask, 2.0))
+    return total / terms, torch.where(paired, mask + partner_mask - both, mask)

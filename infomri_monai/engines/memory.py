@@ -14,7 +14,8 @@ def keep_freed_memory() -> bool:
 
     PyTorch has no cache of its own on a CPU. glibc maps every block above 32 MiB anew, and the system clears it page by page; the
     features of 16 images of 256 x 256 are such blocks, and a training step then spends most of its time there
-    (``benchmarks/training_step.py``). The process keeps its peak memory until it ends. Nothing changes on a GPU.
+    (``benchmarks/training_step.py``). The process keeps its peak memory until it ends, and gains
+    nothing where the network is on a GPU.
 
     Returns:
         Whether it was done; False where the C library is not glibc.
@@ -23,7 +24,7 @@ def keep_freed_memory() -> bool:
         mallopt(3): M_MMAP_MAX, M_TRIM_THRESHOLD.
 
     Example:
-        >>> kept = keep_freed_memory()  # once, before the training
+        >>> kept = keep_freed_memory()  # doctest: +SKIP
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

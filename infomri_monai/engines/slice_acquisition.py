@@ -22,7 +22,7 @@ class AcquisitionRecord(NamedTuple):
     Attributes:
         simulated: whether k-space was simulated from an image.
         ratio_requested: requested sampling ratio; None for measured k-space, as are the next six.
-        ratio_extrapolated: whether the request lies outside the ratios that the policy was trained for.
+        ratio_extrapolated: whether the request lies outside the ratios that the policy was trained for; None if that is not known.
         seed: seed of masks and noise.
         noise: class of the noise model.
         noise_std: its standard deviation per real component; None if it has none.

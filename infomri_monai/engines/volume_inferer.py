@@ -61,7 +61,7 @@ class VolumeInferer(Inferer):
     Args:
         policy: chooses the masks of simulated acquisitions; not used, and may be None, for measured k-space.
         measurement: the acquisition with its noise model, single coil.
-        ratio: sampling ratio of simulated acquisitions, in (0, 1].
+        ratio: sampling ratio of simulated acquisitions, in (0, 1]; outside the policy's trained range a warning is logged.
         seed: masks and noise of a slice depend on the seed and the slice's index only, not on the batch size.
         batch_size: slices in one forward pass.
         grid_mode: what to do where an image's grid differs from the policy's. ``"adapt"`` carries the policy over by
@@ -109,10 +109,6 @@ class VolumeInferer(Inferer):
         self.ratio, self.seed, self.batch_size = float(ratio), int(seed), int(batch_size)
         self.grid_mode, self.amp, self.progress = grid_mode, amp, progress
         self._policies: dict[tuple[int, ...], SamplingPolicy] = {}
-        if policy is not None and policy.extrapolates(self.ratio):
-            _LOGGER.warning(
-                "ratio=%g is extrapolated: the policy was trained for the range %s", self.ratio, policy.ratio_range
-            )
 
     @torch.no_grad()
     def __call__(
@@ -164,6 +160,11 @@ class VolumeInferer(Inferer):
             self._policies[grid] = self.policy.for_grid(grid)
             if self._policies[grid] is not self.policy:
                 _LOGGER.info("policy carried from its grid %s to the image's %s", self.policy.grid, grid)
+            if self.policy.extrapolates(self.ratio):
+                trained = self.policy.ratio_range
+                _LOGGER.warning(
+                    "ratio=%g is extrapolated: the policy was trained for the range %s", self.ratio, trained
+                )
         if grid != source:
             _LOGGER.info("image of %s fitted to the policy's grid %s by cropping or padding", source, grid)
         policy = self._policies[grid]

@@ -44,8 +44,8 @@ def intensity_scale(zero_filled: Tensor) -> Tensor:
 def recover_mask(kspace: Tensor, threshold: float = 1e-5) -> Tensor:
     """Positions that were measured, read off the non-zeros of the zero-filled image's k-space (paper, III-D).
 
-    The threshold is relative to the largest magnitude. PyTorch's transform leaves 1e-7 where nothing was measured, ONNX
-    Runtime's up to 6e-6 on grids that are not powers of two; noise of 5e-4 hides a measured sample once in some thousands.
+    The threshold is relative to the largest magnitude. The transform leaves 1e-7 where nothing was measured; noise of 5e-4 hides
+    a measured sample once in some thousands.
     """
     magnitude = kspace.abs()
     return (magnitude > threshold * magnitude.amax(dim=(2, 3), keepdim=True)).to(magnitude.dtype)

@@ -67,7 +67,7 @@ class UnrolledReconstructor(nn.Module):
     Every phase takes a gradient step towards the measured samples and applies a learned proximal mapping. It starts as the
     identity on the zero-filled image, because the last layer of every phase starts at zero. One network serves every ratio: a
     small MLP of log(ratio) scales the coefficients of every phase before its soft threshold, as a threshold of ISTA has to follow
-    the level of the aliasing (Perez et al., "FiLM", AAAI 2018, without the shift).
+    the level of the aliasing.
 
     Args:
         phases: number of phases.
@@ -80,7 +80,8 @@ class UnrolledReconstructor(nn.Module):
         ValueError: if ``phases`` or ``channels`` < 1, or the initial log-variance lies outside its bounds.
 
     References:
-        Zhang and Ghanem, "ISTA-Net", CVPR 2018. InfoMRI (2026), section III-F2.
+        Zhang and Ghanem, "ISTA-Net", CVPR 2018. InfoMRI (2026), section III-F2. Perez et al., "FiLM", AAAI 2018 (here without the
+        shift).
 
     Example:
         >>> import torch

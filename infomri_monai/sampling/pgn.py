@@ -139,6 +139,10 @@ class PatternGenerationNetwork(SamplingPolicy):
             p = shift_to_ratio(logit, ratio) if shifted else rescale_probabilities(torch.sigmoid(logit), ratio)
         return p.reshape(-1, 1, *self.embedding.shape[2:])
 
+    def position_parameters(self) -> list[nn.Parameter]:
+        """The position embedding."""
+        return [self.embedding]
+
     def draw(
         self, ratio: Tensor, positions: tuple[int, ...], generator: torch.Generator | None, acquired: Tensor | None
     ) -> tuple[Tensor, Tensor]:

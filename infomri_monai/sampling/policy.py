@@ -56,6 +56,10 @@ def check_ratio(ratio: float | Sequence[float] | Tensor, name: str = "ratio") ->
 def check_ratio_range(ratio_range: Sequence[float], name: str = "ratio_range") -> tuple[float, float]:
     """Return a checked (low, high) range of sampling ratios.
 
+    Args:
+        ratio_range: lowest and highest sampling ratio, 0 < low <= high <= 1.
+        name: the argument's name in error messages.
+
     Raises:
         ValueError: unless there are two ratios with 0 < low <= high <= 1.
 
@@ -139,15 +143,21 @@ class SamplingPolicy(nn.Module, ABC):
     def config(self) -> dict[str, Any]:
         """Constructor arguments, as plain types and tensors: ``type(policy)(**policy.config())`` is such a policy."""
 
-    def extrapolates(self, ratio: float) -> bool:
-        """Whether a sampling ratio lies outside ``ratio_range``, the range that the policy was trained for.
+    def position_parameters(self) -> list[nn.Parameter]:
+        """Parameters of which every entry belongs to one position; they want a higher learning rate than the others."""
+        return []
+
+    def extrapolates(self, ratio: float) -> bool | None:
+        """Whether a sampling ratio lies outside ``ratio_range``, the range that the policy was trained for; None if unknown.
 
         Example:
             >>> from infomri_monai.sampling import PatternGenerationNetwork
             >>> PatternGenerationNetwork((8, 8), ratio_range=(0.04, 0.35)).extrapolates(0.5)
             True
         """
-        return self.ratio_range is not None and not self.ratio_range[0] <= ratio <= self.ratio_range[1]
+        if self.ratio_range is None:
+            return None
+        return not self.ratio_range[0] <= ratio <= self.ratio_range[1]
 
     def for_grid(self, shape: Sequence[int]) -> SamplingPolicy:
         """Carry the policy to another grid.

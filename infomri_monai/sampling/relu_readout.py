@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 __all__ = ["relu_readout"]
 
@@ -51,6 +52,7 @@ class _ReluReadout(torch.autograd.Function):
         return out
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor, Tensor, Tensor]:
         position, offset, weight = ctx.saved_tensors
         to_position, to_offset = torch.empty_like(position), torch.zeros_like(offset)

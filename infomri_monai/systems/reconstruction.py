@@ -108,8 +108,8 @@ def parameter_groups(
     Args:
         system: the system to train.
         learning_rate: learning rate of the network.
-        policy_learning_rate: learning rate of the policy's parameters but the embedding (decision 14).
-        embedding_learning_rate: learning rate of the position embedding; None for the policy's.
+        policy_learning_rate: learning rate of the policy's parameters but those.
+        embedding_learning_rate: learning rate of the policy's ``position_parameters()``; None for the policy's.
 
     Example:
         >>> from infomri_monai.networks import UnrolledReconstructor
@@ -121,9 +121,9 @@ def parameter_groups(
         [0.001, 0.1, 0.01]
     """
     groups: list[dict[str, object]] = [{"params": list(system.network.parameters()), "lr": learning_rate}]
-    named = dict(system.policy.named_parameters())
-    embedding = named.pop("embedding", None)
-    if embedding is not None:
+    of_positions = system.policy.position_parameters()
+    if of_positions:
         rate = policy_learning_rate if embedding_learning_rate is None else embedding_learning_rate
-        groups.append({"params": [embedding], "lr": rate})
-    return [*groups, {"params": list(named.values()), "lr": policy_learning_rate}] if named else groups
+        groups.append({"params": of_positions, "lr": rate})
+    others = [p for p in system.policy.parameters() if not any(p is q for q in of_positions)]
+    return [*groups, {"params": others, "lr": policy_learning_rate}] if others else groups

@@ -130,3 +130,25 @@ def test_every_overlay_is_tested_here():
     known = {"train", "evaluate", "inference", "metadata", "multi_gpu_train", "cartesian", "unet", "unroll"}
     known |= {"paper_scale", "real_valued", "mse"}
     assert {path.stem for path in CONFIGS.glob("*.json")} == known
+
+
+@pytest.mark.parametrize(("overlays", "embedding_rate"), [((), 0.1), (("cartesian",), 0.01)])
+def test_rates_weighting_and_range_reach_what_they_are_for(overlays, embedding_rate):
+    parser = parse(*overlays, ratio_range=[0.1, 0.2], variance_weighting=0.25)
+    policy, network = parser.get_parsed_content("policy"), parser.get_parsed_content("network_def")
+    groups = parser.get_parsed_content("optimizer").param_groups
+    rate = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
+    assert rate[id(policy.embedding)] == embedding_rate
+    assert {rate[id(p)] for name, p in policy.named_parameters() if name != "embedding"} == {1e-3}
+    assert {rate[id(p)] for p in network.parameters()} == {3e-3}
+    assert len(rate) == len(list(policy.parameters())) + len(list(network.parameters()))
+    assert parser.get_parsed_content("loss").variance_weighting == 0.25
+    assert policy.ratio_range == (0.1, 0.2)
+
+
+def test_everything_that_trains_is_on_the_device():
+    """Seen with a device that is not the CPU; on a GPU a policy left behind would fail at its first draw."""
+    parser = parse(device=torch.device("meta"))
+    for engine in ("train#trainer", "validate#evaluator"):
+        system = parser.get_parsed_content(engine).network
+        assert {p.device.type for p in (*system.parameters(), *system.buffers())} == {"meta"}

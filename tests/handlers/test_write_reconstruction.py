@@ -93,7 +93,7 @@ def test_sidecar_is_the_acquisition_and_agrees_with_the_mask(tmp_path):
     expected = {
         "simulated": True,
         "ratio_requested": 0.25,
-        "ratio_extrapolated": False,
+        "ratio_extrapolated": None,
         "seed": 3,
         "noise": "ComplexGaussianNoise",
         "noise_std": 1e-3,
