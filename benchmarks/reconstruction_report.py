@@ -122,9 +122,9 @@ def _page(results: Results, seconds: Sequence[int], hardware: str) -> list[str]:
         "Learning rates, the loss and the network's conditioning on the ratio were chosen on subject 4 with seed 0.",
         "",
         "Trained in two sittings: `2d_`, fixed laws, `single_`, `start_frozen` and one seed of `start_symmetric` first, the others "
-        "after changes that touch no draw but for the last digit of a ratio; `real_half_plane` and `real_symmetric_start` last, after "
-        "the gradient of the completed k-space was mended. The MLP of the PGN learns at 1e-2 in `start_uniform` and `start_paper`, at "
-        "1e-3 elsewhere.",
+        "after changes that touch no draw but for the last digit of a ratio; `real_half_plane` and `real_symmetric_start` last, "
+        "after the gradient of the completed k-space was mended. The MLP of the PGN learns at 1e-2 in `start_uniform` and "
+        "`start_paper`, at 1e-3 elsewhere.",
         "",
         "PSNR is of magnitudes, per slice, data range = the slice's maximum, mean over slices.",
     ]
