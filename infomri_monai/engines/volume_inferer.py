@@ -160,11 +160,7 @@ class VolumeInferer(Inferer):
             self._policies[grid] = self.policy.for_grid(grid)
             if self._policies[grid] is not self.policy:
                 _LOGGER.info("policy carried from its grid %s to the image's %s", self.policy.grid, grid)
-            if self.policy.extrapolates(self.ratio):
-                trained = self.policy.ratio_range
-                _LOGGER.warning(
-                    "ratio=%g is extrapolated: the policy was trained for the range %s", self.ratio, trained
-                )
+            self.policy.warn_where_extrapolating(self.ratio)
         if grid != source:
             _LOGGER.info("image of %s fitted to the policy's grid %s by cropping or padding", source, grid)
         policy = self._policies[grid]

@@ -79,6 +79,7 @@ def write_masks(
         raise NotADirectoryError(f"folder {folder} is a file.")
     contents: dict[str, bytes] = {}
     for ratio in ratios:
+        policy.warn_where_extrapolating(ratio)
         mask, lines, record = _draw(policy, ratio, shape, seed)
         stem = f"mask_ratio{ratio:.6g}_seed{seed}"
         for kind in formats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -11,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 __all__ = ["MaskSample", "SamplingPolicy", "check_ratio", "check_ratio_range"]
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class MaskSample(NamedTuple):
@@ -158,6 +161,13 @@ class SamplingPolicy(nn.Module, ABC):
         if self.ratio_range is None:
             return None
         return not self.ratio_range[0] <= ratio <= self.ratio_range[1]
+
+    def warn_where_extrapolating(self, ratio: float) -> None:
+        """Log a warning if a sampling ratio lies outside ``ratio_range``; for whoever hands masks on."""
+        if self.extrapolates(ratio):
+            _LOGGER.warning(
+                "ratio=%g is extrapolated: the policy was trained for the range %s", ratio, self.ratio_range
+            )
 
     def for_grid(self, shape: Sequence[int]) -> SamplingPolicy:
         """Carry the policy to another grid.

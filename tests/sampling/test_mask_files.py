@@ -136,3 +136,11 @@ def test_command_line_as_a_module(tmp_path):
     arguments = ["--checkpoint", str(checkpoint), "--ratios", "0.5", "--out", str(tmp_path / "a"), "--grid", "4", "4"]
     result = subprocess.run(command + arguments, capture_output=True, text=True, check=True, env=os.environ)
     assert result.stdout.count("mask_ratio0.5_seed0") == 2
+
+
+def test_says_where_a_ratio_lies_outside_the_trained_range(tmp_path, caplog):
+    policy = PatternGenerationNetwork((16, 16), ratio_range=(0.1, 0.3))
+    write_masks(policy, [0.2, 0.5], (16, 16), tmp_path, seed=0)
+    assert [record.getMessage() for record in caplog.records] == [
+        "ratio=0.5 is extrapolated: the policy was trained for the range (0.1, 0.3)"
+    ]
