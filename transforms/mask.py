@@ -29,7 +29,10 @@ __all__ = ["RandSampleMask", "RandSampleMaskD", "RandSampleMaskDict", "RandSampl
 
 def ratio_range(ratio: float | Sequence[float]) -> tuple[float, float]:
     """One ratio or a (low, high) pair as (low, high); ValueError where a ratio is outside (0, 1] or low > high."""
-    return check_ratio_range((ratio, ratio) if isinstance(ratio, (int, float)) else ratio, "ratio")
+    bounds = (ratio, ratio) if isinstance(ratio, (int, float)) else tuple(ratio)
+    if len(bounds) != 2:
+        raise ValueError(f"ratio must be one sampling ratio or a (low, high) range, got {ratio!r}.")
+    return check_ratio_range(bounds, "ratio")
 
 
 def as_policy(policy: SamplingPolicy | str | os.PathLike[str]) -> SamplingPolicy:

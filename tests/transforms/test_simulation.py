@@ -253,3 +253,10 @@ def test_masks_are_uniform_over_many_draws():
     mean = torch.stack([transform(x).mask.as_tensor() for _ in range(2000)]).mean(0)
     assert float((mean - 0.25).abs().max()) < 5 * (0.25 * 0.75 / 2000) ** 0.5
     assert numbers(transform(x).probabilities) == pytest.approx(0.25)
+
+
+def test_three_ratios_are_told_what_is_accepted():
+    with pytest.raises(
+        ValueError, match=r"ratio must be one sampling ratio or a \(low, high\) range, got \[0.1, 0.2, 0.3\]"
+    ):
+        SimulateAcquisition(VariableDensity(), ratio=[0.1, 0.2, 0.3])
