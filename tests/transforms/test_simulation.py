@@ -7,6 +7,7 @@ from kspace_transforms import Flat, as_meta, complex_data, numbers, real_image
 from monai.transforms import Compose
 
 from infomri_monai.acquisition import ComplexGaussianNoise, FourierMeasurement, PoissonNoise, RicianNoise
+from infomri_monai.sampling import UniformRandom
 from infomri_monai.transforms import (
     CropKSpace,
     ImageToKSpace,
@@ -259,4 +260,4 @@ def test_three_ratios_are_told_what_is_accepted():
     with pytest.raises(
         ValueError, match=r"ratio must be one sampling ratio or a \(low, high\) range, got \[0.1, 0.2, 0.3\]"
     ):
-        SimulateAcquisition(VariableDensity(), ratio=[0.1, 0.2, 0.3])
+        SimulateAcquisition(UniformRandom(), ratio=[0.1, 0.2, 0.3])
