@@ -5,12 +5,13 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= demo_output
-BUNDLE := bundles/infomri_recon
-# the bundle is run from its own folder, as MONAI's users do
-RUN = cd $(BUNDLE) && $(abspath $(BIN))/python -m monai.bundle run --meta_file configs/metadata.json --logging_file configs/logging.conf
+# a bundle is run from its own folder, as MONAI's users do
+RUN = $(abspath $(BIN))/python -m monai.bundle run --meta_file configs/metadata.json --logging_file configs/logging.conf
+IN_RECON = cd bundles/infomri_recon && $(RUN)
+IN_SEGMENTATION = cd bundles/infomri_segmentation && $(RUN)
 
 help:  ## show this help
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
 $(VENV)/.installed: constraints.txt setup.py
 	$(PYTHON) -m venv $(VENV)
@@ -22,12 +23,19 @@ $(VENV)/.installed: constraints.txt setup.py
 install: $(VENV)/.installed  ## create .venv with the pinned dependencies
 
 demo: install  ## train, evaluate and infer on embedded data; pictures and tables in demo_output/
-	$(RUN) --config_file "['configs/train.json']" --output_dir $(abspath $(DEMO)) --tracking mlflow
-	$(RUN) --config_file "['configs/train.json','configs/evaluate.json']" --output_dir $(abspath $(DEMO)) --tracking mlflow
+	$(IN_RECON) --config_file "['configs/train.json']" --output_dir $(abspath $(DEMO)) --tracking mlflow
+	$(IN_RECON) --config_file "['configs/train.json','configs/evaluate.json']" --output_dir $(abspath $(DEMO)) --tracking mlflow
 	cp $(DEMO)/training.png $(DEMO)/evaluation/
-	$(RUN) --config_file configs/inference.json --output_dir $(abspath $(DEMO))/inference
+	$(IN_RECON) --config_file configs/inference.json --output_dir $(abspath $(DEMO))/inference
 	@echo; cat $(DEMO)/evaluation/rate_distortion.md; echo; echo "Pictures: $(DEMO)/evaluation/*.png, $(DEMO)/training.png"
 	@echo "Tracking: $(BIN)/mlflow ui --backend-store-uri sqlite:///$(abspath $(DEMO))/mlruns.db"
+
+demo-segmentation: install  ## train, evaluate and infer segmentations on embedded data; in demo_output_segmentation/
+	$(IN_SEGMENTATION) --config_file "['configs/train.json']" --output_dir $(abspath $(DEMO)_segmentation) --tracking mlflow
+	$(IN_SEGMENTATION) --config_file "['configs/train.json','configs/evaluate.json']" --output_dir $(abspath $(DEMO)_segmentation) --tracking mlflow
+	$(IN_SEGMENTATION) --config_file configs/inference.json --output_dir $(abspath $(DEMO)_segmentation)/inference
+	@echo; cat $(DEMO)_segmentation/evaluation/segmentation.md; echo; echo "Pictures: $(DEMO)_segmentation/evaluation/*.png"
+	@echo "Worklists: $(DEMO)_segmentation/evaluation/worklist.csv, $(DEMO)_segmentation/inference/worklist.csv"
 
 test: install lint typecheck  ## lint, types, and the tests that take under 15 minutes on two cores
 	$(BIN)/python -m pytest -n 2 -m "not slow" --durations 10
@@ -56,6 +64,6 @@ bench: install  ## speed and memory ratios, side by side, and the mask's gradien
 	$(BIN)/python benchmarks/mask_gradient.py
 
 clean:  ## remove what the chores made (not .venv)
-	rm -rf build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis $(DEMO)
+	rm -rf build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis $(DEMO) $(DEMO)_segmentation
 
-.PHONY: help install demo test test-all lint format typecheck docs bench clean
+.PHONY: help install demo demo-segmentation test test-all lint format typecheck docs bench clean

@@ -8,18 +8,13 @@
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-CONFIGS = ROOT / "bundles/infomri_recon/configs"
-SEEDS = (0, 1, 2)
+from study_runner import ROOT, SEEDS, run_bundle, study_main
+
 RATIOS = [0.05, 0.0625, 0.1, 0.125, 0.15, 0.1875, 0.2, 0.25, 0.3]
 LEARNING_RATE = 6e-3  # of every network, chosen on the validation subject (3e-3 and 1e-2 are a little worse there)
 REAL: dict[str, Any] = {"overlays": ["real_valued.json"]}
@@ -67,17 +62,7 @@ EXPERIMENTS: dict[str, dict[str, Any]] = {
 
 
 def _run(configs: list[str], folder: Path, **overrides: Any) -> None:
-    from monai.bundle import run
-
-    run(
-        config_file=[str(CONFIGS / name) for name in configs],
-        meta_file=str(CONFIGS / "metadata.json"),
-        logging_file=str(CONFIGS / "logging.conf"),
-        bundle_root=str(CONFIGS.parent),
-        output_dir=str(folder),
-        evaluation_ratios=RATIOS,
-        **overrides,
-    )
+    run_bundle("infomri_recon", configs, folder, evaluation_ratios=RATIOS, **overrides)
 
 
 def run_one(name: str, seed: int, data: Path, runs: Path) -> None:
@@ -103,45 +88,11 @@ def run_one(name: str, seed: int, data: Path, runs: Path) -> None:
     (folder / "finished.json").write_text(json.dumps({"seconds": round(seconds), "threads": 1}))
 
 
-def train(data: Path, runs: Path, jobs: int, only: list[str]) -> None:
-    """Run what is not finished yet, ``jobs`` processes at a time."""
-    runs.mkdir(parents=True, exist_ok=True)
-    names = [name for name in EXPERIMENTS if not only or name in only]
-    todo = [(n, s) for n in names for s in SEEDS if not (runs / f"{n}-seed{s}" / "finished.json").exists()]
-    active: list[subprocess.Popen[bytes]] = []
-    for number, (name, seed) in enumerate(todo):
-        while len(active) >= jobs:
-            time.sleep(0.5)
-            active = [process for process in active if process.poll() is None]
-        print(f"[{number + 1}/{len(todo)}] {name} seed {seed}", flush=True)
-        command = [sys.executable, __file__, "one", "--data", data, "--runs", runs, "--name", name, "--seed", str(seed)]
-        with open(runs / f"{name}-seed{seed}.log", "wb") as log:
-            environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-            active.append(subprocess.Popen([str(c) for c in command], stdout=log, stderr=log, env=environment))
-    for process in active:
-        process.wait()
+def _report(runs: Path) -> None:
+    from reconstruction_report import write_report
 
-
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("action", choices=("train", "one", "report"))
-    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared/data")
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs/study")
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--only", nargs="*", default=[], choices=list(EXPERIMENTS), metavar="EXPERIMENT")
-    parser.add_argument("--name", choices=list(EXPERIMENTS))
-    parser.add_argument("--seed", type=int)
-    arguments = parser.parse_args()
-    if arguments.action == "train":
-        train(arguments.data.resolve(), arguments.runs.resolve(), arguments.jobs, arguments.only)
-    elif arguments.action == "one":
-        run_one(arguments.name, arguments.seed, arguments.data, arguments.runs)
-    else:
-        from reconstruction_report import write_report
-
-        write_report(arguments.runs, ROOT / "benchmarks/results")
+    write_report(runs, ROOT / "benchmarks/results")
 
 
 if __name__ == "__main__":
-    main()
+    study_main(__doc__, __file__, dict.fromkeys(EXPERIMENTS, SEEDS), run_one, _report, "runs/study")

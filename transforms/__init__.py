@@ -1,4 +1,4 @@
-"""MONAI transforms of the acquisition: to k-space, noise, masks, undersampling, zero-filled reconstruction.
+"""MONAI transforms of the acquisition: to k-space, noise, masks, undersampling, zero filling; and raters' labels.
 
 Every transform comes as an array class ``X`` and a dictionary class ``Xd`` (aliases ``XD`` and ``XDict``) and works
 alone in any ``Compose``. Data is channel-first, (channel, *spatial), optionally with a last slice axis; k-space is
@@ -18,6 +18,8 @@ from infomri_monai.transforms.fourier import (
 )
 from infomri_monai.transforms.mask import RandSampleMask, RandSampleMaskD, RandSampleMaskd, RandSampleMaskDict
 from infomri_monai.transforms.noise import RandKSpaceNoise, RandKSpaceNoiseD, RandKSpaceNoised, RandKSpaceNoiseDict
+from infomri_monai.transforms.rand_rater import RandRater, RandRaterD, RandRaterd, RandRaterDict
+from infomri_monai.transforms.raters import MISSING_RATER, check_label, present_raters
 from infomri_monai.transforms.simulate import (
     SimulateAcquisition,
     SimulateAcquisitionD,
@@ -25,6 +27,14 @@ from infomri_monai.transforms.simulate import (
     SimulateAcquisitionDict,
     SimulatedAcquisition,
 )
+from infomri_monai.transforms.simulate_raters import (
+    SimulateRaters,
+    SimulateRatersD,
+    SimulateRatersd,
+    SimulateRatersDict,
+)
+from infomri_monai.transforms.smooth_field import smooth_field
+from infomri_monai.transforms.stack_raters import StackRaters, StackRatersD, StackRatersd, StackRatersDict
 from infomri_monai.transforms.undersample import (
     Undersample,
     UndersampleD,
@@ -37,6 +47,7 @@ from infomri_monai.transforms.undersample import (
 )
 
 __all__ = [
+    "MISSING_RATER",
     "CropKSpace",
     "CropKSpaceD",
     "CropKSpaceDict",
@@ -53,6 +64,10 @@ __all__ = [
     "RandKSpaceNoiseD",
     "RandKSpaceNoiseDict",
     "RandKSpaceNoised",
+    "RandRater",
+    "RandRaterD",
+    "RandRaterDict",
+    "RandRaterd",
     "RandSampleMask",
     "RandSampleMaskD",
     "RandSampleMaskDict",
@@ -61,7 +76,15 @@ __all__ = [
     "SimulateAcquisitionD",
     "SimulateAcquisitionDict",
     "SimulateAcquisitiond",
+    "SimulateRaters",
+    "SimulateRatersD",
+    "SimulateRatersDict",
+    "SimulateRatersd",
     "SimulatedAcquisition",
+    "StackRaters",
+    "StackRatersD",
+    "StackRatersDict",
+    "StackRatersd",
     "Undersample",
     "UndersampleD",
     "UndersampleDict",
@@ -70,4 +93,7 @@ __all__ = [
     "ZeroFilledD",
     "ZeroFilledDict",
     "ZeroFilledd",
+    "check_label",
+    "present_raters",
+    "smooth_field",
 ]

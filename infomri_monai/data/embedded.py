@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from infomri_monai.data.prepare import check_size, prepare_images
 from infomri_monai.data.template import TEMPLATE_SLICES, template_slice
+from infomri_monai.transforms import smooth_field
 
 ndimage, _ = optional_import("scipy.ndimage")
 
@@ -116,28 +117,10 @@ def _deformed(
     y, x = ((np.arange(n, dtype=np.float32) - n // 2) * scale for n in fine)
     position = np.einsum("ij,jhw->ihw", affine, np.stack(np.meshgrid(y, x, indexing="ij")))
     for wavelength, amplitude in ((40.0, 2.5), (9.0, 0.7)):  # head shape, folds; millimetres
-        position += np.stack([amplitude * _field(fine, wavelength / scale, draw) for _ in range(2)])
+        position += np.stack([amplitude * smooth_field(fine, wavelength / scale, draw) for _ in range(2)])
     position += np.array(template.shape[1:])[:, None, None] / 2
     maps = [ndimage.map_coordinates(m, position, order=1, mode="nearest", output=np.float32) for m in template]
     return np.stack(maps), scale
-
-
-def _field(shape: tuple[int, int], wavelength: float, draw: np.random.Generator) -> NDArray[np.float32]:
-    """Smooth random field of unit variance on ``shape`` that varies over about ``wavelength`` pixels."""
-    knots = [int(np.ceil(n / max(wavelength / 2, 1) - 1e-6)) + 3 for n in shape]
-    coarse = draw.standard_normal(knots).astype(np.float32)
-    if wavelength <= 2:
-        return coarse[: shape[0], : shape[1]]
-    fy, fx = (_cubic_spline(n, k, wavelength / 2) for n, k in zip(shape, knots, strict=True))
-    return np.asarray(fy @ coarse @ fx.T, dtype=np.float32)
-
-
-def _cubic_spline(length: int, knots: int, spacing: float) -> NDArray[np.float32]:
-    """B-spline weights (length, knots), each row of unit norm, so that white noise at the knots keeps its variance."""
-    distance = np.abs(np.arange(length)[:, None] / spacing + 1 - np.arange(knots)[None])
-    inner = 2 / 3 - distance**2 + distance**3 / 2
-    weights = np.where(distance < 1, inner, np.clip(2 - distance, 0, None) ** 3 / 6)
-    return (weights / np.linalg.norm(weights, axis=1, keepdims=True)).astype(np.float32)
 
 
 def _scan(
@@ -147,7 +130,7 @@ def _scan(
     t1, grey, white, distance = maps
 
     def field(millimetres: float) -> NDArray[np.float32]:
-        return _field(t1.shape, millimetres / scale, draw)
+        return smooth_field(t1.shape, millimetres / scale, draw)
 
     rim, sulcus = 2.5 + 0.8 * field(25), np.abs(field(16)) < 0.13  # CSF outside the template's brain and in its folds
     brain = distance < rim

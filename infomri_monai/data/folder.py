@@ -14,7 +14,7 @@ from monai.data import MetaTensor
 from infomri_monai.data.extract import extract_slice
 from infomri_monai.data.headers import Volume, find_volumes
 
-__all__ = ["image_slices"]
+__all__ = ["image_slices", "read_volume"]
 
 
 def image_slices(folder: str | Path, pattern: str = "**/*", axis: int = 2, eager: bool = True) -> list[dict[str, Any]]:
@@ -65,7 +65,7 @@ def image_slices(folder: str | Path, pattern: str = "**/*", axis: int = 2, eager
     entries: list[dict[str, Any]] = []
     for volume in volumes:
         slices = range(volume.shape[axis] if len(volume.shape) == 3 else 1)
-        loaded = _read(volume) if eager else None
+        loaded = read_volume(volume) if eager else None
         for index in slices:
             image = str(volume.path) if loaded is None else extract_slice(loaded, index, axis)
             entries.append({"image": image, "volume": volume.name, "slice": index})
@@ -87,7 +87,27 @@ def _check_one_series_a_folder(volumes: list[Volume]) -> None:
         raise ValueError(f"{shared[0]} holds several DICOM series: use eager=True, or put each into its own folder.")
 
 
-def _read(volume: Volume) -> MetaTensor:
+def read_volume(volume: Volume, channel: int = 0) -> MetaTensor:
+    """Read a volume's pixels and affine, and nothing else of its header.
+
+    Args:
+        volume: as :func:`~infomri_monai.data.headers.find_volumes` lists it.
+        channel: which one of a volume with a fourth axis.
+
+    Returns:
+        float32, shape (1, *spatial), finite.
+
+    Raises:
+        OSError: if the file is unreadable.
+        ValueError: if it holds NaN or Inf.
+
+    Example:
+        >>> import tempfile, nibabel
+        >>> path = Path(tempfile.mkdtemp()) / "head.nii"
+        >>> nibabel.Nifti1Image(np.zeros((4, 5, 2), np.float32), np.eye(4)).to_filename(path)
+        >>> read_volume(find_volumes(path.parent, "*")[0]).shape
+        torch.Size([1, 4, 5, 2])
+    """
     try:
         with warnings.catch_warnings():
             # MONAI warns even where the series is named
@@ -95,6 +115,7 @@ def _read(volume: Volume) -> MetaTensor:
             array, meta = volume.reader.get_data(volume.reader.read(volume.path))
     except Exception as error:  # readers differ in what they raise; their messages may quote the header
         raise OSError(f"{volume.name} cannot be read ({type(error).__name__}).") from None
+    array = array[..., channel] if len(volume.shape) == 4 else array
     pixels = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32)).unsqueeze(0)
     affine = torch.as_tensor(meta.get("affine", np.eye(4)))  # a PNG has none
     loaded = MetaTensor(pixels, affine=affine, meta={"space": meta.get("space", "")})

@@ -15,7 +15,10 @@ from monai.utils import optional_import
 itk, _ = optional_import("itk")
 pil_image, _ = optional_import("PIL.Image")
 
-__all__ = ["Volume", "find_volumes"]
+__all__ = ["Volume", "file_volume", "find_volumes"]
+
+
+_WORDS = {2: "two", 3: "three", 4: "four"}
 
 
 class Volume(NamedTuple):
@@ -25,7 +28,7 @@ class Volume(NamedTuple):
         name: path relative to the folder without suffix; the folder of a DICOM series and its number, never a tag of
             it.
         path: file, or folder of a DICOM series; what MONAI's ``LoadImage`` takes.
-        shape: spatial shape in MONAI's axis order, two or three axes.
+        shape: spatial shape in MONAI's axis order, two or three axes; a last one of channels where asked for.
         reader: the MONAI reader that opens it.
     """
 
@@ -70,13 +73,40 @@ def find_volumes(folder: Path, pattern: str = "**/*") -> list[Volume]:
     return sorted(volumes, key=lambda volume: volume.name)
 
 
-def _nifti(path: Path, name: str) -> Volume:
+def file_volume(path: Path, name: str, axes: tuple[int, ...] = (2, 3)) -> Volume:
+    """Read the header of one NIfTI or PNG file.
+
+    Args:
+        path: the file.
+        name: what messages call it; the volume's name is this without suffix.
+        axes: accepted numbers of axes of a NIfTI file.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        OSError: if it is unreadable.
+        ValueError: if it is of another format, holds colours or has another number of axes.
+
+    Example:
+        >>> file_volume(Path("brain.mha"), "brain.mha")
+        Traceback (most recent call last):
+        FileNotFoundError: there is no file brain.mha.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {name}.")
+    if path.name.lower().endswith((".nii", ".nii.gz")):
+        return _nifti(path, name, axes)
+    if path.suffix.lower() == ".png":
+        return _png(path, name)
+    raise ValueError(f"{name} must be a NIfTI (.nii, .nii.gz) or PNG file.")
+
+
+def _nifti(path: Path, name: str, axes: tuple[int, ...] = (2, 3)) -> Volume:
     try:
         shape = tuple(int(n) for n in nibabel.load(path).shape)  # type: ignore[attr-defined]
     except Exception as error:  # nibabel passes on whatever the decompressor and the header parser raise
         raise OSError(f"{name} is not a readable NIfTI file ({type(error).__name__}).") from error
-    if len(shape) not in (2, 3):
-        raise ValueError(f"{name} must have two or three axes, got shape {shape}.")
+    if len(shape) not in axes:
+        raise ValueError(f"{name} must have {' or '.join(_WORDS[n] for n in axes)} axes, got shape {shape}.")
     return Volume(name[: name.lower().rindex(".nii")], path, shape, NibabelReader())
 
 

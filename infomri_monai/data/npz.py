@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from infomri_monai.data.prepare import check_finite, prepare_images
 
-__all__ = ["BRAIN_COMPLEX_SPLITS", "brain_50", "brain_complex_180", "npz_slices"]
+__all__ = ["BRAIN_COMPLEX_SPLITS", "brain_50", "brain_complex_180", "load_arrays", "npz_slices"]
 
 #: subjects of ``brain_complex_180.npz`` in each split
 BRAIN_COMPLEX_SPLITS = {"train": (0, 1, 2, 3), "validation": (4,), "test": (5,)}
@@ -70,7 +70,7 @@ def npz_slices(
     if subjects is not None and subject_key is None:
         raise ValueError("subjects needs subject_key, the name of the subject numbers in the file.")
     names = [key for key in (image_key, real_key, imag_key) if key is not None]
-    arrays = _load(path, names + ([subject_key] if subject_key else []))
+    arrays = load_arrays(path, names + ([subject_key] if subject_key else []))
     length = _check_stacks(path.name, {name: arrays[name] for name in names})
     owner = arrays[subject_key] if subject_key else None
     chosen = _choose(path.name, length, rows, owner, subjects)
@@ -88,12 +88,29 @@ def npz_slices(
     return entries
 
 
-def _load(path: Path, names: Sequence[str]) -> dict[str, NDArray]:
+def load_arrays(path: str | Path, names: Sequence[str] | None = None) -> dict[str, NDArray]:
+    """Read named arrays of an ``.npz`` file; pickled objects are never loaded.
+
+    Args:
+        path: the file.
+        names: the arrays wanted; None for all, in the file's order.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is no readable ``.npz`` or lacks a name.
+
+    Example:
+        >>> load_arrays("absent.npz")
+        Traceback (most recent call last):
+        FileNotFoundError: path: there is no file absent.npz.
+    """
+    path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"path: there is no file {path}.")
     try:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             available = list(getattr(file, "files", []))
+            names = available if names is None else names
             missing = [name for name in names if name not in available]
             if missing:
                 raise KeyError(f"{path.name} holds no array {', '.join(missing)}; it holds {', '.join(available)}.")

@@ -3,20 +3,29 @@
 from infomri_monai.engines.autocast import AutocastInferer
 from infomri_monai.engines.case import CaseFailure, PrepareCase, TolerantInferer
 from infomri_monai.engines.memory import keep_freed_memory
+from infomri_monai.engines.posterior_inferer import PosteriorInferer
 from infomri_monai.engines.prepare import FollowIterations, PrepareAmortizedBatch, PrepareRatioSweep
+from infomri_monai.engines.prepare_segmentation import PrepareOneRater, PrepareRaters
+from infomri_monai.engines.segmentation_inferer import SegmentationInferer
 from infomri_monai.engines.slice_acquisition import AcquisitionRecord
 from infomri_monai.engines.volume_inferer import VolumeInferer, VolumeReconstruction
+from infomri_monai.engines.volume_segmentation import VolumeSegmentation
 
 __all__ = [
     "AcquisitionRecord",
     "AutocastInferer",
     "CaseFailure",
     "FollowIterations",
+    "PosteriorInferer",
     "PrepareAmortizedBatch",
     "PrepareCase",
+    "PrepareOneRater",
+    "PrepareRaters",
     "PrepareRatioSweep",
+    "SegmentationInferer",
     "TolerantInferer",
     "VolumeInferer",
     "VolumeReconstruction",
+    "VolumeSegmentation",
     "keep_freed_memory",
 ]

@@ -94,7 +94,7 @@ class FollowIterations:
 
 
 class PrepareAmortizedBatch(SeededPrepareBatch):
-    """Draw one sampling ratio per image from U(low, high), as amortised training asks (Algorithm 1, step 2).
+    """Draw one sampling ratio per image, as amortised training asks (Algorithm 1, step 2).
 
     All randomness is derived from the seed, the rank and the iteration number. A resumed run therefore continues the same
     sequence, and every rank of a distributed run draws its own ratios and masks.
@@ -103,9 +103,11 @@ class PrepareAmortizedBatch(SeededPrepareBatch):
         ratio_range: lowest and highest ratio; equal values train for one ratio only.
         seed: seed of the ratios, masks and noise.
         image_key: the batch's key of the image, (batch, 1, *spatial).
+        spacing: ``"linear"`` draws from U(low, high), the paper's; ``"log"`` makes log(ratio) uniform, so that every doubling of
+            the acceleration is trained equally often.
 
     Raises:
-        ValueError: if the range is not 0 < low <= high <= 1.
+        ValueError: if the range is not 0 < low <= high <= 1 or ``spacing`` is unknown.
 
     Example:
         >>> import torch
@@ -115,13 +117,24 @@ class PrepareAmortizedBatch(SeededPrepareBatch):
         (True, ['generator'])
     """
 
-    def __init__(self, ratio_range: Sequence[float] = (0.05, 0.35), seed: int = 0, image_key: str = "image") -> None:
+    def __init__(
+        self,
+        ratio_range: Sequence[float] = (0.05, 0.35),
+        seed: int = 0,
+        image_key: str = "image",
+        spacing: str = "linear",
+    ) -> None:
+        if spacing not in ("linear", "log"):
+            raise ValueError(f"spacing must be 'linear' or 'log', got {spacing!r}.")
         self.low, self.high = check_ratio_range(ratio_range)
+        self.spacing = spacing
         super().__init__(seed, image_key)
 
     def draw(self, image: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """One uniform ratio per image."""
+        """One ratio per image."""
         share = torch.rand(image.shape[0], generator=generator, device=image.device)
+        if self.spacing == "log":
+            return image, (self.low * (self.high / self.low) ** share).clamp(self.low, self.high)
         return image, self.low + (self.high - self.low) * share
 
 

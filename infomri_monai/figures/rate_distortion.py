@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import cycle
 from statistics import mean, stdev
 from typing import TYPE_CHECKING
 
-from infomri_monai.figures.style import PALETTE, styled
+from infomri_monai.figures.curves import draw_curves
+from infomri_monai.figures.style import styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["rate_distortion_figure"]
-
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
 def rate_distortion_figure(
@@ -48,15 +46,7 @@ def rate_distortion_figure(
     ratios = sorted({s for curve in seeds.values() for s in curve})
     with styled(1, 1, 6.4, 4.4) as (figure, grid):
         axes = grid[0, 0]
-        styles = zip(cycle(PALETTE), cycle(_MARKERS), strict=False)
-        for order, ((method, curve), (colour, marker)) in enumerate(zip(seeds.items(), styles, strict=False)):
-            x, y = [100 * s for s in curve], [mean(v) for v in curve.values()]
-            spread = [stdev(v) if len(v) > 1 else 0.0 for v in curve.values()]
-            front = {"zorder": 20 - order, "color": colour}
-            axes.plot(x, y, marker=marker, markersize=5, label=method, linewidth=2.6 if order == 0 else 1.5, **front)
-            if any(spread):
-                low, high = ([a + sign * d for a, d in zip(y, spread, strict=True)] for sign in (-1, 1))
-                axes.fill_between(x, low, high, alpha=0.18, linewidth=0, zorder=19 - order, color=colour)
+        draw_curves(axes, {method: _mean_and_spread(curve) for method, curve in seeds.items()})
         axes.set(xlabel="sampling ratio [%]", ylabel=quantity, xticks=[100 * s for s in ratios])
         axes.set_xticklabels([f"{100 * s:.4g}" for s in ratios])
         top = axes.secondary_xaxis("top")
@@ -71,6 +61,11 @@ def rate_distortion_figure(
 
 def _seeds(values: float | Sequence[float]) -> list[float]:
     return [float(v) for v in values] if isinstance(values, Sequence) else [float(values)]
+
+
+def _mean_and_spread(curve: Mapping[float, list[float]]) -> dict[float, tuple[float, float]]:
+    """By ratio in per cent."""
+    return {100 * s: (mean(v), stdev(v) if len(v) > 1 else 0.0) for s, v in curve.items()}
 
 
 def _check(seeds: Mapping[str, Mapping[float, list[float]]]) -> None:

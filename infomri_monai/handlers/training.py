@@ -16,7 +16,7 @@ from torch import nn
 
 from infomri_monai.atomic import atomic_path
 from infomri_monai.sampling import save_policy
-from infomri_monai.systems import ReconstructionSystem
+from infomri_monai.systems import ReconstructionSystem, System
 
 __all__ = ["CalibrateVariance", "ClipGradientNorm", "OutputAsList", "SaveSystem"]
 
@@ -101,13 +101,15 @@ class CalibrateVariance:
 class SaveSystem:
     """Write the trained network (plain state dict) and policy when training ends, on rank 0, never half a file.
 
+    A network with an ``inference_state`` (a task model) is written without what only its training needs.
+
     Args:
         system: the trained system.
         model_path: file of the network's state dict.
         policy_path: file of the policy, as :func:`~infomri_monai.sampling.save_policy` writes it.
     """
 
-    def __init__(self, system: ReconstructionSystem, model_path: str | Path, policy_path: str | Path) -> None:
+    def __init__(self, system: System, model_path: str | Path, policy_path: str | Path) -> None:
         self.system = system
         self.model_path = Path(model_path)
         self.policy_path = Path(policy_path)
@@ -122,5 +124,6 @@ class SaveSystem:
             return
         self.model_path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(self.model_path) as temporary:
-            torch.save(self.system.network.state_dict(), temporary)
+            network = self.system.network
+            torch.save(getattr(network, "inference_state", network.state_dict)(), temporary)
         save_policy(self.system.policy, self.policy_path)

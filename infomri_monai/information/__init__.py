@@ -1,5 +1,7 @@
 """Pure functions of the paper's quantities, in nats."""
 
+from infomri_monai.information.divergence import gaussian_kl
+from infomri_monai.information.entropy import bernoulli_entropy, categorical_entropy
 from infomri_monai.information.likelihood import gaussian_nll
 
-__all__ = ["gaussian_nll"]
+__all__ = ["bernoulli_entropy", "categorical_entropy", "gaussian_kl", "gaussian_nll"]

@@ -1,5 +1,6 @@
 """Losses that read a system's result by field."""
 
+from infomri_monai.losses.elbo import ELBOLoss, ELBOTerms, SegmentationTarget
 from infomri_monai.losses.gaussian import GaussianNLLLoss, MeanSquaredErrorLoss
 
-__all__ = ["GaussianNLLLoss", "MeanSquaredErrorLoss"]
+__all__ = ["ELBOLoss", "ELBOTerms", "GaussianNLLLoss", "MeanSquaredErrorLoss", "SegmentationTarget"]

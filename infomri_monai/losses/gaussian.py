@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor, nn
 
 from infomri_monai.information.likelihood import gaussian_nll
-from infomri_monai.systems.reconstruction import ReconstructionResult
 
 __all__ = ["GaussianNLLLoss", "MeanSquaredErrorLoss"]
+
+
+class GaussianImage(Protocol):
+    """A system's result that says how the image is distributed."""
+
+    @property
+    def mean(self) -> Tensor: ...
+    @property
+    def log_variance(self) -> Tensor: ...
 
 
 def _paired(target: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
@@ -53,7 +63,7 @@ class GaussianNLLLoss(nn.Module):
         self.reduction = reduction
         self.variance_weighting = variance_weighting
 
-    def forward(self, result: ReconstructionResult, target: Tensor) -> Tensor:
+    def forward(self, result: GaussianImage, target: Tensor) -> Tensor:
         """Return the scalar loss of ``result`` for the true image ``target``, (batch, 1, *spatial)."""
         target, mean = _paired(target, result.mean)
         nll = gaussian_nll(target, mean, result.log_variance, "none").flatten(1)
@@ -74,7 +84,7 @@ class MeanSquaredErrorLoss(nn.Module):
         tensor(4.)
     """
 
-    def forward(self, result: ReconstructionResult, target: Tensor) -> Tensor:
+    def forward(self, result: GaussianImage, target: Tensor) -> Tensor:
         """Return the scalar loss of ``result`` for the true image ``target``, (batch, 1, *spatial)."""
         target, mean = _paired(target, result.mean)
         return (target - mean).abs().square().mean()

@@ -14,7 +14,7 @@ from infomri_monai.metrics.calibration import (
     standardized_squared_error,
     uncertainty_error_correlation,
 )
-from infomri_monai.metrics.cumulative import PerImageMetric, ReconstructionMetric
+from infomri_monai.metrics.cumulative import PerImageMetric, RatioMetric
 from infomri_monai.metrics.posterior import split_posterior
 
 __all__ = ["IntervalCoverage", "PooledCorrelation", "StandardizedSquaredError", "UncertaintyErrorCorrelation"]
@@ -65,7 +65,7 @@ class UncertaintyErrorCorrelation(PerImageMetric):
         return uncertainty_error_correlation(y, mean, log_variance)
 
 
-class PooledCorrelation(ReconstructionMetric):
+class PooledCorrelation(RatioMetric):
     """Pearson correlation of sigma with |x - mu| over the pixels of all images together.
 
     Keeps six sums of every image instead of its pixels.

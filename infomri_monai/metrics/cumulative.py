@@ -10,7 +10,7 @@ from monai.metrics import CumulativeIterationMetric
 from monai.utils.type_conversion import convert_to_tensor
 from torch import Tensor
 
-__all__ = ["PerImageMetric", "ReconstructionMetric", "mean_over_images"]
+__all__ = ["PerImageMetric", "RatioMetric", "mean_over_images"]
 
 
 def mean_over_images(values: Tensor) -> Tensor:
@@ -24,7 +24,7 @@ def mean_over_images(values: Tensor) -> Tensor:
     return torch.nanmean(values)
 
 
-class ReconstructionMetric(CumulativeIterationMetric, ABC):
+class RatioMetric(CumulativeIterationMetric, ABC):
     """A cumulative metric, as a whole or per sampling ratio (final: subclasses implement the two abstract methods).
 
     ``metric(y_pred, y)`` is what MONAI's Ignite handler calls; ``metric(y_pred, y, ratio=..., volume=...)`` also says
@@ -95,6 +95,14 @@ class ReconstructionMetric(CumulativeIterationMetric, ABC):
         statistics, ratio, volume = self._gathered()
         return {s: float(self.summary(statistics[at], volume[at])) for s, at in self._groups(ratio).items()}
 
+    def image_labels(self) -> tuple[Tensor, Tensor]:
+        """Ratio and volume of every image in the order seen, each (n,); NaN ratio and a negative volume if none was given.
+
+        Raises:
+            ValueError: if there are no images.
+        """
+        return self._gathered()[1:]
+
     def images_by_ratio(self) -> dict[float, int]:
         """Number of images of every sampling ratio that was given, in ascending order."""
         return {s: int(at.sum()) for s, at in self._groups(self._gathered()[1]).items()}
@@ -106,7 +114,7 @@ class ReconstructionMetric(CumulativeIterationMetric, ABC):
         return {s: rounded == s for s in rounded[~rounded.isnan()].unique().tolist()}
 
 
-class PerImageMetric(ReconstructionMetric):
+class PerImageMetric(RatioMetric):
     """A metric with one value per image, averaged over images (final: subclasses implement :meth:`values`)."""
 
     @abstractmethod
@@ -120,3 +128,11 @@ class PerImageMetric(ReconstructionMetric):
     def summary(self, statistics: Tensor, volume: Tensor) -> Tensor:
         """Mean over images."""
         return mean_over_images(statistics)
+
+    def by_image(self) -> Tensor:
+        """Value of every image in the order seen (rank after rank), shape (n,).
+
+        Raises:
+            ValueError: if there are no images.
+        """
+        return self._gathered()[0][:, 0]

@@ -13,7 +13,7 @@ from infomri_monai.metrics.calibration_metrics import (
     StandardizedSquaredError,
     UncertaintyErrorCorrelation,
 )
-from infomri_monai.metrics.cumulative import PerImageMetric, ReconstructionMetric
+from infomri_monai.metrics.cumulative import PerImageMetric, RatioMetric
 from infomri_monai.metrics.posterior import stack_posterior
 from infomri_monai.metrics.rate_distortion_table import RateDistortionRow, RateDistortionTable
 from infomri_monai.metrics.slice_quality import PSNR, SSIM
@@ -100,7 +100,7 @@ class RateDistortion:
 
     def __init__(self, method: str) -> None:
         self.method = method
-        self.metrics: dict[str, ReconstructionMetric] = {
+        self.metrics: dict[str, RatioMetric] = {
             "realised_ratio": MaskRatio(),
             "psnr": PSNR(),
             "zero_filled_psnr": PSNR(),

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import json
-import math
-import os
 from typing import NamedTuple
 
-from infomri_monai.atomic import atomic_path
+from infomri_monai.metrics.ratio_table import Column, RatioTable
 
 __all__ = ["RateDistortionRow", "RateDistortionTable"]
 
@@ -51,8 +47,7 @@ class RateDistortionRow(NamedTuple):
     images: int = 0
 
 
-#: header, unit (or the value of a calibrated model) and number format of every field
-_COLUMNS: dict[str, tuple[str, str, str]] = {
+_COLUMNS: dict[str, Column] = {
     "ratio": ("ratio", "asked", ".4f"),
     "realised_ratio": ("ratio", "realised", ".4f"),
     "psnr": ("PSNR", "dB, slice", ".2f"),
@@ -70,7 +65,7 @@ _COLUMNS: dict[str, tuple[str, str, str]] = {
 }
 
 
-class RateDistortionTable:
+class RateDistortionTable(RatioTable[RateDistortionRow]):
     """Rows in ascending ratio under headers that name unit and convention.
 
     Args:
@@ -91,71 +86,10 @@ class RateDistortionTable:
         0.2500    0.2501      31.00      27.50       8
     """
 
-    def __init__(
-        self, method: str, rows: list[RateDistortionRow] | None = None, conventions: dict[str, str] | None = None
-    ) -> None:
-        self.method = method
-        self.conventions = dict(conventions or {})
-        self.rows: list[RateDistortionRow] = []
-        for row in rows or []:
-            self.add(row)
+    def columns(self) -> dict[str, Column]:
+        """Every field in order."""
+        return dict(_COLUMNS)
 
-    def add(self, row: RateDistortionRow) -> None:
-        """Add a row.
-
-        Raises:
-            ValueError: if the table has one with this ratio.
-        """
-        if any(math.isclose(row.ratio, other.ratio) for other in self.rows):
-            raise ValueError(f"ratio {row.ratio} is in the table already.")
-        self.rows = sorted([*self.rows, row])
-
-    def _shown(self) -> list[str]:
-        """Fields that at least one row has a value for."""
-        return [f for f in _COLUMNS if f == "ratio" or any(not math.isnan(getattr(row, f)) for row in self.rows)]
-
-    def _cells(self) -> list[list[str]]:
-        """Header, unit and value rows as text."""
-        fields = self._shown()
-        values = [
-            ["-" if math.isnan(v := getattr(row, f)) else format(v, _COLUMNS[f][2]) for f in fields]
-            for row in self.rows
-        ]
-        return [[_COLUMNS[f][0] for f in fields], [_COLUMNS[f][1] for f in fields], *values]
-
-    def _notes(self) -> list[str]:
-        return [
-            f"{_COLUMNS[f][0]} ({_COLUMNS[f][1]}): {self.conventions[f]}"
-            for f in self._shown()
-            if f in self.conventions
-        ]
-
-    def __str__(self) -> str:
-        cells = self._cells()
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        lines = ["  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells]
-        rule = "  ".join("-" * w for w in widths)
-        return "\n".join([self.method, *lines[:2], rule, *lines[2:], *self._notes()])
-
-    def markdown(self) -> str:
-        """The table for a README or a tracking server, with its conventions below."""
-        header, unit, *values = self._cells()
-        titles = [f"{h} ({u})" if u else h for h, u in zip(header, unit, strict=True)]
-        rows = [titles, ["---:"] * len(titles), *values]
-        lines = ["| " + " | ".join(row) + " |" for row in rows]
-        notes = [f"- {note}" for note in self._notes()]
-        return "\n".join([f"**{self.method}**", "", *lines, *([""] if notes else []), *notes]) + "\n"
-
-    def write_csv(self, path: str | os.PathLike[str]) -> None:
-        """Write all fields, one row per ratio, completely or not at all; what was not measured is empty."""
-        with atomic_path(path) as part, part.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["method", *RateDistortionRow._fields])
-            writer.writerows([self.method, *("" if math.isnan(v) else v for v in row)] for row in self.rows)
-
-    def write_json(self, path: str | os.PathLike[str]) -> None:
-        """Write method, conventions and rows, completely or not at all; what was not measured is null."""
-        rows = [{f: None if math.isnan(v) else v for f, v in row._asdict().items()} for row in self.rows]
-        content = {"method": self.method, "conventions": self.conventions, "rows": rows}
-        with atomic_path(path) as part:
-            part.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    def record(self, row: RateDistortionRow) -> dict[str, float]:
+        """The row by field."""
+        return row._asdict()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from infomri_monai.metrics.cumulative import ReconstructionMetric, mean_over_images
+from infomri_monai.metrics.cumulative import RatioMetric, mean_over_images
 from infomri_monai.metrics.image_quality import SSIM_WINDOW, check_images, magnitude, ssim
 
 __all__ = ["VolumePSNR", "VolumeSSIM"]
 
 
-class VolumePSNR(ReconstructionMetric):
+class VolumePSNR(RatioMetric):
     """Mean over volumes of the PSNR with one MSE per volume and its largest magnitude as data range (decision 23).
 
     ``metric(y_pred, y, volume=index)`` takes slices of any volumes in any order and keeps three numbers of each.
@@ -44,7 +44,7 @@ class VolumePSNR(ReconstructionMetric):
         return mean_over_images(10 * torch.log10(torch.where(peak > 0, peak, torch.nan).square() / mse))
 
 
-class VolumeSSIM(ReconstructionMetric):
+class VolumeSSIM(RatioMetric):
     """Mean over volumes of the SSIM with the volume's largest magnitude as data range (decision 23).
 
     The range is known only when a volume is complete, so the magnitudes themselves are kept until then, 8 bytes a

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,10 @@ __all__ = ["load_network"]
 
 
 def load_network(
-    network: nn.Module, path: str | os.PathLike[str], map_location: str | torch.device = "cpu"
+    network: nn.Module,
+    path: str | os.PathLike[str],
+    map_location: str | torch.device = "cpu",
+    ignore: Sequence[str] = (),
 ) -> nn.Module:
     """Load a plain state dict into a network of the same architecture.
 
@@ -23,6 +27,8 @@ def load_network(
         network: the network to fill, in place; only changed if everything fits.
         path: file of its state dict, as ``torch.save(network.state_dict(), path)`` writes it.
         map_location: device of the returned network.
+        ignore: beginnings of names that the file may have beyond the network's, e.g. ``("reconstruction_decoder.",)`` for a task
+            model built without its reconstruction.
 
     Returns:
         The network on that device, in evaluation mode.
@@ -42,8 +48,8 @@ def load_network(
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"network checkpoint {path} does not exist or is not a file.")
-    state = _read(path)
     expected = network.state_dict()
+    state = {k: v for k, v in _read(path).items() if k in expected or not k.startswith(tuple(ignore))}
     problems = [f"lacks {name}" for name in expected if name not in state]
     problems += [f"has an unknown {name}" for name in state if name not in expected]
     problems += [

@@ -1,5 +1,17 @@
 """One file per method: which policy, measurement and networks it wires, and what a forward pass returns."""
 
-from infomri_monai.systems.reconstruction import ReconstructionResult, ReconstructionSystem, parameter_groups
+from infomri_monai.systems.acquire import acquire
+from infomri_monai.systems.parameters import System, parameter_groups
+from infomri_monai.systems.reconstruction import ReconstructionResult, ReconstructionSystem
+from infomri_monai.systems.segmentation import SegmentationPosterior, SegmentationSystem, SegmentationTraining
 
-__all__ = ["ReconstructionResult", "ReconstructionSystem", "parameter_groups"]
+__all__ = [
+    "ReconstructionResult",
+    "ReconstructionSystem",
+    "SegmentationPosterior",
+    "SegmentationSystem",
+    "SegmentationTraining",
+    "System",
+    "acquire",
+    "parameter_groups",
+]

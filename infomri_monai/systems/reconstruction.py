@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from infomri_monai.acquisition.measurement import FourierMeasurement
 from infomri_monai.networks.gaussian import channels_to_complex, complex_to_channels
 from infomri_monai.sampling.policy import SamplingPolicy
+from infomri_monai.systems.acquire import acquire
 
-__all__ = ["ReconstructionResult", "ReconstructionSystem", "parameter_groups"]
+__all__ = ["ReconstructionResult", "ReconstructionSystem"]
 
 
 class ReconstructionResult(NamedTuple):
@@ -75,11 +76,7 @@ class ReconstructionSystem(nn.Module):
         Raises:
             ValueError: if ``ratio`` has neither one entry nor one per image, or as :class:`SamplingPolicy` says.
         """
-        ratios = torch.as_tensor(ratio, dtype=torch.float32, device=image.device).reshape(-1)
-        if ratios.numel() not in (1, image.shape[0]):
-            raise ValueError(f"ratio must have 1 or {image.shape[0]} entries (one per image), got {ratios.numel()}.")
-        sample = self.policy(ratios.expand(image.shape[0]), image.shape[2:], generator)
-        kspace = self.measurement(image, sample.mask, generator)
+        kspace, sample = acquire(self.policy, self.measurement, image, ratio, generator)
         return self._reconstruct(kspace, sample.mask)._replace(probabilities=sample.probabilities)
 
     def reconstruct(self, kspace: Tensor, mask: Tensor) -> ReconstructionResult:
@@ -92,38 +89,3 @@ class ReconstructionSystem(nn.Module):
         mean = out[:, :1] if getattr(self.network, "real_valued", False) else channels_to_complex(out)
         ratio = mask.detach().flatten(1).mean(1)
         return ReconstructionResult(mean, out[:, 2:3], zero_filled, kspace, mask, mask.detach(), ratio)
-
-
-def parameter_groups(
-    system: ReconstructionSystem,
-    learning_rate: float,
-    policy_learning_rate: float,
-    embedding_learning_rate: float | None = None,
-) -> list[dict[str, object]]:
-    """The optimiser's parameter groups: the network, and a learned policy's position embedding and MLP.
-
-    One entry of the embedding belongs to one position, and has to travel the distance between a measured and an unmeasured
-    position (several units) within a training; a weight of the MLP moves all positions at once. One rate does not suit both.
-
-    Args:
-        system: the system to train.
-        learning_rate: learning rate of the network.
-        policy_learning_rate: learning rate of the policy's parameters but those.
-        embedding_learning_rate: learning rate of the policy's ``position_parameters()``; None for the policy's.
-
-    Example:
-        >>> from infomri_monai.networks import UnrolledReconstructor
-        >>> from infomri_monai.sampling import PatternGenerationNetwork
-        >>> system = ReconstructionSystem(
-        ...     PatternGenerationNetwork((8, 8)), FourierMeasurement(), UnrolledReconstructor(phases=1, channels=4)
-        ... )
-        >>> [group["lr"] for group in parameter_groups(system, 1e-3, 1e-2, 1e-1)]
-        [0.001, 0.1, 0.01]
-    """
-    groups: list[dict[str, object]] = [{"params": list(system.network.parameters()), "lr": learning_rate}]
-    of_positions = system.policy.position_parameters()
-    if of_positions:
-        rate = policy_learning_rate if embedding_learning_rate is None else embedding_learning_rate
-        groups.append({"params": of_positions, "lr": rate})
-    others = [p for p in system.policy.parameters() if not any(p is q for q in of_positions)]
-    return [*groups, {"params": others, "lr": policy_learning_rate}] if others else groups

@@ -11,7 +11,6 @@ from monai.transforms import Compose, EnsureTyped, RandFlipd
 
 from infomri_monai.acquisition import image_to_kspace
 from infomri_monai.data import SPLITS, embedded_subjects
-from infomri_monai.data.embedded import _field
 from infomri_monai.data.template import TEMPLATE_SLICES, template_slice
 
 
@@ -111,18 +110,6 @@ def test_kspace_is_not_trivially_smooth(brains):
     radius = torch.hypot(*torch.meshgrid(torch.arange(96) - 48.0, torch.arange(96) - 48.0, indexing="ij"))
     assert 0.05 < share[radius > 12].sum() < 0.25
     assert 0.015 < share[radius > 24].sum() < 0.1
-
-
-@pytest.mark.parametrize("wavelength", [1.5, 4.0, 40.0])
-def test_random_fields_have_unit_variance_and_their_wavelength(wavelength):
-    draw = np.random.default_rng(0)
-    fields = np.stack([_field((40, 61), wavelength, draw) for _ in range(400)])
-    assert fields.shape == (400, 40, 61)
-    assert np.allclose(fields.var(0), 1, atol=0.4)
-    assert fields.var() == pytest.approx(1, abs=0.1)
-    neighbours = (fields[:, :-1] * fields[:, 1:]).mean()
-    assert (neighbours > 0.9) == (wavelength == 40.0)
-    assert (abs(neighbours) < 0.05) == (wavelength == 1.5)
 
 
 def test_feeds_a_bundle_and_a_loader_with_workers():

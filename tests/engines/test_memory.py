@@ -37,7 +37,8 @@ def books(mode: str) -> tuple[int, int]:
 
 
 @pytest.mark.skipif(
-    platform.libc_ver()[0] != "glibc" or not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="mallinfo2 is glibc's, from 2.33"
+    platform.libc_ver()[0] != "glibc" or not hasattr(ctypes.CDLL(None), "mallinfo2"),
+    reason="mallinfo2 is glibc's, from 2.33",
 )
 def test_a_freed_block_is_kept_for_the_next_one():
     mapped, kept = books("default")

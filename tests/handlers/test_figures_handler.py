@@ -78,7 +78,7 @@ def test_figures_of_the_same_evaluation_have_the_same_pixels(tmp_path):
 
 
 def test_other_ranks_draw_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr("infomri_monai.handlers.figures.idist.get_rank", lambda: 1)
+    monkeypatch.setattr("ignite.distributed.get_rank", lambda: 1)
     assert evaluate(tmp_path) == []
 
 
@@ -123,7 +123,7 @@ def test_a_new_run_in_an_old_folder_starts_a_new_curve(tmp_path):
 
 
 def test_other_ranks_write_no_curves(tmp_path, monkeypatch):
-    monkeypatch.setattr("infomri_monai.handlers.figures.idist.get_rank", lambda: 1)
+    monkeypatch.setattr("ignite.distributed.get_rank", lambda: 1)
     system = tiny_system()
     trainer(system, [TrainingCurves(tmp_path, validator(system))], epochs=1).run()
     assert not list(tmp_path.iterdir())

@@ -17,10 +17,13 @@ from infomri_monai.transforms import (
     KSpaceToImaged,
     RandKSpaceNoise,
     RandKSpaceNoised,
+    RandRater,
+    RandRaterd,
     RandSampleMask,
     RandSampleMaskd,
     SimulateAcquisition,
     SimulateAcquisitiond,
+    SimulateRatersd,
     Undersampled,
     ZeroFilled,
     ZeroFilledd,
@@ -67,6 +70,15 @@ def complex_data(*shape, seed=0, dtype=torch.complex64):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
+def expert_label(*shape, seed=0):
+    return torch.randint(2, shape, generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+
+
+def many_raters(*shape, seed=0):
+    """Labels of 40 raters, whatever the first axis of ``shape``; floats, which can hold the NaN to refuse."""
+    return expert_label(40, *shape[1:], seed=seed).float()
+
+
 #: (array transform, data it takes)
 DETERMINISTIC = [
     (ImageToKSpace(), real_image),
@@ -91,6 +103,7 @@ RANDOM = [
         lambda keys: SimulateAcquisitiond(keys, Flat(), (0.2, 0.6)),
         real_image,
     ),
+    (RandRater, lambda keys: RandRaterd(keys), many_raters),
 ]
 
 #: (dictionary transform of key "x", data it takes, keys it adds)
@@ -103,6 +116,8 @@ DICTIONARY = [
     (Undersampled("x", mask_key="given"), complex_data, set()),
     (ZeroFilledd("x"), complex_data, {"zero_filled"}),
     (SimulateAcquisitiond("x", Flat(), 0.3), real_image, {"kspace", "mask", "ratio", "zero_filled"}),
+    (RandRaterd("x"), expert_label, set()),
+    (SimulateRatersd("x", "index"), expert_label, {"simulated_raters"}),
 ]
 
 

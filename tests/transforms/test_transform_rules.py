@@ -19,7 +19,7 @@ ARRAY_NAMES = [name for name in package.__all__ if name + "d" in package.__all__
 
 def given(data, *shape, **kwargs):
     """A dictionary for the DICTIONARY list."""
-    return {"x": data(*shape, **kwargs), "given": real_image(1, *shape[1:]).round()}
+    return {"x": data(*shape, **kwargs), "given": real_image(1, *shape[1:]).round(), "index": 3}
 
 
 @pytest.mark.parametrize("name", ARRAY_NAMES)
@@ -62,7 +62,7 @@ def test_random_array_types_give_the_same_numbers(make, make_d, data, array_type
 def test_metadata_is_kept(transform, data, added):
     d = given(data, 1, 6, 6)
     result = transform({**d, "x": as_meta(d["x"])})
-    for key in added - {"ratio"} or {"x"}:
+    for key in added - {"ratio", "simulated_raters"} or {"x"}:
         assert result[key].meta["filename_or_obj"] == "subject.nii"
         if "Crop" not in type(transform).__name__:
             assert torch.equal(result[key].affine, AFFINE)
@@ -85,8 +85,8 @@ def test_dictionary_adds_its_keys_and_copies_the_dictionary(transform, data, add
     d = given(data, 1, 6, 6)
     d["other"] = "kept"
     result = transform(d)
-    assert set(result) == {"x", "given", "other"} | added
-    assert set(d) == {"x", "given", "other"}
+    assert set(result) == {"x", "given", "index", "other"} | added
+    assert set(d) == {"x", "given", "index", "other"}
 
 
 @pytest.mark.parametrize(("transform", "data", "added"), DICTIONARY)

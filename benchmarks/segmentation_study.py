@@ -1,0 +1,76 @@
+"""The segmentation study on real images: every run is the bundle itself with an overlay, at one equal budget.
+
+    python benchmarks/segmentation_study.py train --data ../shared/data --runs runs/segmentation --jobs 2
+    python benchmarks/segmentation_study.py report --runs runs/segmentation
+
+``train`` skips what is finished, so that it survives interruption. ``report`` writes benchmarks/results/segmentation_study.*.
+Raters are simulated: both sets have one label.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from study_runner import ROOT, SEEDS, run_bundle, study_main
+
+RATIOS = [1 / 32, 1 / 16, 1 / 8, 1 / 4]
+SAMPLES = 32
+DATA = {"tumour": "data/brain_tumour_1380.json", "hippocampus": "data/hippocampus_200.json"}
+EPOCHS = {"tumour": 15, "hippocampus": 12}
+SYSTEMS: dict[str, list[str]] = {
+    "infomri": [],
+    "deterministic": ["systems/deterministic.json"],
+    "tradpat_unet_rs": ["systems/tradpat_unet_rs.json"],
+}
+
+#: name -> data set, system, overrides on top of train.json and the data's overlay
+EXPERIMENTS: dict[str, dict[str, Any]] = {
+    f"{data}_{system}": {"data": data, "system": system} for data in DATA for system in SYSTEMS
+}
+EXPERIMENTS |= {
+    f"hippocampus_kl_{weight}": {"data": "hippocampus", "system": "infomri", "kl_weight": float(weight)}
+    for weight in (1, 10, 50, 100)
+}
+
+
+def run_one(name: str, seed: int, data: Path, runs: Path) -> None:
+    """Train one system, evaluate it on the test split, and mark the folder finished."""
+    import torch
+
+    torch.set_num_threads(1)
+    folder = runs / f"{name}-seed{seed}"
+    overrides = dict(EXPERIMENTS[name])
+    data_set, system = overrides.pop("data"), overrides.pop("system")
+    overrides |= {"seed": seed, "dataset_dir": str(data), "max_epochs": EPOCHS[data_set], "validation_samples": 16}
+    train = {"checkpoint_interval": 1000, "validation_interval": 1000}
+    start = time.perf_counter()
+    configs = ["train.json", DATA[data_set], *SYSTEMS[system]]
+    if system == "tradpat_unet_rs":  # each stage has the whole number of steps
+        first = ["train.json", DATA[data_set], "systems/tradpat_unet_rs_reconstruction.json"]
+        run_bundle("infomri_segmentation", first, folder / "stage1", **train, **overrides)
+    run_bundle("infomri_segmentation", configs, folder, **train, **overrides)
+    seconds = time.perf_counter() - start
+    evaluation = ["train.json", *SYSTEMS[system], "evaluate.json", DATA[data_set]]
+    run_bundle(
+        "infomri_segmentation",
+        evaluation,
+        folder,
+        method=name,
+        evaluation_samples=SAMPLES,
+        evaluation_amp=True,
+        **overrides,
+    )
+    (folder / "finished.json").write_text(json.dumps({"seconds": round(seconds), "threads": 1}))
+
+
+def _report(runs: Path) -> None:
+    from segmentation_report import write_report
+
+    write_report(runs, ROOT / "benchmarks/results")
+
+
+if __name__ == "__main__":
+    study_main(__doc__, __file__, dict.fromkeys(EXPERIMENTS, SEEDS), run_one, _report, "runs/segmentation")

@@ -1,0 +1,77 @@
+"""What the studies share: the bundle run from Python, and a queue of processes that survives interruption."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+SEEDS = (0, 1, 2)
+
+
+def run_bundle(bundle: str, configs: Sequence[str], folder: Path, **overrides: Any) -> None:
+    """``monai.bundle run`` of a bundle with overlays and overrides, writing to ``folder``."""
+    from monai.bundle import run
+
+    root = ROOT / "bundles" / bundle
+    run(
+        config_file=[str(root / "configs" / name) for name in configs],
+        meta_file=str(root / "configs/metadata.json"),
+        logging_file=str(root / "configs/logging.conf"),
+        bundle_root=str(root),
+        output_dir=str(folder),
+        **overrides,
+    )
+
+
+def run_queue(script: str, todo: Sequence[tuple[str, int]], data: Path, runs: Path, jobs: int) -> None:
+    """Run ``script one`` for every (experiment, seed), ``jobs`` processes of one thread at a time."""
+    runs.mkdir(parents=True, exist_ok=True)
+    active: list[subprocess.Popen[bytes]] = []
+    for number, (name, seed) in enumerate(todo):
+        while len(active) >= jobs:
+            time.sleep(0.5)
+            active = [process for process in active if process.poll() is None]
+        print(f"[{number + 1}/{len(todo)}] {name} seed {seed}", flush=True)
+        command = [sys.executable, script, "one", "--data", data, "--runs", runs, "--name", name, "--seed", str(seed)]
+        with open(runs / f"{name}-seed{seed}.log", "wb") as log:
+            environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+            active.append(subprocess.Popen([str(c) for c in command], stdout=log, stderr=log, env=environment))
+    for process in active:
+        process.wait()
+
+
+def study_main(
+    document: str | None,
+    script: str,
+    seeds_of: Mapping[str, Sequence[int]],
+    run_one: Callable[[str, int, Path, Path], None],
+    report: Callable[[Path], None],
+    runs: str,
+) -> None:
+    """Command line of a study: ``train`` (skips what is finished), ``one`` and ``report``."""
+    parser = argparse.ArgumentParser(description=document, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("action", choices=("train", "one", "report"))
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared/data")
+    parser.add_argument("--runs", type=Path, default=ROOT / runs)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--only", nargs="*", default=[], choices=list(seeds_of), metavar="EXPERIMENT")
+    parser.add_argument("--name", choices=list(seeds_of))
+    parser.add_argument("--seed", type=int)
+    given = parser.parse_args()
+    data, folder = given.data.resolve(), given.runs.resolve()
+    if given.action == "one":
+        run_one(given.name, given.seed, data, folder)
+    elif given.action == "report":
+        report(folder)
+    else:
+        wanted = [(n, s) for n, seeds in seeds_of.items() if not given.only or n in given.only for s in seeds]
+        wanted.sort(key=lambda pair: pair[1])  # one seed of everything first
+        todo = [(n, s) for n, s in wanted if not (folder / f"{n}-seed{s}" / "finished.json").exists()]
+        run_queue(script, todo, data, folder, given.jobs)

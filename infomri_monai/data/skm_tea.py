@@ -1,0 +1,153 @@
+"""Data lists of SKM-TEA knees, raw-data track: quantitative DESS volumes with six segmented tissues.
+
+The published layout (version 1)::
+
+    files_recon_calib-24/MTR_005.h5                    kspace (x, ky, kz, echo, coil), maps (x, y, z, coil, map), target
+    segmentation_masks/raw-data-track/MTR_005.nii.gz   0 to 6 on the grid of target
+    annotations/v1.0.0/{train,val,test}.json           "images": file_name, scan_id, subject_id, matrix_shape, orientation, ...
+
+``target`` is the SENSE reconstruction, complex64 (x, y, z, echo, map): usually 512 x 512 x 160 with 2 echoes and 1 map; x
+runs from superior to inferior, y from anterior to posterior, z across the knee. It serves as the single-coil image; the
+k-space of the coils is never read here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from infomri_monai.data.fastmri import open_volume
+from infomri_monai.data.folder import read_volume
+from infomri_monai.data.headers import file_volume
+from infomri_monai.data.splits import check_split
+
+__all__ = ["SKM_TEA_STRUCTURES", "skm_tea"]
+
+#: the label of each tissue
+SKM_TEA_STRUCTURES = {
+    "background": 0,
+    "patellar cartilage": 1,
+    "femoral cartilage": 2,
+    "medial tibial cartilage": 3,
+    "lateral tibial cartilage": 4,
+    "medial meniscus": 5,
+    "lateral meniscus": 6,
+}
+
+_SPLIT_FILES = {"train": "train.json", "validation": "val.json", "test": "test.json"}
+
+
+def skm_tea(
+    folder: str | Path,
+    split: str,
+    scans: Sequence[str] | None = None,
+    axis: int = 2,
+    echo: int = 1,
+    labelled_only: bool = False,
+    version: str = "v1.0.0",
+) -> list[dict[str, Any]]:
+    """List the slices of SKM-TEA scans for :class:`~infomri_monai.data.ReadSKMTEASliced`; headers are checked, no pixel is read.
+
+    Split: the published one, of which no subject is in two parts.
+
+    Args:
+        folder: the release's folder, which holds the three folders above.
+        split: "train", "validation" (``val.json``) or "test".
+        scans: keep these scans only, e.g. ``["MTR_005"]``; all must belong to the split. None takes the whole split.
+        axis: axis to cut across: 2 gives sagittal slices (512 x 512), 0 the plane of the two phase-encoding axes (512 x 160).
+        echo: 1 or 2.
+        labelled_only: keep slices with a segmented tissue; reads the segmentations.
+        version: of the annotations.
+
+    Returns:
+        One dictionary a slice: "image" and "label", paths; "volume", the scan's name; "subject", its subject's number; "slice",
+        "axis" and "echo"; "simulated_raters", False.
+
+    Raises:
+        FileNotFoundError: if the folder, the annotations or a scan's file does not exist.
+        OSError: if a segmentation is unreadable.
+        ValueError: if an argument is outside its range, the annotations are no JSON of the published form, or a file is
+            truncated, lacks ``target``, or has arrays of a wrong shape, type or grid.
+        monai.utils.OptionalImportError: if h5py is not installed (extra ``data``).
+
+    Example:
+        >>> skm_tea("nowhere", "test")
+        Traceback (most recent call last):
+        FileNotFoundError: folder: there is no file nowhere/annotations/v1.0.0/test.json.
+
+    References:
+        Desai A. D. et al., "SKM-TEA: A dataset for accelerated MRI reconstruction with dense image labels for
+        quantitative clinical evaluation", NeurIPS Datasets and Benchmarks 2021.
+    """
+    folder = Path(folder)
+    check_split(split, _SPLIT_FILES)
+    if axis not in (0, 1, 2):
+        raise ValueError(f"axis must be 0, 1 or 2, got {axis}.")
+    if echo not in (1, 2):
+        raise ValueError(f"echo must be 1 or 2, got {echo}.")
+    listed = _subjects(folder / "annotations" / version / _SPLIT_FILES[split])
+    unknown = [name for name in scans or () if name not in listed]
+    if unknown or not (listed if scans is None else scans):
+        raise ValueError(
+            f"scans must be of split {split!r} ({len(listed)} scans), got {', '.join(unknown[:5]) or 'none'}."
+        )
+    chosen = list(listed) if scans is None else list(scans)
+    paths = {name: (folder / "files_recon_calib-24" / f"{name}.h5", _label(folder, name)) for name in chosen}
+    missing = [path.name for pair in paths.values() for path in pair if not path.is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"folder {folder} lacks {len(missing)} of {2 * len(paths)} files: {', '.join(missing[:5])}; "
+            "choose what there is by scans."
+        )
+    lengths = {name: _inspect(*pair, axis, echo) for name, pair in paths.items()}
+    entries = []
+    for name, (image, label) in paths.items():
+        kept = _drawn(label, axis) if labelled_only else range(lengths[name])
+        common = {"image": str(image), "label": str(label), "volume": name, "subject": listed[name]}
+        place = {"axis": axis, "echo": echo, "simulated_raters": False}
+        entries += [{**common, "slice": int(index), **place} for index in kept]
+    return entries
+
+
+def _label(folder: Path, name: str) -> Path:
+    return folder / "segmentation_masks" / "raw-data-track" / f"{name}.nii.gz"
+
+
+def _subjects(path: Path) -> dict[str, int]:
+    """The scans of an annotation file, in its order, and the subject of each."""
+    if not path.is_file():
+        raise FileNotFoundError(f"folder: there is no file {path}.")
+    try:
+        return {str(scan["scan_id"]): int(scan["subject_id"]) for scan in json.loads(path.read_text())["images"]}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path.name} must be a JSON object with a list 'images' of scan_id and subject_id ({type(error).__name__})."
+        ) from error
+
+
+def _inspect(image: Path, label: Path, axis: int, echo: int) -> int:
+    """Number of slices, after checking both files' structure."""
+    with open_volume(image) as file:
+        if "target" not in file:
+            raise ValueError(f"{image.name} lacks the array target.")
+        target = file["target"]
+        shape, kind = target.shape, target.dtype
+    if len(shape) != 5 or kind.kind != "c" or 0 in shape:
+        raise ValueError(f"{image.name}: 'target' must be complex with shape (x, y, z, echo, map), got {kind} {shape}.")
+    if echo > shape[3]:
+        raise ValueError(f"{image.name} has {shape[3]} echoes, echo={echo} does not exist.")
+    grid = file_volume(label, label.name).shape
+    if grid != shape[:3]:
+        raise ValueError(f"{label.name}: label and image must have one grid, got {grid} and {shape[:3]}.")
+    return int(shape[axis])
+
+
+def _drawn(label: Path, axis: int) -> list[int]:
+    """Slices in which there is a tissue."""
+    across = tuple(a for a in range(3) if a != axis)
+    volume = read_volume(file_volume(label, label.name)).numpy()[0]
+    return np.flatnonzero((volume != 0).any(axis=across)).tolist()

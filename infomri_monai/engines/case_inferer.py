@@ -1,0 +1,150 @@
+"""What all inference of whole cases shares: the case is checked and its slices are acquired."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from typing import Any, Generic, TypeVar
+
+import torch
+from monai.inferers import Inferer
+from torch import Tensor
+
+from infomri_monai.acquisition import FourierMeasurement
+from infomri_monai.engines.acquired_case import AcquiredCase
+from infomri_monai.engines.slice_acquisition import MeasuredSlices, SimulatedSlices, SliceAcquisition
+from infomri_monai.sampling import SamplingPolicy
+from infomri_monai.sampling.policy import check_ratio
+from infomri_monai.transforms.common import checked_mask, checked_tensor, plain
+
+__all__ = ["CaseInferer"]
+
+_LOGGER = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+
+class CaseInferer(Inferer, ABC, Generic[Result]):
+    """Acquire the slices of a case along its last axis and hand them to :meth:`infer`, ``batch_size`` slices at a time.
+
+    Args:
+        policy: chooses the masks of simulated acquisitions; not used, and may be None, for measured k-space.
+        measurement: the acquisition with its noise model, single coil.
+        ratio: sampling ratio of simulated acquisitions, in (0, 1]; outside the policy's trained range a warning is logged.
+        seed: masks and noise of a slice depend on the seed and the slice's index only, not on the batch size.
+        batch_size: slices in one forward pass.
+        grid_mode: what to do where an image's grid differs from the policy's. ``"adapt"`` carries the policy over by
+            ``policy.for_grid``, whatever the size. ``"crop_pad"`` crops or pads the image about its centre to the policy's grid
+            and fits the result back to the source's size: for images smaller than the grid or nearly as large, since nothing is
+            inferred about what was cropped (the record's ``offset`` and ``grid`` say where).
+        amp: run the network under bfloat16 autocast.
+        progress: show a bar, on rank 0.
+
+    Raises:
+        ValueError: if ``ratio`` is outside (0, 1], ``batch_size`` < 1, ``seed`` < 0, ``grid_mode`` is unknown, or "crop_pad"
+            comes with a policy that has no grid of its own.
+    """
+
+    def __init__(
+        self,
+        policy: SamplingPolicy | None,
+        measurement: FourierMeasurement,
+        ratio: float,
+        seed: int = 0,
+        batch_size: int = 8,
+        grid_mode: str = "adapt",
+        amp: bool = False,
+        progress: bool = True,
+    ) -> None:
+        super().__init__()
+        if check_ratio(ratio).numel() != 1:
+            raise ValueError(f"ratio must be one sampling ratio, got {ratio!r}.")
+        if batch_size < 1 or seed < 0:
+            raise ValueError(f"batch_size must be >= 1 and seed >= 0, got {batch_size} and {seed}.")
+        if grid_mode not in ("adapt", "crop_pad"):
+            raise ValueError(f"grid_mode must be 'adapt' or 'crop_pad', got {grid_mode!r}.")
+        if grid_mode == "crop_pad" and (policy is None or policy.grid is None):
+            raise ValueError("grid_mode='crop_pad' needs a policy with a grid of its own; use 'adapt'.")
+        self.policy, self.measurement = policy, measurement
+        self.ratio, self.seed, self.batch_size = float(ratio), int(seed), int(batch_size)
+        self.grid_mode, self.amp, self.progress = grid_mode, amp, progress
+        self._policies: dict[tuple[int, ...], SamplingPolicy] = {}
+
+    @abstractmethod
+    def infer(self, case: AcquiredCase, network: Any) -> Result:
+        """Run the network, in evaluation mode, on every batch of slices and put the results together, on the CPU.
+
+        Raises:
+            ValueError: if the network returns NaN or Inf.
+        """
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        inputs: Tensor,
+        network: Any,
+        mask: Tensor | None = None,
+        domain: str = "image",
+        *args: Any,
+        **kwargs: Any,
+    ) -> Result:
+        """Acquire one case and infer what is asked.
+
+        Args:
+            inputs: shape (1, 1, height, width[, slice]): an image, real or complex, or (``domain="kspace"``) raw k-space,
+                complex, single coil, zero where nothing was measured, to which no noise is added.
+            network: what :meth:`infer` needs, in evaluation mode.
+            mask: 0/1, broadcasts to raw k-space; None reads it off the zeros.
+            domain: ``"image"`` or ``"kspace"``.
+            args: not used.
+            kwargs: not used.
+
+        Raises:
+            ValueError: if the shape differs, a value is NaN or Inf, k-space is real, an image is complex where the network is
+                for real-valued images, no mask on this grid can meet the ratio, or the network returns NaN or Inf.
+        """
+        if domain not in ("image", "kspace"):
+            raise ValueError(f"domain must be 'image' or 'kspace', got {domain!r}.")
+        if inputs.ndim not in (4, 5) or tuple(inputs.shape[:2]) != (1, 1):
+            raise ValueError(f"{domain} must have shape (1, 1, height, width[, slice]), got {tuple(inputs.shape)}.")
+        data = plain(checked_tensor(inputs[0], domain, 2, kspace=domain == "kspace"))
+        data = data.to("cpu", torch.complex64 if data.is_complex() else torch.float32)
+        if domain == "image" and data.is_complex() and getattr(network, "real_valued", False):
+            raise ValueError("image is complex, but the network is for real-valued images: give the magnitude.")
+        if domain == "kspace":
+            given = None if mask is None else _slices_first(checked_mask(_aligned(plain(mask)[0], data), data, 1))
+            slices: SliceAcquisition = MeasuredSlices(_slices_first(data), given)
+        else:
+            slices = self._simulated(_slices_first(data))
+        size, is_volume = tuple(data.shape[1:3]), data.ndim == 4
+        case = AcquiredCase(slices, self.measurement, size, is_volume, self.batch_size, self.progress)
+        return self.infer(case, network)
+
+    def autocast(self, device: torch.device) -> torch.autocast:
+        """The context in which the network runs."""
+        return torch.autocast(device.type, torch.bfloat16, enabled=self.amp)
+
+    def _simulated(self, images: Tensor) -> SimulatedSlices:
+        if self.policy is None:
+            raise ValueError("policy must not be None for a simulated acquisition (domain='image').")
+        source = tuple(images.shape[2:])
+        grid = tuple(self.policy.grid or source) if self.grid_mode == "crop_pad" else source
+        if grid not in self._policies:
+            self._policies[grid] = self.policy.for_grid(grid)
+            if self._policies[grid] is not self.policy:
+                _LOGGER.info("policy carried from its grid %s to the image's %s", self.policy.grid, grid)
+            self.policy.warn_where_extrapolating(self.ratio)
+        if grid != source:
+            _LOGGER.info("image of %s fitted to the policy's grid %s by cropping or padding", source, grid)
+        policy = self._policies[grid]
+        return SimulatedSlices(images, policy, self.measurement, self.ratio, self.seed, grid, self.grid_mode)
+
+
+def _slices_first(data: Tensor) -> Tensor:
+    """(1, height, width[, slice]) as (slice, 1, height, width)."""
+    return data[None] if data.ndim == 3 else data.movedim(-1, 0)
+
+
+def _aligned(mask: Tensor, kspace: Tensor) -> Tensor:
+    """A mask without slice axis beside k-space with one serves all slices."""
+    return mask.unsqueeze(-1) if mask.ndim == 3 and kspace.ndim == 4 else mask

@@ -1,0 +1,47 @@
+"""The inferer of an evaluation: segmentations drawn from the posterior, instead of a training pass."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from monai.inferers import Inferer
+from torch import Tensor
+
+from infomri_monai.systems import SegmentationPosterior, SegmentationSystem
+
+__all__ = ["PosteriorInferer"]
+
+
+class PosteriorInferer(Inferer):
+    """Call ``system.infer`` with a number of samples.
+
+    Args:
+        samples: segmentations of every image, at least 1 (the paper's evaluation draws 32).
+        amp: bfloat16 autocast.
+
+    Raises:
+        ValueError: if ``samples`` < 1 or ``amp`` is not a bool.
+
+    Example:
+        >>> import torch
+        >>> from infomri_monai.acquisition import FourierMeasurement
+        >>> from infomri_monai.networks import LatentSegmenter
+        >>> from infomri_monai.sampling import UniformRandom
+        >>> system = SegmentationSystem(UniformRandom(), FourierMeasurement(), LatentSegmenter(channels=(8, 8)))
+        >>> PosteriorInferer(samples=4)(torch.rand(1, 1, 16, 16), system, 0.25).samples.shape
+        torch.Size([1, 4, 1, 16, 16])
+    """
+
+    def __init__(self, samples: int = 32, amp: bool = False) -> None:
+        super().__init__()
+        if samples < 1:
+            raise ValueError(f"samples must be >= 1, got {samples}.")
+        if not isinstance(amp, bool):
+            raise ValueError(f"amp must be True or False (on a command line with a capital letter), got {amp!r}.")
+        self.samples, self.amp = samples, amp
+
+    def __call__(self, inputs: Tensor, network: SegmentationSystem, *args: Any, **kwargs: Any) -> SegmentationPosterior:
+        """Return ``network.infer(inputs, ratio, samples, generator)``."""
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.amp):
+            return network.infer(inputs, *args, samples=self.samples, **kwargs)

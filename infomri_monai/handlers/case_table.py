@@ -1,0 +1,99 @@
+"""Handler that writes what an evaluation measured of every single image, for triage studies and for GED against K."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite import distributed as idist
+from ignite.engine import Engine, Events
+from monai.utils import CommonKeys
+
+from infomri_monai.atomic import atomic_path
+from infomri_monai.handlers.triage import rater_masks
+from infomri_monai.metrics import dice_to_raters, energy_distance
+from infomri_monai.sampling.policy import check_ratio
+from infomri_monai.systems import SegmentationPosterior
+from infomri_monai.triage import sample_agreement
+
+__all__ = ["CaseTable"]
+
+
+class CaseTable:
+    """``cases.csv``: one row for every image and ratio of an evaluation that sweeps ratios.
+
+    Columns: ``image`` (number in the data set, from 1), ``ratio`` and ``acceleration`` asked for, ``dice`` of the majority (mean over
+    raters and structures), ``agreement`` (mean pairwise Dice of the samples), ``entropy`` (nats per pixel), and ``ged_K``, the
+    squared generalized energy distance of the first K samples (V-statistic). Empty: not defined.
+
+    Args:
+        ratios: the ratios of :class:`~infomri_monai.engines.PrepareRatioSweep`, in its order.
+        output_dir: folder of the file.
+        counts: numbers of samples K; those beyond the samples drawn are left out.
+
+    Raises:
+        ValueError: if a ratio is outside (0, 1] or a count < 1.
+    """
+
+    def __init__(
+        self, ratios: Sequence[float], output_dir: str | Path, counts: Sequence[int] = (1, 2, 4, 8, 16, 32)
+    ) -> None:
+        self.ratios = check_ratio(ratios, "ratios")
+        if not counts or min(counts) < 1:
+            raise ValueError(f"counts must be numbers of samples >= 1, got {list(counts)}.")
+        self.output_dir = Path(output_dir)
+        self.counts = sorted(set(counts))
+        self.rows: list[dict[str, float]] = []
+        self._images = 0
+
+    def attach(self, engine: Engine) -> None:
+        """Register the handler's three events."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self._forget)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._write)
+
+    def mean_ged(self) -> dict[float, dict[int, float]]:
+        """Mean GED by ratio, then by number of samples."""
+        drawn = [k for k in self.counts if f"ged_{k}" in (self.rows[0] if self.rows else {})]
+        means: dict[float, dict[int, float]] = {}
+        for ratio in sorted({row["ratio"] for row in self.rows}):
+            of_ratio = [row for row in self.rows if row["ratio"] == ratio]
+            means[ratio] = {k: sum(row[f"ged_{k}"] for row in of_ratio) / len(of_ratio) for k in drawn}
+        return means
+
+    def _forget(self, engine: Engine) -> None:
+        self.rows, self._images = [], 0
+
+    def _add(self, engine: Engine) -> None:
+        output: Any = engine.state.output
+        posterior: SegmentationPosterior = output[CommonKeys.PRED]
+        samples = posterior.samples
+        raters = rater_masks(output[CommonKeys.LABEL], samples.shape[2])
+        several = samples.shape[1] > 1
+        columns = {
+            "dice": dice_to_raters(posterior.majority, raters).flatten(1).nanmean(1),
+            "agreement": sample_agreement(samples) if several else torch.full((len(samples),), math.nan),
+            "entropy": posterior.entropy.flatten(1).mean(1),
+        }
+        for count in self.counts:
+            if count <= samples.shape[1]:
+                columns[f"ged_{count}"] = energy_distance(samples[:, :count], raters)
+        table = torch.stack(list(columns.values()), 1).tolist()
+        each = len(samples) // len(self.ratios)
+        for i, values in enumerate(table):
+            ratio = float(self.ratios[i // each])
+            place = {"image": self._images + i % each + 1, "ratio": ratio, "acceleration": 1 / ratio}
+            self.rows.append(place | dict(zip(columns, values, strict=True)))
+        self._images += each
+
+    def _write(self, engine: Engine) -> None:
+        if idist.get_rank() != 0 or not self.rows:
+            return
+        with atomic_path(self.output_dir / "cases.csv") as part, part.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(self.rows[0]))
+            writer.writeheader()
+            writer.writerows({k: "" if math.isnan(v) else v for k, v in row.items()} for row in self.rows)

@@ -1,0 +1,186 @@
+"""Ignite handler that writes every segmented case, and the worklist of the cases that a person should look at."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from infomri_monai.engines.volume_segmentation import VolumeSegmentation
+from infomri_monai.handlers.case_figure import draw_segmented_case
+from infomri_monai.handlers.case_files import case_sidecar, describe, grid_affine, source_affine, write_files
+from infomri_monai.handlers.write_cases import WriteCases
+from infomri_monai.triage import StructureVolume, WorklistEntry, load_threshold, write_worklist
+
+__all__ = ["WriteSegmentation"]
+
+
+class WriteSegmentation(WriteCases):
+    """Write the segmentations of an evaluator whose inferer is a :class:`~infomri_monai.engines.SegmentationInferer`.
+
+    With the source's affine and size: ``<case>_segmentation.nii.gz`` (uint8, class numbers), ``<case>_probability.nii.gz``
+    (float32, classes on the fourth axis), ``<case>_entropy.nii.gz`` and ``<case>_mutual_information.nii.gz`` (float32, nats).
+    Where the inferer reconstructs, ``<case>_mean.nii.gz`` and ``<case>_sigma.nii.gz``, as
+    :class:`~infomri_monai.handlers.WriteReconstruction`. In k-space ``<case>_mask.nii.gz``; and ``<case>.json``. Of a
+    multi-label network segmentation and samples have the labels on the fourth axis (for samples: all labels of the first
+    sample, then of the second). Two-dimensional sources have one slice where there is a fourth axis.
+
+    At the end ``worklist.csv`` and ``worklist.json``: every case, least agreement first, before it the cases that failed.
+
+    Args:
+        output_dir: folder of the files; made if absent.
+        name_by: ``"stem"`` or ``"index"``, see :class:`~infomri_monai.handlers.write_cases.WriteCases`; names stand in the
+            worklist too.
+        figure: also draw ``<case>.png``: the slice with the most foreground.
+        structures: names of the structures; None numbers them.
+        save_samples: also write ``<case>_samples.nii.gz`` (uint8, samples on the fourth axis); the inferer must keep them.
+        threshold_path: file of :func:`~infomri_monai.triage.save_threshold`, which decides whether a case needs review; None
+            leaves that open.
+
+    Raises:
+        ValueError: as WriteCases; if names of structures repeat, or the threshold's file is not valid; during the run if their
+            number is not the network's, or samples are to be saved that the inferer does not keep.
+        FileNotFoundError: if there is no threshold file.
+        RuntimeError: at the end of the run, if cases failed; it lists their numbers and reasons.
+    """
+
+    def __init__(
+        self,
+        output_dir: str | os.PathLike[str],
+        name_by: str = "stem",
+        figure: bool = False,
+        structures: Sequence[str] | None = None,
+        save_samples: bool = False,
+        threshold_path: str | os.PathLike[str] | None = None,
+    ) -> None:
+        super().__init__(output_dir, name_by, figure)
+        if structures is not None and (isinstance(structures, str) or len(set(structures)) < len(structures)):
+            raise ValueError(f"structures must be different names, got {structures!r}.")
+        self.structures = None if structures is None else tuple(structures)
+        self.save_samples = save_samples
+        self.threshold = None if threshold_path is None else load_threshold(threshold_path)
+        self.entries: dict[int, WorklistEntry] = {}
+        self.unit = "mm3"
+
+    def begin(self, network: Any) -> None:
+        """Forget the entries of an earlier run; check the structures' names where the network says how many it knows."""
+        self.entries = {}
+        if isinstance(number := getattr(network, "structures", None), int):
+            self._names(number)
+
+    def write(self, result: VolumeSegmentation, batch: dict[str, Any], index: int, network: Any) -> None:
+        """Write the maps and the sidecar, and note the worklist's entry."""
+        if self.save_samples and result.samples is None:
+            raise ValueError("save_samples=True needs an inferer with keep_samples=True.")
+        if self.names[index] == "worklist":
+            raise FileExistsError(errno.EEXIST, "the name is the worklist's")
+        affine, record = source_affine(batch), result.record
+        self.unit = "mm3" if "image" in batch else "voxels"
+        entry = self._entry(result, index, abs(float(torch.linalg.det(torch.from_numpy(affine[:3, :3])))))
+        images = {name: (image, affine) for name, image in _maps(result, self.save_samples).items()}
+        images["mask"] = (result.mask, grid_affine(record, affine))
+        text = describe(record, result.ratio, "segmentation")
+        sidecar = case_sidecar(record, result.ratio, type(network).__name__, self._details(result, entry))
+        draw = partial(
+            draw_segmented_case, result=result, image=batch["image"] if record.simulated else None, title=text
+        )
+        figure = partial(draw, structures=self._names(len(entry.volumes))) if self.figure else None
+        write_files(self.prefix(index), images, sidecar, text, figure)
+        self.entries[index] = entry
+
+    def end(self) -> None:
+        """Write the worklist; cases that failed have nothing but their name there, and need review."""
+        known = next(iter(self.entries.values()), None)
+        unknown = tuple(StructureVolume(v.structure, *[math.nan] * 3) for v in (known.volumes if known else ()))
+        failed = [WorklistEntry(i, self.names[i], math.nan, math.nan, unknown, review=True) for i in self.failures]
+        write_worklist([*self.entries.values(), *failed], self.output_dir, self.unit)
+
+    def _names(self, number: int) -> tuple[str, ...]:
+        names = self.structures or tuple(f"structure_{i}" for i in range(1, number + 1))
+        if len(names) != number:
+            raise ValueError(f"structures must name the network's {number} structures, got {list(names)}.")
+        return names
+
+    def _entry(self, result: VolumeSegmentation, index: int, voxel: float) -> WorklistEntry:
+        """The worklist's row of a case.
+
+        Args:
+            result: the inferer's result.
+            index: number of the case.
+            voxel: volume of a voxel in the worklist's unit; 0 if the affine is singular, which leaves volumes unknown.
+        """
+        volumes = result.volumes.double() * (voxel if voxel > 0 else math.nan)
+        low, median, high = torch.quantile(volumes, volumes.new_tensor([0.05, 0.5, 0.95]), dim=0)
+        if len(volumes) == 1:  # one sample says nothing about its spread
+            low = high = torch.full_like(median, math.nan)
+        ratio = float(result.ratio.double().mean())
+        return WorklistEntry(
+            case=index,
+            name=self.names[index],
+            agreement=result.agreement,
+            mean_entropy=float(result.entropy.double().mean()),
+            volumes=tuple(
+                StructureVolume(name, *map(float, numbers))
+                for name, *numbers in zip(self._names(volumes.shape[1]), median, low, high, strict=True)
+            ),
+            acceleration=1 / ratio if ratio > 0 else math.nan,
+            review=None if self.threshold is None else bool(self.threshold.needs_review([result.agreement])),
+            picture=f"{self.names[index]}.png" if self.figure else "",
+        )
+
+    def _details(self, result: VolumeSegmentation, entry: WorklistEntry) -> dict[str, Any]:
+        """What the sidecar says about the segmentation; null for what is unknown."""
+        return {
+            "shape": list(result.entropy.shape),
+            "classes": result.class_probabilities.shape[0],
+            "multi_label": result.segmentation.ndim > result.entropy.ndim,
+            "samples": len(result.volumes),
+            "samples_seed": result.seed,
+            "agreement": _null(entry.agreement),
+            "mean_entropy": entry.mean_entropy,
+            "volumes": {
+                volume.structure: {
+                    "median": _null(volume.median),
+                    "interval_90": [_null(volume.low), _null(volume.high)],
+                }
+                for volume in entry.volumes
+            },
+            "volume_unit": self.unit,
+            "review": entry.review,
+            "review_below_agreement": None if self.threshold is None else _null(self.threshold.threshold),
+            "units": "segmentation: class number, 0 is background (multi-label: 0/1); probability: 0 to 1; entropy and "
+            "mutual_information: nats; mean, sigma: intensity of the source; mask: 1 where k-space was measured, DC at n // 2",
+        }
+
+
+def _maps(result: VolumeSegmentation, save_samples: bool) -> dict[str, Tensor]:
+    """The images by the names of their files."""
+    spatial = result.entropy.ndim
+
+    def classes_last(image: Tensor) -> Tensor:
+        """(*leading, height, width[, slice]) as (height, width, slice, leading)."""
+        merged = image.reshape(-1, *result.entropy.shape).movedim(0, -1)
+        return merged if spatial == 3 else merged.unsqueeze(2)
+
+    multi_label = result.segmentation.ndim > spatial
+    maps = {
+        "segmentation": classes_last(result.segmentation) if multi_label else result.segmentation,
+        "probability": classes_last(result.class_probabilities),
+        "entropy": result.entropy,
+        "mutual_information": result.mutual_information,
+    }
+    if save_samples and result.samples is not None:
+        maps["samples"] = classes_last(result.samples)
+    if result.mean is not None and result.sigma is not None:
+        maps |= {"mean": result.mean, "sigma": result.sigma}
+    return maps
+
+
+def _null(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,178 @@
+"""Everything the segmentation table needs, accumulated over batches and ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from monai.utils.type_conversion import convert_to_tensor
+from torch import Tensor
+
+from infomri_monai.metrics.cumulative import PerImageMetric, RatioMetric
+from infomri_monai.metrics.dice_raters import RaterDice
+from infomri_monai.metrics.diversity import MeanEntropy, SampleDiversity
+from infomri_monai.metrics.energy_distance import GeneralizedEnergyDistance
+from infomri_monai.metrics.probability_metrics import BrierScore, ExpectedCalibrationError, PooledCalibrationError
+from infomri_monai.metrics.rate_distortion import MaskRatio
+from infomri_monai.metrics.segmentation_table import SegmentationRow, SegmentationTable, structure_field
+from infomri_monai.metrics.structure_masks import channel_masks, structure_masks
+from infomri_monai.metrics.volume_distribution import VolumeCoverage
+
+__all__ = ["SegmentationQuality"]
+
+
+class Segmentation(Protocol):
+    """The fields of a ``SegmentationPosterior`` that are read here."""
+
+    @property
+    def samples(self) -> Tensor: ...
+    @property
+    def majority(self) -> Tensor: ...
+    @property
+    def class_probabilities(self) -> Tensor: ...
+    @property
+    def entropy(self) -> Tensor: ...
+    @property
+    def mask(self) -> Tensor: ...
+
+
+class SegmentationQuality:
+    """Collects segmentations of any ratios and makes the segmentation table.
+
+    Args:
+        method: title of the table.
+        num_classes: classes with the background, or (multi-label) labels.
+        structures: names of the structures, for their columns of Dice; None numbers them. A single one has no own column.
+        multi_label: structures are independent 0-1 channels.
+
+    Raises:
+        ValueError: if ``num_classes`` is too small, or ``structures`` are not as many, or give a column twice.
+
+    Example:
+        >>> import torch
+        >>> from infomri_monai.acquisition import FourierMeasurement
+        >>> from infomri_monai.networks import LatentSegmenter
+        >>> from infomri_monai.sampling import PatternGenerationNetwork
+        >>> from infomri_monai.systems import SegmentationSystem
+        >>> network = LatentSegmenter(channels=(8, 8))
+        >>> system = SegmentationSystem(PatternGenerationNetwork((16, 16)), FourierMeasurement(), network)
+        >>> image, label = torch.rand(2, 1, 16, 16), torch.zeros(2, 3, 16, 16, dtype=torch.uint8)
+        >>> evaluation = SegmentationQuality("demo", num_classes=2)
+        >>> for ratio in (0.25, 0.5):
+        ...     evaluation.update(system.infer(image, ratio, samples=4), label, ratio)
+        >>> [(row.acceleration, row.images) for row in evaluation.table().rows]
+        [(4.0, 2), (2.0, 2)]
+    """
+
+    def __init__(
+        self, method: str, num_classes: int, structures: Sequence[str] | None = None, multi_label: bool = False
+    ) -> None:
+        self.method = method
+        self.num_classes = num_classes
+        self.multi_label = multi_label
+        self.structures = _names(structures, num_classes if multi_label else num_classes - 1)
+        self.metrics: dict[str, RatioMetric] = {
+            "realised_ratio": MaskRatio(),
+            "ged": GeneralizedEnergyDistance(),
+            "ged_unbiased": GeneralizedEnergyDistance(unbiased=True),
+            "dice": RaterDice("majority"),
+            "dice_samples": RaterDice("samples"),
+            "ece": PooledCalibrationError(),
+            "ece_per_image": ExpectedCalibrationError(),
+            "brier": BrierScore(),
+            "diversity": SampleDiversity(),
+            "entropy": MeanEntropy(),
+            "volume_coverage": VolumeCoverage(),
+        }
+        shown = self.structures if len(self.structures) > 1 else []
+        self._fields = {name: structure_field(name) for name in shown}
+        clash = [field for field in self._fields.values() if field in self.metrics]
+        if clash or len(set(self._fields.values())) < len(shown):
+            raise ValueError(f"structures must give different columns, none of {list(self.metrics)}, got {shown}.")
+        self.metrics |= {field: RaterDice("majority", i) for i, field in enumerate(self._fields.values())}
+
+    def update(
+        self,
+        posterior: Segmentation,
+        labels: Tensor,
+        ratio: Tensor | float,
+        volume: Tensor | int | None = None,
+    ) -> None:
+        """Add a batch.
+
+        Args:
+            posterior: what the system inferred.
+            labels: the raters' labels, integers, -1 in every pixel of a missing rater: maps (batch, rater, *spatial), or
+                0-1 channels (batch, rater, structure, *spatial) if multi-label.
+            ratio: requested sampling ratio, one or one per image.
+            volume: which volume each image belongs to, for :meth:`by_image`.
+
+        Raises:
+            ValueError: if shapes do not fit, or a label's value is no class.
+        """
+        labels = convert_to_tensor(labels, track_meta=False)
+        raters = channel_masks(labels) if self.multi_label else structure_masks(labels, self.num_classes)
+        samples, s = posterior.samples, len(self.structures)
+        if raters.ndim != samples.ndim or raters.shape[2:] != samples.shape[2:] or raters.shape[2] != s:
+            raise ValueError(
+                f"labels {tuple(labels.shape)} do not fit {s} structures and samples {tuple(samples.shape)} "
+                "(batch, sample, structure, *spatial)."
+            )
+        raters = raters.to(samples.device)
+        probabilities = posterior.class_probabilities[:, -s:]
+        by_samples, by_probabilities = ("ged", "ged_unbiased", "dice_samples", "volume_coverage"), ("ece", "brier")
+        inputs = dict.fromkeys(by_samples, (samples, raters)) | {
+            "realised_ratio": (posterior.mask, posterior.mask),
+            "diversity": (samples, samples),
+            "entropy": (posterior.entropy, posterior.entropy),
+        }
+        inputs |= dict.fromkeys((*by_probabilities, "ece_per_image"), (probabilities, raters))
+        for name, metric in self.metrics.items():
+            metric(*inputs.get(name, (posterior.majority, raters)), ratio=ratio, volume=volume)
+
+    def table(self) -> SegmentationTable:
+        """The table of all batches since ``reset()``, on every rank the same.
+
+        Raises:
+            ValueError: if there are none.
+        """
+        columns = {name: metric.by_ratio() for name, metric in self.metrics.items()}
+        structures = {name: columns.pop(field) for name, field in self._fields.items()}
+        counts = self.metrics["ged"].images_by_ratio()
+        rows = [
+            SegmentationRow(
+                ratio=s,
+                images=counts[s],
+                structure_dice={name: column[s] for name, column in structures.items()},
+                **{name: column[s] for name, column in columns.items()},
+            )
+            for s in counts
+        ]
+        return SegmentationTable(self.method, rows, {name: m.convention for name, m in self.metrics.items()})
+
+    def by_image(self) -> dict[str, Tensor]:
+        """Values of every image in the order seen (rank after rank), each (n,), by column.
+
+        Beside the columns that are means over images there are ``ratio`` and ``volume`` (negative if none was given).
+
+        Raises:
+            ValueError: if there are no images.
+        """
+        ratio, volume = self.metrics["ged"].image_labels()
+        values = {n: m.by_image() for n, m in self.metrics.items() if isinstance(m, PerImageMetric)}
+        return {"ratio": ratio, "volume": volume, **values}
+
+    def reset(self) -> None:
+        """Forget all batches."""
+        for metric in self.metrics.values():
+            metric.reset()
+
+
+def _names(structures: Sequence[str] | None, count: int) -> list[str]:
+    """The structures' names, checked."""
+    if count < 1:
+        raise ValueError(f"num_classes must be at least 2 (multi-label: 1), got {count} structures.")
+    names = [f"structure {i + 1}" for i in range(count)] if structures is None else list(structures)
+    if len(names) != count:
+        raise ValueError(f"structures must be {count} names, one per structure, got {names}.")
+    return names

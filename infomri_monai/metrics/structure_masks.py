@@ -1,0 +1,72 @@
+"""Label maps as the 0-1 masks of structures that every segmentation metric compares."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["channel_masks", "structure_masks"]
+
+
+def structure_masks(label: Tensor, num_classes: int) -> Tensor:
+    """One mask for every class but the background.
+
+    Args:
+        label: integer map, shape (batch, N, *spatial), N raters or samples, values 0 (background) to ``num_classes - 1``;
+            -1 in every pixel of a missing rater.
+        num_classes: number of classes C with the background, at least 2.
+
+    Returns:
+        float32, shape (batch, N, C - 1, *spatial): 1 inside the structure, 0 outside, NaN where -1 stood.
+
+    Raises:
+        ValueError: if ``num_classes`` is below 2, ``label`` has fewer than 3 axes or a value that is no class.
+
+    Example:
+        >>> import torch
+        >>> structure_masks(torch.tensor([[[0, 1, 2], [-1, -1, -1]]]), 3)
+        tensor([[[[0., 1., 0.],
+                  [0., 0., 1.]],
+        <BLANKLINE>
+                 [[nan, nan, nan],
+                  [nan, nan, nan]]]])
+    """
+    if num_classes < 2:
+        raise ValueError(f"num_classes must be at least 2 (background and one structure), got {num_classes}.")
+    _check_values(label, 3, "(batch, N, *spatial)", num_classes - 1)
+    classes = torch.arange(1, num_classes, device=label.device).reshape(-1, *[1] * (label.ndim - 2))
+    wide = label.unsqueeze(2)
+    return (wide == classes).float().masked_fill(wide < 0, torch.nan)
+
+
+def channel_masks(label: Tensor) -> Tensor:
+    """Masks of multi-label data, whose structures are independent 0-1 channels already.
+
+    Args:
+        label: shape (batch, N, structures, *spatial), values 0 and 1; -1 in every pixel of a missing rater.
+
+    Returns:
+        float32 of the same shape, NaN where -1 stood.
+
+    Raises:
+        ValueError: if ``label`` has fewer than 4 axes or another value.
+
+    Example:
+        >>> import torch
+        >>> channel_masks(torch.tensor([[[[0, 1]], [[-1, -1]]]]))
+        tensor([[[[0., 1.]],
+        <BLANKLINE>
+                 [[nan, nan]]]])
+    """
+    _check_values(label, 4, "(batch, N, structures, *spatial)", 1)
+    return label.float().masked_fill(label < 0, torch.nan)
+
+
+def _check_values(label: Tensor, axes: int, shape: str, largest: int) -> None:
+    if label.ndim < axes:
+        raise ValueError(f"label must have shape {shape}, got {tuple(label.shape)}.")
+    if label.is_complex() or (label.is_floating_point() and not torch.equal(label, label.round())):
+        raise ValueError(f"label must hold whole numbers, got {label.dtype} with others.")
+    low, high = (int(label.amin()), int(label.amax())) if label.numel() else (0, 0)
+    if low < -1 or high > largest:
+        raise ValueError(f"label must lie in -1 (missing rater) to {largest}, got values from {low} to {high}.")

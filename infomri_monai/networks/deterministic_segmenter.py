@@ -1,0 +1,113 @@
+"""The deterministic counterpart: the same encoder and decoders without a latent variable."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from infomri_monai.networks.gaussian import gaussian_channels, intensity_scale
+from infomri_monai.networks.task_model import TaskModel, autoencoder_blocks, make_decoder, make_encoder, pad_to_multiple
+from infomri_monai.networks.task_posterior import TaskPass, TaskPosterior
+
+__all__ = ["DeterministicSegmenter", "certain_posterior"]
+
+
+def certain_posterior(model: TaskModel, probabilities: Tensor) -> TaskPosterior:
+    """The posterior of a model whose only sample is its most probable segmentation.
+
+    Args:
+        model: the task model.
+        probabilities: class probabilities, (batch, C, H, W).
+    """
+    masks = model.structure_masks(probabilities)
+    entropy = model.pixel_entropy(probabilities)
+    return TaskPosterior(masks.unsqueeze(1), masks, probabilities, entropy, torch.zeros_like(entropy))
+
+
+class DeterministicSegmenter(TaskModel):
+    """Pixel-wise class probabilities from the zero-filled image, no latent variable (equation 24 with z = mu(y)).
+
+    What :class:`LatentSegmenter` keeps for inference, of the same size: one encoder, the task decoder, the auxiliary
+    reconstruction. Its one segmentation is the most probable one, as the paper's deterministic methods are compared.
+
+    Args:
+        num_classes: classes with the background, or labels if ``multi_label``.
+        multi_label: independent binary labels instead of exclusive classes.
+        channels: as in :class:`LatentSegmenter`, and so the next five.
+        latent_channels: channels between encoder and decoders.
+        encoder_blocks: residual blocks of every encoder level.
+        decoder_blocks: residual blocks of every decoder level.
+        norm_num_groups: groups of the group normalisation.
+        non_local: self-attention in the middle.
+        training_parts: has no effect here; every part is used at inference.
+        log_variance_bounds: soft bounds of the reconstruction's log-variance.
+
+    Example:
+        >>> import torch
+        >>> DeterministicSegmenter(channels=(8, 8)).eval()(torch.rand(1, 2, 16, 16)).shape
+        torch.Size([1, 4, 16, 16])
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 2,
+        multi_label: bool = False,
+        channels: Sequence[int] = (16, 32, 64),
+        latent_channels: int = 8,
+        encoder_blocks: int = 1,
+        decoder_blocks: int = 1,
+        norm_num_groups: int = 8,
+        non_local: bool = False,
+        training_parts: bool = True,
+        log_variance_bounds: tuple[float, float] = (-9.2, 1.6),
+    ) -> None:
+        super().__init__(num_classes, multi_label, samples=1, seed=0)
+        blocks = autoencoder_blocks(tuple(channels), norm_num_groups, non_local, encoder_blocks, decoder_blocks)
+        self.encoder = make_encoder(2, 2 * latent_channels, blocks[0])
+        self.latent_head = nn.Conv2d(2 * latent_channels, latent_channels, 1)
+        self.task_decoder = make_decoder(latent_channels, num_classes, blocks[1])
+        self.reconstruction_decoder = make_decoder(latent_channels, 3, blocks[1])
+        self.multiple = 2 ** (len(tuple(channels)) - 1)
+        self.bounds = (float(log_variance_bounds[0]), float(log_variance_bounds[1]))
+
+    def forward(self, zero_filled: Tensor) -> Tensor:
+        """Class probabilities (C channels), their entropy, and a mutual information of zero: (batch, C + 2, H, W)."""
+        probabilities = self.probabilities(self._logits(self._features(zero_filled), zero_filled))
+        entropy = self.pixel_entropy(probabilities)
+        return torch.cat([probabilities, entropy, torch.zeros_like(entropy)], dim=1)
+
+    def posterior(
+        self,
+        zero_filled: Tensor,
+        samples: int,
+        generator: torch.Generator | None = None,
+        shared_noise: bool = False,
+    ) -> TaskPosterior:
+        """One segmentation, the most probable one, whatever ``samples`` asks for (at least 1)."""
+        self.check_samples(samples)
+        return certain_posterior(self, self.forward(zero_filled)[:, : self.num_classes])
+
+    def training_pass(self, zero_filled: Tensor, label: Tensor, generator: torch.Generator | None = None) -> TaskPass:
+        """Logits and reconstruction; the latents have no channels, so that their KL is 0."""
+        features = self._features(zero_filled)
+        none = features.new_zeros(features.shape[0], 0, 1, 1)
+        logits = self._logits(features, zero_filled)
+        return TaskPass(logits, none, none, none, none, self._image(features, zero_filled))
+
+    def reconstruct(self, zero_filled: Tensor) -> Tensor:
+        """The auxiliary reconstruction (equation 22), (batch, 3, H, W)."""
+        return self._image(self._features(zero_filled), zero_filled)
+
+    def _features(self, zero_filled: Tensor) -> Tensor:
+        unit = zero_filled / intensity_scale(zero_filled)
+        return self.latent_head(self.encoder(pad_to_multiple(unit, self.multiple)))
+
+    def _logits(self, features: Tensor, like: Tensor) -> Tensor:
+        return self.task_decoder(features)[:, :, : like.shape[2], : like.shape[3]].float()
+
+    def _image(self, features: Tensor, zero_filled: Tensor) -> Tensor:
+        out = self.reconstruction_decoder(features)[:, :, : zero_filled.shape[2], : zero_filled.shape[3]].float()
+        line, everywhere = torch.zeros(2, device=out.device), torch.ones_like(zero_filled[:, :1])
+        return gaussian_channels(out[:, :2], out[:, 2:3], intensity_scale(zero_filled), self.bounds, line, everywhere)

@@ -1,0 +1,244 @@
+"""The latent-variable task model of InfoMRI: a distribution of coherent segmentations from one undersampled measurement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from infomri_monai.networks.gaussian import gaussian_channels, intensity_scale
+from infomri_monai.networks.latent_noise import latent_noise
+from infomri_monai.networks.task_model import TaskModel, autoencoder_blocks, make_decoder, make_encoder, pad_to_multiple
+from infomri_monai.networks.task_posterior import TaskPass, TaskPosterior
+
+__all__ = ["LatentSegmenter"]
+
+
+class LatentSegmenter(TaskModel):
+    """Measurement encoder, latent prior and posterior, task decoder, and auxiliary reconstruction (equations 18 to 25).
+
+    ``encoder`` is E_y, ``posterior_encoder`` E_t, ``latent_head`` D_z (shared by both), ``task_decoder`` D_t and
+    ``reconstruction_decoder`` D_x, which sees the prior's mean. MONAI's ``autoencoderkl`` blocks throughout.
+
+    Args:
+        num_classes: classes with the background, or labels if ``multi_label``.
+        multi_label: independent binary labels instead of exclusive classes.
+        channels: channels of every level; each level but the first halves the image. (128, 256, 512, 512) is the paper's.
+        latent_channels: channels of z; 16 is the paper's.
+        encoder_blocks: residual blocks of every encoder level; 2 is the paper's.
+        decoder_blocks: residual blocks of every decoder level; 3 is the paper's.
+        norm_num_groups: groups of the group normalisation; divides every entry of ``channels``.
+        non_local: self-attention in the middle of every encoder and decoder (needs einops).
+        samples: number of samples that ``forward`` averages.
+        seed: seed of their noise; a non-negative integer.
+        memory_budget: MiB that the decoder's features may take; more samples are decoded one part after the other.
+        training_parts: hold the posterior encoder. Without it (inference) the network cannot be trained.
+        reconstruction: hold the reconstruction decoder.
+        log_variance_bounds: soft bounds of the reconstruction's log-variance, for an image with maximum 1 (decision 13).
+
+    Raises:
+        ValueError: if there are too few classes, ``samples`` < 1, ``seed`` < 0, ``memory_budget`` <= 0, or ``norm_num_groups``
+            does not divide ``channels``.
+
+    References:
+        InfoMRI (2026), III-D. Rombach et al., "High-resolution image synthesis with latent diffusion models", CVPR 2022 (the
+        blocks). Kohl et al., "A probabilistic U-Net", NeurIPS 2018 (conditional prior and posterior).
+
+    Example:
+        >>> import torch
+        >>> net = LatentSegmenter(num_classes=3, channels=(8, 8), samples=4).eval()
+        >>> net(torch.rand(1, 2, 15, 16)).shape
+        torch.Size([1, 5, 15, 16])
+        >>> net.posterior(torch.rand(2, 2, 16, 16), samples=6).samples.shape
+        torch.Size([2, 6, 2, 16, 16])
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 2,
+        multi_label: bool = False,
+        channels: Sequence[int] = (16, 32, 64),
+        latent_channels: int = 8,
+        encoder_blocks: int = 1,
+        decoder_blocks: int = 1,
+        norm_num_groups: int = 8,
+        non_local: bool = False,
+        samples: int = 16,
+        seed: int = 0,
+        memory_budget: float = 256.0,
+        training_parts: bool = True,
+        reconstruction: bool = True,
+        log_variance_bounds: tuple[float, float] = (-9.2, 1.6),
+    ) -> None:
+        super().__init__(num_classes, multi_label, samples, seed)
+        channels = tuple(channels)
+        if memory_budget <= 0:
+            raise ValueError(f"memory_budget must be > 0 MiB, got {memory_budget}.")
+        if any(c % norm_num_groups for c in channels):
+            raise ValueError(f"norm_num_groups={norm_num_groups} must divide every entry of channels, got {channels}.")
+        encoder, decoder = autoencoder_blocks(channels, norm_num_groups, non_local, encoder_blocks, decoder_blocks)
+        both = 2 * latent_channels
+        self.encoder = make_encoder(2, both, encoder)
+        self.posterior_encoder = make_encoder(2 + self.structures, both, encoder) if training_parts else None
+        self.latent_head = nn.Conv2d(both, both, 1)
+        self.task_decoder = make_decoder(latent_channels, num_classes, decoder)
+        self.reconstruction_decoder = make_decoder(latent_channels, 3, decoder) if reconstruction else None
+        self.latent_channels = latent_channels
+        self.multiple = 2 ** (len(channels) - 1)
+        # a residual block holds about eight maps of the widest level at once, in float32
+        self.samples_per_pixel = memory_budget * 2**20 / (8 * 4 * channels[0])
+        self.log_variance_low, self.log_variance_high = float(log_variance_bounds[0]), float(log_variance_bounds[1])
+        self.no_line = nn.Buffer(torch.zeros(2), persistent=False)
+
+    def forward(self, zero_filled: Tensor) -> Tensor:
+        """Average ``samples`` segmentations of seed ``seed``; this is what is exported.
+
+        Args:
+            zero_filled: real and imaginary part, shape (batch, 2, H, W), any intensity.
+
+        Returns:
+            Mean class probabilities (C channels), their entropy in nats, and the mutual information in nats, shape
+            (batch, C + 2, H, W).
+        """
+        mean, scale = self._prior(zero_filled / intensity_scale(zero_filled))
+        # one seed for all: an image's answer does not depend on its place in the batch
+        seeds = torch.full([zero_filled.shape[0]], self.seed, dtype=torch.int64, device=zero_filled.device)
+        height, width = zero_filled.shape[2], zero_filled.shape[3]
+        part = self._part(mean)
+        total, entropy = self._sums(self._decode(mean, scale, seeds, 0, min(part, self.samples)))
+        for first in range(part, self.samples, part):
+            more = self._sums(self._decode(mean, scale, seeds, first, min(part, self.samples - first)))
+            total, entropy = total + more[0], entropy + more[1]
+        probabilities = (total / self.samples)[:, :, :height, :width]
+        uncertainty = self.pixel_entropy(probabilities)
+        information = (uncertainty - (entropy / self.samples)[:, :, :height, :width]).clamp(min=0.0)
+        return torch.cat([probabilities, uncertainty, information], dim=1)
+
+    @torch.jit.unused
+    def posterior(
+        self,
+        zero_filled: Tensor,
+        samples: int,
+        generator: torch.Generator | None = None,
+        shared_noise: bool = False,
+    ) -> TaskPosterior:
+        """Draw segmentations (Algorithm 3, steps for the task): one encoder pass, the decoder in parts of bounded memory.
+
+        Args:
+            zero_filled: real and imaginary part, shape (batch, 2, H, W).
+            samples: number of samples K, at least 1.
+            generator: source of the noise's seeds; None takes ``seed``.
+            shared_noise: the k-th sample of every image has the same noise, so that neighbouring slices agree.
+
+        Raises:
+            ValueError: if ``samples`` < 1.
+        """
+        self.check_samples(samples)
+        batch, _, height, width = zero_filled.shape
+        mean, scale = self._prior(zero_filled / intensity_scale(zero_filled))
+        seeds = self._seeds(batch, generator, shared_noise, zero_filled.device)
+        masks = []
+        total = entropy = torch.zeros(())
+        for first in range(0, samples, self._part(mean)):
+            part = self._decode(mean, scale, seeds, first, min(self._part(mean), samples - first))
+            part = part[..., :height, :width]
+            masks.append(self.structure_masks(part))
+            sums = self._sums(part)
+            total, entropy = sums if first == 0 else (total + sums[0], entropy + sums[1])
+        probabilities = total / samples
+        uncertainty = self.pixel_entropy(probabilities)
+        information = (uncertainty - entropy / samples).clamp(min=0.0)
+        return TaskPosterior(
+            torch.cat(masks, 1), self.structure_masks(probabilities), probabilities, uncertainty, information
+        )
+
+    @torch.jit.unused
+    def training_pass(self, zero_filled: Tensor, label: Tensor, generator: torch.Generator | None = None) -> TaskPass:
+        """One sample of the posterior, decoded (Algorithm 2).
+
+        Args:
+            zero_filled: real and imaginary part, shape (batch, 2, H, W).
+            label: structure masks of one rater, 0/1, shape (batch, S, H, W).
+            generator: source of the sample's randomness.
+
+        Raises:
+            ValueError: if ``label`` does not fit, or the network holds no training parts.
+        """
+        if self.posterior_encoder is None or self.reconstruction_decoder is None:
+            raise ValueError("the network was built without training_parts or reconstruction and cannot be trained.")
+        batch, _, height, width = zero_filled.shape
+        if tuple(label.shape) != (batch, self.structures, height, width):
+            expected = (batch, self.structures, height, width)
+            raise ValueError(f"label must have shape {expected} like the image, got {tuple(label.shape)}.")
+        unit = zero_filled / intensity_scale(zero_filled)
+        prior = self._latent(self.encoder(pad_to_multiple(unit, self.multiple)))
+        seen = torch.cat([unit, label.to(unit.dtype)], dim=1)
+        posterior = self._latent(self.posterior_encoder(pad_to_multiple(seen, self.multiple)))
+        noise = torch.randn(posterior[0].shape, generator=generator, device=unit.device)
+        z = posterior[0] + torch.exp(0.5 * posterior[1]) * noise
+        logits = self.task_decoder(z)[:, :, :height, :width].float()
+        return TaskPass(logits, *prior, *posterior, self._image(prior[0], zero_filled))
+
+    @torch.jit.unused
+    def reconstruct(self, zero_filled: Tensor) -> Tensor:
+        """The auxiliary reconstruction (equation 22) from the prior's mean.
+
+        Args:
+            zero_filled: real and imaginary part, shape (batch, 2, H, W).
+
+        Returns:
+            Mean (real, imaginary) and log-variance per real component, shape (batch, 3, H, W), in the input's units.
+
+        Raises:
+            ValueError: if the network holds no reconstruction decoder.
+        """
+        mean, _ = self._prior(zero_filled / intensity_scale(zero_filled))
+        return self._image(mean, zero_filled)
+
+    @torch.jit.unused
+    def inference_state(self) -> dict[str, Tensor]:
+        """The state dict without what is only needed in training."""
+        return {k: v for k, v in self.state_dict().items() if not k.startswith("posterior_encoder.")}
+
+    def _image(self, mean: Tensor, zero_filled: Tensor) -> Tensor:
+        if self.reconstruction_decoder is None:
+            raise ValueError("the network was built with reconstruction=False.")
+        out = self.reconstruction_decoder(mean)[:, :, : zero_filled.shape[2], : zero_filled.shape[3]].float()
+        bounds = (self.log_variance_low, self.log_variance_high)
+        everywhere = torch.ones_like(zero_filled[:, :1])
+        return gaussian_channels(
+            out[:, :2], out[:, 2:3], intensity_scale(zero_filled), bounds, self.no_line, everywhere
+        )
+
+    def _seeds(self, batch: int, generator: torch.Generator | None, shared: bool, device: torch.device) -> Tensor:
+        if generator is None:
+            return torch.full((batch,), self.seed, dtype=torch.int64, device=device)
+        drawn = torch.randint(2**31 - 2, (1 if shared else batch,), generator=generator, device=generator.device)
+        return drawn.to(device).expand(batch)
+
+    def _latent(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance (between -8 and 8) of a latent distribution."""
+        out = self.latent_head(features).float()
+        return out[:, : self.latent_channels], 8.0 * torch.tanh(out[:, self.latent_channels :] / 8.0)
+
+    def _prior(self, unit: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of q(z|y)."""
+        mean, log_variance = self._latent(self.encoder(pad_to_multiple(unit, self.multiple)))
+        return mean, torch.exp(0.5 * log_variance)
+
+    def _part(self, mean: Tensor) -> int:
+        """Samples that the memory budget lets decode at once."""
+        pixels = mean.shape[0] * mean.shape[2] * mean.shape[3] * self.multiple**2
+        return max(1, int(self.samples_per_pixel / pixels))
+
+    def _decode(self, mean: Tensor, scale: Tensor, seeds: Tensor, first: int, samples: int) -> Tensor:
+        """Class probabilities of some samples, (batch, samples, C, H, W)."""
+        noise = latent_noise(seeds, first, samples, mean.shape[1], mean.shape[2], mean.shape[3])
+        z = mean.unsqueeze(1) + scale.unsqueeze(1) * noise
+        logits = self.task_decoder(z.flatten(0, 1))
+        return self.probabilities(logits).unflatten(0, [mean.shape[0], samples])
+
+    def _sums(self, probabilities: Tensor) -> tuple[Tensor, Tensor]:
+        """Sums over samples of the probabilities and of their entropies."""
+        return probabilities.sum(1), self.pixel_entropy(probabilities).sum(1)

@@ -1,0 +1,131 @@
+"""What the task models share: intensity scale, padding, probabilities, and samples summed up in bounded memory."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from monai.networks.nets.autoencoderkl import Decoder, Encoder
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from infomri_monai.information.entropy import bernoulli_entropy, categorical_entropy
+from infomri_monai.networks.task_posterior import TaskPass, TaskPosterior
+
+__all__ = ["TaskModel", "autoencoder_blocks", "structures_of"]
+
+
+def structures_of(num_classes: int, multi_label: bool) -> int:
+    """Number of structures: the classes without the background, or all labels.
+
+    Raises:
+        ValueError: if there are too few classes.
+
+    Example:
+        >>> structures_of(4, multi_label=False), structures_of(3, multi_label=True)
+        (3, 3)
+    """
+    least = 1 if multi_label else 2
+    if num_classes < least:
+        raise ValueError(f"num_classes must be >= {least} (multi_label={multi_label}), got {num_classes}.")
+    return num_classes if multi_label else num_classes - 1
+
+
+def autoencoder_blocks(
+    channels: tuple[int, ...], norm_num_groups: int, non_local: bool, encoder_blocks: int, decoder_blocks: int
+) -> tuple[dict, dict]:
+    """Keyword arguments of MONAI's ``autoencoderkl`` encoder and decoder, without their inputs and outputs."""
+    shared = {
+        "spatial_dims": 2,
+        "channels": channels,
+        "norm_num_groups": norm_num_groups,
+        "norm_eps": 1e-6,
+        "attention_levels": (False,) * len(channels),
+        "with_nonlocal_attn": non_local,
+    }
+    levels = len(channels)
+    return shared | {"num_res_blocks": (encoder_blocks,) * levels}, shared | {
+        "num_res_blocks": (decoder_blocks,) * levels
+    }
+
+
+class TaskModel(nn.Module, ABC):
+    """A network that answers a segmentation task from the zero-filled image (final: subclasses implement the abstract methods).
+
+    Args:
+        num_classes: classes with the background, or labels if ``multi_label``.
+        multi_label: independent binary labels instead of exclusive classes.
+        samples: number of samples that ``forward`` averages.
+        seed: seed of their noise.
+
+    Raises:
+        ValueError: if there are too few classes, ``samples`` < 1 or ``seed`` < 0.
+    """
+
+    def __init__(self, num_classes: int, multi_label: bool, samples: int, seed: int) -> None:
+        super().__init__()
+        self.structures = structures_of(num_classes, multi_label)
+        if samples < 1 or seed < 0:
+            raise ValueError(f"samples must be >= 1 and seed >= 0, got {samples} and {seed}.")
+        self.num_classes, self.multi_label = num_classes, multi_label
+        self.samples, self.seed = int(samples), int(seed)
+
+    @abstractmethod
+    def training_pass(self, zero_filled: Tensor, label: Tensor, generator: torch.Generator | None = None) -> TaskPass:
+        """What the loss needs of ``zero_filled`` (batch, 2, H, W) and the structure masks ``label`` (batch, S, H, W)."""
+
+    @abstractmethod
+    def posterior(
+        self,
+        zero_filled: Tensor,
+        samples: int,
+        generator: torch.Generator | None = None,
+        shared_noise: bool = False,
+    ) -> TaskPosterior:
+        """Draw segmentations and average them."""
+
+    @abstractmethod
+    def reconstruct(self, zero_filled: Tensor) -> Tensor:
+        """Mean (real, imaginary) and log-variance of the image, (batch, 3, H, W), in the input's units."""
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Class probabilities, float32, of logits whose third axis from the end holds the classes."""
+        if self.multi_label:
+            return torch.sigmoid(logits.float())
+        return torch.softmax(logits.float(), dim=-3)
+
+    def pixel_entropy(self, probabilities: Tensor) -> Tensor:
+        """Entropy per pixel in nats of probabilities (..., C, H, W): (..., 1, H, W)."""
+        if self.multi_label:
+            return bernoulli_entropy(probabilities).sum(-3, keepdim=True)
+        return categorical_entropy(probabilities, -3).unsqueeze(-3)
+
+    def structure_masks(self, probabilities: Tensor) -> Tensor:
+        """Masks of the most probable segmentation, uint8, (..., S, H, W)."""
+        if self.multi_label:
+            return (probabilities > 0.5).to(torch.uint8)
+        best = probabilities.argmax(-3, keepdim=True)
+        classes = torch.arange(1, self.num_classes, device=probabilities.device).reshape(-1, 1, 1)
+        return (best == classes).to(torch.uint8)
+
+    def check_samples(self, samples: int) -> None:
+        """Refuse less than one sample."""
+        if samples < 1:
+            raise ValueError(f"samples must be >= 1, got {samples}.")
+
+
+def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
+    """Zeros at the end of the last two axes until their lengths are multiples."""
+    below = (multiple - image.shape[-2] % multiple) % multiple
+    right = (multiple - image.shape[-1] % multiple) % multiple
+    return F.pad(image, [0, right, 0, below])
+
+
+def make_encoder(inputs: int, outputs: int, block: dict) -> Encoder:
+    """An encoder of these blocks."""
+    return Encoder(in_channels=inputs, out_channels=outputs, **block)
+
+
+def make_decoder(inputs: int, outputs: int, block: dict) -> Decoder:
+    """A decoder of these blocks."""
+    return Decoder(in_channels=inputs, out_channels=outputs, **block)

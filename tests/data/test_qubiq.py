@@ -1,0 +1,179 @@
+"""QUBIQ 2021 prostate: small NIfTI files in the published layout, six raters of whom one may be missing."""
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from monai.data import DataLoader, Dataset
+
+from infomri_monai.data import qubiq_prostate
+from infomri_monai.transforms import MISSING_RATER, RandRaterd
+
+TRAINING = "training_data_v3_QC/prostate/Training"
+VALIDATION = "validation_data_qubiq2021_QC/prostate/Validation"
+
+
+def disc(radius, shape=(24, 24)):
+    y, x = np.indices(shape)
+    return ((y - shape[0] // 2) ** 2 + (x - shape[1] // 2) ** 2 < radius**2).astype(np.uint8)
+
+
+def write(path, array):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.Nifti1Image(array[..., None], np.eye(4)).to_filename(path)
+
+
+def write_case(folder, number, shape=(24, 24), missing=()):
+    """One case as published: a slice with a trailing axis of 1, one file a task and rater, radius 3 + rater (+ 1 in task 2)."""
+    case = folder / f"case{number:02d}"
+    write(case / "image.nii.gz", (50 + 10 * disc(6, shape) + number).astype(np.float32))
+    for task in (1, 2):
+        for rater in range(1, 7):
+            if (task, rater) not in missing:
+                write(case / f"task{task:02d}_seg{rater:02d}.nii.gz", disc(2 + rater + task, shape))
+    return case
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for number in range(1, 11):
+        write_case(tmp_path / TRAINING, number, missing=[(1, 4), (2, 4)] if number == 3 else ())
+    for number in (49, 50):
+        write_case(tmp_path / VALIDATION, number, shape=(30, 24))
+    (tmp_path / TRAINING / "notes.txt").write_text("no case")
+    return tmp_path
+
+
+def test_native_grid_keeps_every_pixel_and_rater(folder):
+    entries = qubiq_prostate(folder, "train", task=2, grid=(24, 24)) + qubiq_prostate(
+        folder, "validation", 2, grid=(24, 24)
+    )
+    assert sorted(entry["subject"] for entry in entries) == list(range(1, 11))
+    for entry in entries:
+        assert entry["image"].shape == (1, 24, 24)
+        assert entry["image"].dtype == np.float32
+        assert entry["image"].max() == 1
+        assert entry["label"].dtype == np.int16
+        assert (entry["slice"], entry["simulated_raters"]) == (0, False)
+        for rater, label in enumerate(entry["label"], 1):
+            gone = entry["subject"] == 3 and rater == 4
+            assert np.array_equal(label, np.full((24, 24), MISSING_RATER) if gone else disc(4 + rater))
+
+
+def test_tasks_differ(folder):
+    first, second = (qubiq_prostate(folder, "test", task)[0]["label"].sum() for task in (1, 2))
+    assert 0 < first < second
+
+
+def test_coarse_grid_keeps_field_of_view_position_and_missing_rater(folder):
+    """A disc of radius 8 around the centre becomes one of radius 4; a 30 x 24 slice is padded to a square first."""
+    entries = {
+        e["subject"]: e for split in ("train", "validation") for e in qubiq_prostate(folder, split, grid=(12, 12))
+    }
+    label = entries[1]["label"][4]
+    y, x = np.indices((12, 12)) - 6
+    radius = np.hypot(y, x)
+    assert label[radius < 3].all()
+    assert not label[radius > 5].any()
+    assert (entries[3]["label"][3] == MISSING_RATER).all()
+    assert (entries[3]["label"][4] >= 0).all()
+    tall = qubiq_prostate(folder, "test", grid=(15, 15))[0]
+    areas = tall["label"].sum((1, 2))
+    assert np.allclose(areas, [disc(3 + r).sum() / 4 for r in range(1, 7)], rtol=0.25)
+    rows, columns = np.nonzero(tall["label"][5])
+    assert np.allclose([rows.mean(), columns.mean()], 7.5, atol=0.6)
+
+
+def test_complex_on_demand(folder):
+    entry = qubiq_prostate(folder, "test", grid=(12, 12), magnitude=False)[0]
+    assert entry["image"].dtype == np.complex64
+    assert np.abs(entry["image"]).max() == pytest.approx(1)
+
+
+def test_splits_are_disjoint_reproducible_and_the_same_for_both_tasks(folder):
+    def subjects(split, **options):
+        return [entry["subject"] for entry in qubiq_prostate(folder, split, grid=(12, 12), **options)]
+
+    train, validation, test = (subjects(split, validation=0.3) for split in ("train", "validation", "test"))
+    assert sorted(train + validation) == list(range(1, 11))
+    assert (len(train), len(validation), test) == (7, 3, [49, 50])
+    assert subjects("validation", validation=0.3, task=2) == validation
+    assert any(subjects("validation", validation=0.3, seed=seed) != validation for seed in (1, 2, 3))
+
+
+def test_batches_and_a_drawn_rater(folder):
+    data = Dataset(qubiq_prostate(folder, "train", grid=(12, 12)), RandRaterd("label").set_random_state(0))
+    batch = next(iter(DataLoader(data, batch_size=8)))
+    assert batch["image"].shape == (8, 1, 12, 12)
+    assert batch["label"].shape == (8, 1, 12, 12)
+    assert batch["label"].min() == 0
+    assert batch["image"].dtype == torch.float32
+
+
+def test_an_empty_mask_is_a_label(folder):
+    write(folder / VALIDATION / "case49" / "task01_seg02.nii.gz", np.zeros((30, 24), np.uint8))
+    label = qubiq_prostate(folder, "test", grid=(12, 12))[0]["label"]
+    assert not label[1].any()
+    assert label[0].any()
+
+
+def test_files_that_do_not_fit_are_named(folder):
+    case = folder / VALIDATION / "case50"
+    write(case / "task01_seg02.nii.gz", disc(4, (24, 24)))
+    with pytest.raises(ValueError, match=r"case50/task01_seg02.*one grid, got \(24, 24\) and \(30, 24\)"):
+        qubiq_prostate(folder, "test")
+    write(case / "task01_seg02.nii.gz", 255 * disc(4, (30, 24)))
+    with pytest.raises(ValueError, match=r"case50/task01_seg02.*classes 0 to 1.*255"):
+        qubiq_prostate(folder, "test")
+    write(case / "task01_seg02.nii.gz", np.zeros((30, 24, 3), np.uint8))
+    with pytest.raises(ValueError, match=r"case50/task01_seg02.* axes"):
+        qubiq_prostate(folder, "test")
+    (case / "task01_seg02.nii.gz").write_bytes(b"no NIfTI")
+    with pytest.raises(OSError, match="case50/task01_seg02"):
+        qubiq_prostate(folder, "test")
+
+
+def test_missing_and_superfluous_files(folder):
+    with pytest.raises(ValueError, match=r"rater 6: raters=5 is too few"):
+        qubiq_prostate(folder, "test", raters=5)
+    label = qubiq_prostate(folder, "test", raters=8, grid=(12, 12))[0]["label"]
+    assert (label[6:] == MISSING_RATER).all()
+    for path in (folder / VALIDATION / "case49").glob("task02*"):
+        path.unlink()
+    with pytest.raises(ValueError, match=r"case49 holds no label task02_segRR\.nii\.gz of any of the 6 raters"):
+        qubiq_prostate(folder, "test", task=2)
+    (folder / VALIDATION / "case49" / "image.nii.gz").unlink()
+    with pytest.raises(FileNotFoundError, match=r"case49 lacks image\.nii\.gz"):
+        qubiq_prostate(folder, "test")
+
+
+def test_an_image_with_nan_is_refused(folder):
+    image = np.ones((30, 24), np.float32)
+    image[3, 4] = np.nan
+    write(folder / VALIDATION / "case49" / "image.nii.gz", image)
+    with pytest.raises(ValueError, match="case49/image holds NaN"):
+        qubiq_prostate(folder, "test")
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"split": "val"}, "split must be one of"),
+        ({"task": 3}, r"task must be one of \(1, 2\), got 3"),
+        ({"raters": 0}, "raters must be at least 1"),
+        ({"grid": (0, 8)}, "grid"),
+        ({"validation": 1.0}, "validation must lie between 0 and 1"),
+        ({"seed": -1}, "seed"),
+    ],
+)
+def test_bad_arguments_are_named(folder, change, named):
+    with pytest.raises(ValueError, match=named):
+        qubiq_prostate(**{"folder": folder, "split": "train", **change})
+
+
+def test_empty_folders(tmp_path):
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        qubiq_prostate(tmp_path, "train")
+    (tmp_path / TRAINING).mkdir(parents=True)
+    with pytest.raises(FileNotFoundError, match="holds no folder caseNN"):
+        qubiq_prostate(tmp_path, "train")

@@ -1,0 +1,48 @@
+"""Label maps as masks: against one-hot coding, missing raters, refusals."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from monai.networks.utils import one_hot
+
+from infomri_monai.metrics import channel_masks, structure_masks
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int64, torch.float32])
+def test_is_monais_one_hot_without_background(dtype, generator):
+    label = torch.randint(0, 4, (2, 3, 5, 6), generator=generator)
+    expected = one_hot(label.flatten(0, 1).unsqueeze(1), 4)[:, 1:].reshape(2, 3, 3, 5, 6)
+    masks = structure_masks(label.to(dtype), 4)
+    assert masks.dtype == torch.float32
+    assert torch.equal(masks, expected)
+    assert torch.equal(channel_masks(expected.to(dtype)), expected)
+
+
+def test_missing_raters_become_nan_and_nothing_else():
+    label = torch.zeros(2, 3, 4, dtype=torch.int8)
+    label[1, 2] = -1
+    masks = structure_masks(label, 3)
+    assert masks.isnan().sum() == masks[1, 2].numel()
+    assert masks[1, 2].isnan().all()
+    wide = label.unsqueeze(2).expand(2, 3, 2, 4)
+    assert torch.equal(channel_masks(wide).isnan(), wide < 0)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: structure_masks(torch.full((1, 1, 2), 3), 3), "label must lie in -1 .* to 2, got values from 3 to 3"),
+        (lambda: structure_masks(torch.full((1, 1, 2), -2), 3), "got values from -2"),
+        (lambda: structure_masks(torch.full((1, 1, 2), 255, dtype=torch.uint8), 3), "to 255"),
+        (lambda: structure_masks(torch.full((1, 1, 2), 0.5), 2), "whole numbers"),
+        (lambda: structure_masks(torch.full((1, 1, 2), torch.nan), 2), "whole numbers"),
+        (lambda: structure_masks(torch.zeros(1, 2), 2), "label must have shape"),
+        (lambda: structure_masks(torch.zeros(1, 1, 2), 1), "num_classes must be at least 2"),
+        (lambda: channel_masks(torch.full((1, 1, 1, 2), 2)), "label must lie in -1 .* to 1"),
+        (lambda: channel_masks(torch.zeros(1, 1, 2)), "label must have shape"),
+    ],
+)
+def test_refuses(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -1,0 +1,290 @@
+"""The latent-variable model: closed forms with a decoder that is known, memory, noise, training parts, the paper's size."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from monai.bundle import ConfigParser
+from task_models import KINDS, every_kind, images, labels, latent, moved
+from torch import nn
+from torch.distributions import Normal
+
+from infomri_monai.information import bernoulli_entropy, categorical_entropy
+from infomri_monai.networks import LatentSegmenter, latent_noise, load_network
+from infomri_monai.sampling import PatternGenerationNetwork
+
+CONFIGS = Path(__file__).parents[2] / "bundles" / "infomri_segmentation" / "configs"
+
+
+class ThresholdDecoder(nn.Module):
+    """Logits of label s: ``high`` where latent channel s is positive, else ``low``; the class logits are (0, those)."""
+
+    def __init__(self, low: float, high: float, multi_label: bool, structures: int) -> None:
+        super().__init__()
+        self.low, self.high, self.multi_label, self.structures = low, high, multi_label, structures
+
+    def forward(self, z):
+        logits = torch.where(z[:, : self.structures] > 0, self.high, self.low)
+        logits = logits if self.multi_label else torch.cat([torch.zeros_like(logits[:, :1]), logits], 1)
+        return logits.repeat_interleave(4, 2).repeat_interleave(4, 3)
+
+
+def known(low, high, mean=0.0, log_variance=0.0, multi_label=False, num_classes=2, **options):
+    """A model whose prior is N(mean, exp(log_variance)) everywhere and whose decoder is known."""
+    model = latent(num_classes=num_classes, multi_label=multi_label, **options)
+    model.task_decoder = ThresholdDecoder(low, high, multi_label, model.structures)
+    with torch.no_grad():
+        model.latent_head.weight.zero_()
+        model.latent_head.bias[:4] = mean
+        model.latent_head.bias[4:] = 8 * math.atanh(log_variance / 8)
+    return model.eval()
+
+
+def positive(model, samples, batch=1, mean=0.0, std=1.0, seed=3):
+    """Where the structures' latent channels are above 0, (batch, sample, S, H, W), from the noise itself."""
+    z = mean + std * latent_noise(torch.full((batch,), seed), 0, samples, 4, 8, 8)[:, :, : model.structures]
+    return (z > 0).repeat_interleave(4, 3).repeat_interleave(4, 4)
+
+
+@pytest.mark.parametrize(("mean", "log_variance"), [(0.0, 0.0), (0.6, 1.3), (-1.0, -1.0)])
+def test_uncertainties_of_a_mixture_of_two_are_the_closed_form(mean, log_variance):
+    """q of n samples in 7 say 0.9, the others 0.2: H(mean) - (q h(0.9) + (1 - q) h(0.2))."""
+    low, high = torch.logit(torch.tensor([0.2, 0.9])).tolist()
+    model = known(low, high, mean, log_variance)
+    posterior = model.posterior(images(batch=1), samples=7)
+    up = positive(model, 7, 1, mean, math.exp(log_variance / 2))
+    share = up.double().mean(1)
+    p = 0.9 * share + 0.2 * (1 - share)
+    entropy = bernoulli_entropy(p)
+    ends = bernoulli_entropy(torch.tensor([0.2, 0.9], dtype=torch.float64))
+    information = entropy - share * ends[1] - (1 - share) * ends[0]
+    torch.testing.assert_close(posterior.class_probabilities[:, 1:], p.float(), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(posterior.entropy, entropy.float(), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(posterior.mutual_information, information.float(), rtol=1e-4, atol=1e-6)
+    assert torch.equal(posterior.samples, up.to(torch.uint8))
+    assert torch.equal(posterior.majority, (p > 0.5).to(torch.uint8))
+    assert 0.05 < float(share.mean()) < 0.95
+
+
+@every_kind
+def test_certain_samples_average_to_the_probabilities_and_all_entropy_is_information(kind):
+    """Of exclusive classes the one whose latent is above 0 is certain where it is the only one."""
+    model = known(-200.0, 200.0, **kind)
+    posterior = model.posterior(images(batch=1), samples=9)
+    up = positive(model, 9)
+    if kind.get("multi_label"):
+        entropy = bernoulli_entropy(up.float().mean(1)).sum(1, keepdim=True)
+        torch.testing.assert_close(posterior.samples.float().mean(1), posterior.class_probabilities)
+    else:
+        split = up.float() / up.sum(2, keepdim=True).clamp(min=1)  # several at 200: equally probable
+        p = torch.cat([(~up.any(2, keepdim=True)).float(), split], 2)
+        torch.testing.assert_close(posterior.class_probabilities, p.mean(1))
+        entropy = categorical_entropy(p.mean(1))[:, None] - categorical_entropy(p, 2).mean(1)[:, None]
+    torch.testing.assert_close(posterior.mutual_information, entropy, rtol=1e-4, atol=1e-5)
+    if len(up[0, 0]) == 1:
+        torch.testing.assert_close(posterior.samples.float().mean(1), posterior.class_probabilities[:, 1:])
+        torch.testing.assert_close(posterior.mutual_information, posterior.entropy)
+
+
+def test_the_share_of_samples_is_the_priors_probability():
+    """P(z > 0) for z ~ N(0.5, 2), over 4000 samples x 64 latents: within 4.5 standard errors."""
+    model = known(-200.0, 200.0, 0.5, math.log(2.0))
+    share = float(model.posterior(images(batch=1), samples=4000).class_probabilities[:, 1, ::4, ::4].mean())
+    expected = float(1 - Normal(0.5, 2**0.5).cdf(torch.tensor(0.0)))
+    assert share == pytest.approx(expected, abs=4.5 * (expected * (1 - expected) / (4000 * 64)) ** 0.5)
+
+
+def test_a_decoder_that_ignores_the_latent_has_no_mutual_information():
+    posterior = known(0.4, 0.4).posterior(images(), samples=6)
+    assert posterior.mutual_information.abs().max() < 1e-6
+    torch.testing.assert_close(posterior.class_probabilities[:, 1], torch.full((2, 32, 32), 0.4).sigmoid())
+
+
+@every_kind
+@pytest.mark.parametrize("grid", [(1, 1), (5, 7), (16, 9), (31, 33)])
+def test_any_grid(kind, grid):
+    model, image = moved(latent, **kind), images((32, 33))[..., : grid[0], : grid[1]]
+    with torch.no_grad():
+        assert model(image).shape == (2, model.num_classes + 2, *grid)
+        assert model.posterior(image, 2).samples.shape == (2, 2, model.structures, *grid)
+        assert model.reconstruct(image).shape == (2, 3, *grid)
+        assert model.training_pass(image, labels(model, grid)).logits.shape == (2, model.num_classes, *grid)
+
+
+@every_kind
+@pytest.mark.parametrize("budget", [1e-9, 0.3, 0.5])
+def test_memory_budget_changes_nothing_but_the_parts(kind, budget):
+    model, image = moved(latent, samples=7, **kind), images((33, 35))
+    expected, whole = model(image), model.posterior(image, 7, torch.Generator().manual_seed(1))
+    small = moved(latent, samples=7, memory_budget=budget, **kind)
+    parts, decoder = [], small.task_decoder.forward
+    small.task_decoder.forward = lambda z: (parts.append(len(z) // 2), decoder(z))[1]
+    torch.testing.assert_close(small(image), expected, rtol=0, atol=1e-6)
+    assert parts == {1e-9: [1] * 7, 0.3: [3, 3, 1], 0.5: [5, 2]}[budget]
+    in_parts = small.posterior(image, 7, torch.Generator().manual_seed(1))
+    assert torch.equal(in_parts.samples, whole.samples)
+    assert all(torch.allclose(a, b, rtol=0, atol=1e-6) for a, b in zip(in_parts[2:], whole[2:], strict=True))
+
+
+def test_more_samples_begin_with_the_same_ones():
+    model, image = moved(latent), images()
+    few, many = (model.posterior(image, k, torch.Generator().manual_seed(2)).samples for k in (3, 8))
+    assert torch.equal(few, many[:, :3])
+
+
+def test_shared_noise_is_equal_for_all_images_and_else_is_not():
+    """One image three times: with shared noise its samples are the same three times, the k-th differing from the others."""
+    model, image = moved(latent), images(batch=1).expand(3, -1, -1, -1)
+    shared = model.posterior(image, 4, torch.Generator().manual_seed(0), shared_noise=True).class_probabilities
+    torch.testing.assert_close(shared, shared[:1].expand_as(shared), rtol=0, atol=1e-6)
+    own = model.posterior(image, 4, torch.Generator().manual_seed(0)).class_probabilities
+    assert not torch.allclose(own[0], own[1], atol=1e-3)
+    samples = known(-1.0, 1.0).posterior(image, 4, torch.Generator().manual_seed(0), shared_noise=True).samples
+    assert torch.equal(samples[0], samples[2])
+    assert not any(torch.equal(samples[0, 0], samples[0, k]) for k in (1, 2, 3))
+
+
+def test_without_generator_the_models_seed_is_taken():
+    image = images()
+    first, second, other = (moved(latent, seed=seed).posterior(image, 3).samples for seed in (1, 1, 2))
+    assert torch.equal(first, second)
+    assert not torch.equal(first, other)
+
+
+def test_a_training_pass_draws_one_sample_of_the_posterior(generator):
+    """logits are the decoder's of mean + std * noise, latents of prior and posterior come from the shared head."""
+    model, image = moved(latent, num_classes=3), images()
+    label = labels(model)
+    one = model.training_pass(image, label, torch.Generator().manual_seed(4))
+    noise = torch.randn(one.posterior_mean.shape, generator=torch.Generator().manual_seed(4))
+    z = one.posterior_mean + torch.exp(0.5 * one.posterior_log_variance) * noise
+    torch.testing.assert_close(one.logits, model.task_decoder(z))
+    unit = image / image.norm(dim=1, keepdim=True).amax((2, 3), keepdim=True)
+    for features, found in (
+        (model.encoder(unit), one[1:3]),
+        (model.posterior_encoder(torch.cat([unit, label], 1)), one[3:5]),
+    ):
+        raw = model.latent_head(features)
+        torch.testing.assert_close(found[0], raw[:, :4])
+        torch.testing.assert_close(found[1], 8 * torch.tanh(raw[:, 4:] / 8))
+    torch.testing.assert_close(one.reconstruction, model.reconstruct(image))
+
+
+def test_the_prior_does_not_see_the_label_and_the_posterior_does():
+    model, image = moved(latent), images()
+    first, second = (
+        model.training_pass(image, labels(model, seed=s), torch.Generator().manual_seed(0)) for s in (0, 1)
+    )
+    assert torch.equal(first.prior_mean, second.prior_mean)
+    assert torch.equal(first.reconstruction, second.reconstruction)
+    assert not torch.allclose(first.posterior_mean, second.posterior_mean)
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 32, 32), (2, 3, 32, 33), (1, 3, 32, 32), (2, 32, 32)])
+def test_refuses_a_label_that_does_not_fit(shape):
+    with pytest.raises(ValueError, match=r"label must have shape \(2, 3, 32, 32\) like the image, got"):
+        latent(num_classes=4).training_pass(images(), torch.zeros(shape))
+
+
+@pytest.mark.parametrize("missing", ["training_parts", "reconstruction"])
+def test_a_network_without_its_parts_cannot_be_trained_and_says_so(missing):
+    model = latent(**{missing: False})
+    with pytest.raises(ValueError, match="built without training_parts or reconstruction and cannot be trained"):
+        model.training_pass(images(), labels(model))
+    with torch.no_grad():
+        assert model(images()).shape == (2, 4, 32, 32)
+
+
+def test_without_reconstruction_there_is_none_and_it_says_so():
+    with pytest.raises(ValueError, match="built with reconstruction=False"):
+        latent(reconstruction=False).reconstruct(images())
+
+
+@pytest.mark.parametrize("reconstruction", [True, False])
+def test_the_inference_state_fills_a_network_without_training_parts(tmp_path, reconstruction):
+    model = moved(latent, num_classes=3)
+    state = model.inference_state()
+    assert set(model.state_dict()) - set(state) == {k for k in model.state_dict() if k.startswith("posterior_encoder.")}
+    torch.save(state, tmp_path / "model.pt")
+    network = latent(num_classes=3, training_parts=False, reconstruction=reconstruction)
+    ignore = () if reconstruction else ("reconstruction_decoder.",)
+    loaded = load_network(network, tmp_path / "model.pt", ignore=ignore)
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(images()), model(images()), rtol=0, atol=1e-6)
+    if not reconstruction:
+        with pytest.raises(ValueError, match=r"has an unknown reconstruction_decoder\."):
+            load_network(latent(num_classes=3, training_parts=False, reconstruction=False), tmp_path / "model.pt")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"samples": 0}, "samples must be >= 1 and seed >= 0, got 0 and 3"),
+        ({"seed": -1}, "samples must be >= 1 and seed >= 0, got 5 and -1"),
+        ({"memory_budget": 0.0}, r"memory_budget must be > 0 MiB, got 0\.0"),
+        ({"norm_num_groups": 5}, r"norm_num_groups=5 must divide every entry of channels, got \(8, 8, 16\)"),
+    ],
+)
+def test_refuses_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        latent(**arguments)
+
+
+def test_log_variance_keeps_its_bounds():
+    model = latent(log_variance_bounds=(-3.0, 0.5))
+    with torch.no_grad():
+        for parameter in model.reconstruction_decoder.parameters():
+            parameter.mul_(50).add_(1)
+        image = images()
+        scale = image.norm(dim=1, keepdim=True).amax((2, 3), keepdim=True)
+        unit = model.reconstruct(image)[:, 2:] - 2 * scale.log()
+    assert unit.min() >= -3.0 - 1e-4
+    assert unit.max() <= 0.5 + 1e-4
+
+
+def paper_scale(**changes) -> LatentSegmenter:
+    """The network of the bundle's overlay, without its memory."""
+    parser = ConfigParser()
+    parser.read_config([CONFIGS / "train.json", CONFIGS / "paper_scale.json"])
+    parser.update(changes)
+    with torch.device("meta"):
+        return parser.get_parsed_content("network_def")
+
+
+@pytest.mark.parametrize("num_classes", [2, 4])
+def test_paper_scale(num_classes):
+    """Decision 11: 34.3 M for each encoder, 49.5 M for each decoder; 1152 for every further input, 1153 for every output."""
+    model = paper_scale(num_classes=num_classes)
+    count = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
+    assert count == {
+        "encoder": 34_273_056,
+        "posterior_encoder": 34_274_208 + 1152 * (num_classes - 2),
+        "latent_head": 32 * 32 + 32,
+        "task_decoder": 49_543_169 + 1153 * (num_classes - 1),
+        "reconstruction_decoder": 49_543_169 + 1153 * 2,
+    }
+    assert {round(count[name] / 1e6, 1) for name in ("encoder", "posterior_encoder")} == {34.3}
+    assert {round(count[name] / 1e6, 1) for name in ("task_decoder", "reconstruction_decoder")} == {49.5}
+
+
+def test_paper_scale_has_the_papers_shapes():
+    model = paper_scale(num_classes=2)
+    with torch.device("meta"):
+        image, label = torch.zeros(1, 2, 128, 128), torch.zeros(1, 1, 128, 128)
+        latents = model.encoder(image)
+        assert model.posterior_encoder(torch.cat([image, label], 1)).shape == latents.shape == (1, 32, 16, 16)
+        assert model.task_decoder(latents[:, :16]).shape == (1, 2, 128, 128)
+
+
+def test_the_papers_policy_has_sixteen_thousand_parameters():
+    count = sum(p.numel() for p in PatternGenerationNetwork((128, 128)).parameters())
+    assert count == 128 * 128 + 16 * 2 + 16 + 16 + 1
+    assert round(count / 1e3, 1) == 16.4
+
+
+def test_kinds_differ_in_outputs_only():
+    sizes = {name: sum(p.numel() for p in latent(**kind).encoder.parameters()) for name, kind in KINDS.items()}
+    assert len(set(sizes.values())) == 1

@@ -1,0 +1,189 @@
+"""What every task model promises, whatever is inside: shapes, probabilities, uncertainties, units, seeds, gradients."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from helper import assert_batch_equals_elements
+from task_models import KINDS, every_kind, every_model, images, labels, largest_entropy, latent, moved, two_stages
+from torch.distributions import Bernoulli, Categorical
+
+from infomri_monai.information import gaussian_kl
+from infomri_monai.networks.task_model import structures_of
+
+GRIDS = [(32, 32), (33, 35), (32, 41), (47, 34)]
+
+
+@every_model
+@every_kind
+@pytest.mark.parametrize("grid", GRIDS)
+def test_shapes_and_types(build, kind, grid):
+    model, image = moved(build, **kind), images(grid)
+    classes, structures = model.num_classes, model.structures
+    assert structures == (classes if model.multi_label else classes - 1)
+    with torch.no_grad():
+        assert model(image).shape == (2, classes + 2, *grid)
+        assert model.reconstruct(image).shape == (2, 3, *grid)
+        posterior = model.posterior(image, samples=3)
+        one = model.training_pass(image, labels(model, grid))
+    many = posterior.samples.shape[1]
+    assert many == (3 if build is latent else 1)
+    assert posterior.samples.shape == (2, many, structures, *grid)
+    assert posterior.majority.shape == (2, structures, *grid)
+    assert posterior.class_probabilities.shape == (2, classes, *grid)
+    assert posterior.entropy.shape == posterior.mutual_information.shape == (2, 1, *grid)
+    assert posterior.samples.dtype == posterior.majority.dtype == torch.uint8
+    assert {t.dtype for t in posterior[2:]} == {t.dtype for t in one} == {torch.float32}
+    assert one.logits.shape == (2, classes, *grid)
+    assert one.reconstruction.shape == (2, 3, *grid)
+    assert len({t.shape for t in one[1:5]}) == 1
+
+
+@every_model
+@every_kind
+def test_probabilities_and_uncertainties_are_what_they_say(build, kind):
+    model = moved(build, **kind)
+    with torch.no_grad():
+        posterior = model.posterior(images((33, 35)), samples=6)
+    p = posterior.class_probabilities
+    assert p.min() >= 0
+    assert p.max() <= 1
+    if model.multi_label:
+        assert torch.equal(posterior.majority, (p > 0.5).to(torch.uint8))
+        entropy = Bernoulli(p.double()).entropy().sum(1, keepdim=True)
+    else:
+        torch.testing.assert_close(p.sum(1), torch.ones_like(p[:, 0]))
+        assert torch.equal((posterior.majority * torch.arange(1, p.shape[1]).reshape(-1, 1, 1)).sum(1), p.argmax(1))
+        assert (posterior.samples.sum(2) <= 1).all()
+        entropy = Categorical(p.double().movedim(1, -1)).entropy()[:, None]
+    torch.testing.assert_close(posterior.entropy, entropy.float(), rtol=1e-5, atol=1e-5)
+    assert posterior.entropy.min() >= -1e-6
+    assert posterior.entropy.max() <= largest_entropy(model) + 1e-5
+    assert posterior.mutual_information.min() >= 0
+    assert (posterior.mutual_information <= posterior.entropy + 1e-6).all()
+    assert (posterior.samples <= 1).all()
+    assert 0 < posterior.samples.float().mean() < 1  # the test would be empty otherwise
+    assert (posterior.mutual_information.max() > 1e-3) == (build is latent)
+
+
+@every_model
+@every_kind
+def test_forward_is_the_posterior_of_its_seed(build, kind):
+    model, image = moved(build, **kind), images((33, 35))
+    with torch.no_grad():
+        posterior = model.posterior(image, model.samples)
+        torch.testing.assert_close(model(image), torch.cat(posterior[2:], 1), rtol=1e-5, atol=1e-6)
+
+
+@every_model
+@every_kind
+def test_one_sample_has_no_mutual_information_and_is_the_majority(build, kind):
+    with torch.no_grad():
+        posterior = moved(build, **kind).posterior(images(), samples=1, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(posterior.samples[:, 0], posterior.majority)
+    assert posterior.mutual_information.abs().max() < 1e-6
+
+
+@every_model
+@every_kind
+def test_batch_is_its_elements(build, kind):
+    model = moved(build, **kind)
+    with torch.no_grad():
+        assert_batch_equals_elements(model, images((33, 35), batch=3), rtol=1e-4, atol=1e-5)
+        assert_batch_equals_elements(model.reconstruct, images((33, 35), batch=3), rtol=1e-4, atol=1e-4)
+
+
+@every_model
+@pytest.mark.parametrize("factor", [1e-6, 1e-3, 250.0])
+def test_intensity_equivariance(build, factor):
+    """The unit of the image has no influence on the answer, also where raw data have 1e-6 for a maximum (fastMRI)."""
+    model, image = moved(build, num_classes=3), images()
+    with torch.no_grad():
+        torch.testing.assert_close(model(factor * image), model(image), rtol=1e-3, atol=1e-4)
+        out, scaled = model.reconstruct(image), model.reconstruct(factor * image)
+    torch.testing.assert_close(scaled[:, :2] / factor, out[:, :2], rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(scaled[:, 2:] - 2 * math.log(factor), out[:, 2:], rtol=1e-3, atol=1e-3)
+
+
+@every_model
+def test_all_zero_image_is_finite(build):
+    model, zero = moved(build), torch.zeros(1, 2, 32, 32)
+    with torch.no_grad():
+        assert torch.isfinite(model(zero)).all()
+        assert torch.isfinite(model.reconstruct(zero)).all()
+    one = model.train().training_pass(zero, labels(model, batch=1))
+    (one.logits.square().sum() + one.reconstruction.square().sum()).backward()
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+
+
+@every_model
+def test_generators_decide_and_nothing_else_does(build):
+    model, image = moved(build), images()
+    with torch.no_grad():
+        first = model.posterior(image, 4, torch.Generator().manual_seed(1))
+        torch.manual_seed(77)
+        second = model.posterior(image, 4, torch.Generator().manual_seed(1))
+        other = model.posterior(image, 4, torch.Generator().manual_seed(2))
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    assert torch.equal(first.class_probabilities, other.class_probabilities) == (build is not latent)
+
+
+@every_model
+@every_kind
+def test_gradient_reaches_every_parameter_that_is_trained_and_the_image(build, kind):
+    model = moved(build, **kind).train()
+    image = images((32, 33)).requires_grad_()
+    one = model.training_pass(image, labels(model, (32, 33)), torch.Generator().manual_seed(0))
+    weight = torch.randn(one.logits.shape, generator=torch.Generator().manual_seed(1))
+    loss = (weight * one.logits).sum() + gaussian_kl(*one[3:5], *one[1:3]) + one.reconstruction.square().sum()
+    loss.backward()
+    assert (image.grad != 0).float().mean() > 0.9
+    for name, parameter in model.named_parameters():
+        frozen = name.startswith("reconstructor.")  # of the second stage
+        assert parameter.requires_grad != frozen, name
+        if frozen:
+            assert parameter.grad is None, name
+            continue
+        assert torch.isfinite(parameter.grad).all(), name
+        if not name.endswith("conv.bias"):  # instance normalisation takes it away
+            assert parameter.grad.abs().max() > 0, name
+
+
+def test_the_first_stage_trains_the_reconstructor_alone():
+    model = moved(two_stages, stage="reconstruction").train()
+    one = model.training_pass(images(), labels(model))
+    assert (one.logits == 0).all()
+    assert not one.logits.requires_grad
+    one.reconstruction.square().sum().backward()
+    for name, parameter in model.named_parameters():
+        calibrated = name.endswith("log_variance_line")  # found on validation data, never by the likelihood
+        trained = name.startswith("reconstructor.") and not calibrated
+        assert parameter.requires_grad == trained, name
+        assert (parameter.grad is not None) == trained, name
+
+
+@every_model
+@pytest.mark.parametrize("samples", [0, -3])
+def test_refuses_less_than_one_sample(build, samples):
+    with pytest.raises(ValueError, match=f"samples must be >= 1, got {samples}"):
+        moved(build).posterior(images(), samples)
+
+
+@every_model
+@pytest.mark.parametrize(("classes", "multi_label", "least"), [(1, False, 2), (0, True, 1)])
+def test_refuses_too_few_classes(build, classes, multi_label, least):
+    with pytest.raises(ValueError, match=rf"num_classes must be >= {least} \(multi_label={multi_label}\)"):
+        build(num_classes=classes, multi_label=multi_label)
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
+def test_one_label_is_a_task_only_with_independent_labels(kind):
+    assert structures_of(**{"multi_label": False} | kind) >= 1
+    assert structures_of(1, multi_label=True) == 1
+
+
+def test_refuses_an_unknown_stage():
+    with pytest.raises(ValueError, match="stage must be 'reconstruction' or 'segmentation', got 'both'"):
+        two_stages(stage="both")
