@@ -60,6 +60,7 @@ docs: install  ## run the examples of README.md and of every docstring
 bench: install  ## speed and memory ratios, side by side, and the mask's gradient; results in benchmarks/results/
 	$(BIN)/python benchmarks/poisson_speed.py
 	$(BIN)/python benchmarks/transform_speed.py
+	$(BIN)/python benchmarks/ged_speed.py
 	$(BIN)/python benchmarks/training_step.py
 	$(BIN)/python benchmarks/mask_gradient.py
 

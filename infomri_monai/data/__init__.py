@@ -2,6 +2,7 @@
 
 from infomri_monai.data.brisc import brisc
 from infomri_monai.data.cases import inference_cases
+from infomri_monai.data.class_frequency import class_frequencies
 from infomri_monai.data.decathlon import decathlon_slices
 from infomri_monai.data.embedded import SPLITS, TISSUES, embedded_subjects
 from infomri_monai.data.embedded_segmentation import embedded_segmentation
@@ -44,6 +45,7 @@ __all__ = [
     "brain_complex_180",
     "brain_tumour_1380",
     "brisc",
+    "class_frequencies",
     "decathlon_slices",
     "embedded_segmentation",
     "embedded_subjects",

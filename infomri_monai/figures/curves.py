@@ -11,8 +11,8 @@ from infomri_monai.figures.style import PALETTE
 
 __all__ = ["Curves", "check_curves", "double_axis", "draw_curves"]
 
-#: method -> position on the horizontal axis -> (mean, standard deviation over seeds)
-Curves = Mapping[str, Mapping[float, tuple[float, float]]]
+#: method -> position on the horizontal axis (a mapping's keys are invariant: float or int) -> (mean, deviation over seeds)
+Curves = Mapping[str, Mapping[Any, tuple[float, float]]]
 
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 

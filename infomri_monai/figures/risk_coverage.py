@@ -40,14 +40,14 @@ def risk_coverage_figure(
     Example:
         >>> from infomri_monai.triage import risk_coverage
         >>> figure = risk_coverage_figure({"8×": risk_coverage([0.9, 0.8, 0.5], [1.0, 0.7, 0.4])})
-        >>> figure.axes[0].get_legend().get_texts()[0].get_text()
+        >>> figure.legends[0].get_texts()[0].get_text()
         '8×: AURC 0.150 (random 0.300)'
     """
     if not curves:
         raise ValueError("curves is empty; give at least one curve.")
     if reviewed is not None and not 0 < reviewed < 1:
         raise ValueError(f"reviewed must lie in (0, 1) or be None, got {reviewed}.")
-    with styled(1, 1, 5.6, 4.0) as (figure, grid):
+    with styled(1, 1, 5.6, 4.3) as (figure, grid):
         axes = grid[0, 0]
         for (name, curve), colour in zip(curves.items(), cycle(PALETTE), strict=False):
             label = f"{name}: AURC {curve.area:.3f} (random {curve.random:.3f})"
@@ -69,7 +69,7 @@ def risk_coverage_figure(
             )
         axes.set(xlim=(0, 100), xlabel="kept cases, most certain first [%]", ylabel=quantity)
         axes.set_ylim(bottom=0)
-        axes.legend(loc="best")
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
         if title:
             figure.suptitle(title, fontsize=11, fontweight="bold")
     return figure

@@ -14,6 +14,7 @@ from ignite.engine import Engine, Events
 from monai.utils import CommonKeys
 
 from infomri_monai.atomic import atomic_path
+from infomri_monai.figures import ged_by_samples_figure, save_figure
 from infomri_monai.handlers.triage import rater_masks
 from infomri_monai.metrics import dice_to_raters, energy_distance
 from infomri_monai.sampling.policy import check_ratio
@@ -24,7 +25,7 @@ __all__ = ["CaseTable"]
 
 
 class CaseTable:
-    """``cases.csv``: one row for every image and ratio of an evaluation that sweeps ratios.
+    """``cases.csv``: one row for every image and ratio of an evaluation that sweeps ratios; ``ged_by_samples.png``: GED against K.
 
     Columns: ``image`` (number in the data set, from 1), ``ratio`` and ``acceleration`` asked for, ``dice`` of the majority (mean over
     raters and structures), ``agreement`` (mean pairwise Dice of the samples), ``entropy`` (nats per pixel), and ``ged_K``, the
@@ -32,21 +33,27 @@ class CaseTable:
 
     Args:
         ratios: the ratios of :class:`~infomri_monai.engines.PrepareRatioSweep`, in its order.
-        output_dir: folder of the file.
+        output_dir: folder of the files; no picture of a model of single samples.
         counts: numbers of samples K; those beyond the samples drawn are left out.
+        simulated_raters: whether the raters were simulated; the picture says so.
 
     Raises:
         ValueError: if a ratio is outside (0, 1] or a count < 1.
     """
 
     def __init__(
-        self, ratios: Sequence[float], output_dir: str | Path, counts: Sequence[int] = (1, 2, 4, 8, 16, 32)
+        self,
+        ratios: Sequence[float],
+        output_dir: str | Path,
+        counts: Sequence[int] = (1, 2, 4, 8, 16, 32),
+        simulated_raters: bool = False,
     ) -> None:
         self.ratios = check_ratio(ratios, "ratios")
         if not counts or min(counts) < 1:
             raise ValueError(f"counts must be numbers of samples >= 1, got {list(counts)}.")
         self.output_dir = Path(output_dir)
         self.counts = sorted(set(counts))
+        self.simulated_raters = simulated_raters
         self.rows: list[dict[str, float]] = []
         self._images = 0
 
@@ -97,3 +104,10 @@ class CaseTable:
             writer = csv.DictWriter(file, list(self.rows[0]))
             writer.writeheader()
             writer.writerows({k: "" if math.isnan(v) else v for k, v in row.items()} for row in self.rows)
+        curves = {
+            f"{1 / ratio:.3g}\u00d7": {k: (value, math.nan) for k, value in means.items()}
+            for ratio, means in reversed(self.mean_ged().items())
+        }
+        if all(len(curve) > 1 for curve in curves.values()):
+            title = "Energy distance of the first K samples" + (" (simulated raters)" if self.simulated_raters else "")
+            save_figure(ged_by_samples_figure(curves, title=title), self.output_dir / "ged_by_samples.png")

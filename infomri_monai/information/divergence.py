@@ -7,9 +7,8 @@ from torch import Tensor
 
 __all__ = ["gaussian_kl"]
 
-_LARGEST_EXPONENT = (
-    60.0  # float32 ends at exp(88.7); the rest is room for squared differences and for sums over latents
-)
+# float32 ends at exp(88.7); the rest is room for squared differences and for sums over latents
+_LARGEST_EXPONENT = 60.0
 
 
 def gaussian_kl(

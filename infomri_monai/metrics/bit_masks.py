@@ -104,24 +104,33 @@ def mask_pixels(masks: Tensor) -> Tensor:
 def _pack(masks: Tensor) -> tuple[NDArray[np.uint64], Tensor]:
     """Masks as bits, (batch, N, structure, words), and which are missing, (batch, N, structure)."""
     flat = convert_to_tensor(masks, track_meta=False).detach().flatten(3)
-    low, high = flat.amin(-1), flat.amax(-1)  # NaN if a pixel is
-    missing = low.isnan()
-    if not (((low >= 0) & (high <= 1)) | missing).all():
-        raise ValueError("masks must hold 0 and 1 only; threshold probabilities first.")
     binary = (flat if flat.dtype == torch.uint8 else flat.bool()).cpu().numpy()
     in_bytes = np.packbits(binary, axis=-1)
     if in_bytes.shape[-1] % 8:
         in_bytes = np.pad(in_bytes, ((0, 0),) * 3 + ((0, -in_bytes.shape[-1] % 8),))
     packed = in_bytes.view(np.uint64)
-    if flat.is_floating_point():
-        pixels = torch.from_numpy(np.bitwise_count(packed).sum(-1, dtype=np.int64)).to(flat.device)
-        exact = torch.float32 if flat.shape[-1] <= 2**24 else torch.float64  # float32 is several times faster
-        if not ((flat.sum(-1, dtype=exact) == pixels) | missing).all():
-            raise ValueError("masks must hold 0 and 1 only; threshold probabilities first.")
-        if not flat[missing].isnan().all():
-            raise ValueError("a missing mask must be NaN in every pixel, got one with NaN in some pixels only.")
+    missing = _missing(flat, packed)
+    if missing.any():
         packed[missing.cpu().numpy()] = 0
     return packed, missing
+
+
+def _missing(flat: Tensor, packed: NDArray[np.uint64]) -> Tensor:
+    """Which masks are NaN, after a check that all others hold 0 and 1 only."""
+    if not flat.is_floating_point():
+        missing = torch.zeros_like(flat[..., 0], dtype=torch.bool)
+        valid = flat.dtype == torch.bool or (flat.amax() <= 1 and flat.amin() >= 0)
+    else:
+        low, high = flat.amin(-1), flat.amax(-1)  # NaN if a pixel is
+        exact = torch.float32 if flat.shape[-1] <= 2**24 else torch.float64  # float32 is several times faster
+        pixels = torch.from_numpy(np.bitwise_count(packed).sum(-1, dtype=np.int64)).to(flat.device)
+        missing = low.isnan()
+        valid = ((low >= 0) & (high <= 1) & (flat.sum(-1, dtype=exact) == pixels) | missing).all()
+    if not valid:
+        raise ValueError("masks must hold 0 and 1 only; threshold probabilities first.")
+    if missing.any() and not flat[missing].isnan().all():
+        raise ValueError("a missing mask must be NaN in every pixel, got one with NaN in some pixels only.")
+    return missing
 
 
 def _gram(bits: NDArray[np.uint64]) -> NDArray[np.int64]:
@@ -131,5 +140,5 @@ def _gram(bits: NDArray[np.uint64]) -> NDArray[np.int64]:
     disputed = bits.compress(~agreed, axis=1)
     counts = np.empty((len(bits), len(bits)), np.int64)
     for i, row in enumerate(disputed):
-        counts[i:, i] = counts[i, i:] = np.bitwise_count(row & disputed[i:]).sum(-1, dtype=np.int64)
+        counts[i:, i] = counts[i, i:] = np.bitwise_count(row & disputed[i:]).sum(-1, dtype=np.uint32)
     return counts + np.bitwise_count(union[agreed]).sum(dtype=np.int64)

@@ -8,7 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from infomri_monai.networks.gaussian import gaussian_channels, intensity_scale
-from infomri_monai.networks.task_model import TaskModel, autoencoder_blocks, make_decoder, make_encoder, pad_to_multiple
+from infomri_monai.networks.task_model import (
+    TaskModel,
+    autoencoder_blocks,
+    make_decoder,
+    make_encoder,
+    pad_to_multiple,
+    start_at_frequencies,
+)
 from infomri_monai.networks.task_posterior import TaskPass, TaskPosterior
 
 __all__ = ["DeterministicSegmenter", "certain_posterior"]
@@ -42,6 +49,7 @@ class DeterministicSegmenter(TaskModel):
         norm_num_groups: groups of the group normalisation.
         non_local: self-attention in the middle.
         training_parts: has no effect here; every part is used at inference.
+        class_frequencies: share of every class in the training set, where the untrained network starts; None: all alike.
         log_variance_bounds: soft bounds of the reconstruction's log-variance.
 
     Example:
@@ -61,6 +69,7 @@ class DeterministicSegmenter(TaskModel):
         norm_num_groups: int = 8,
         non_local: bool = False,
         training_parts: bool = True,
+        class_frequencies: Sequence[float] | None = None,
         log_variance_bounds: tuple[float, float] = (-9.2, 1.6),
     ) -> None:
         super().__init__(num_classes, multi_label, samples=1, seed=0)
@@ -69,6 +78,7 @@ class DeterministicSegmenter(TaskModel):
         self.latent_head = nn.Conv2d(2 * latent_channels, latent_channels, 1)
         self.task_decoder = make_decoder(latent_channels, num_classes, blocks[1])
         self.reconstruction_decoder = make_decoder(latent_channels, 3, blocks[1])
+        start_at_frequencies(self.task_decoder, class_frequencies, multi_label)
         self.multiple = 2 ** (len(tuple(channels)) - 1)
         self.bounds = (float(log_variance_bounds[0]), float(log_variance_bounds[1]))
 

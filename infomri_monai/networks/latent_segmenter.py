@@ -9,7 +9,15 @@ from torch import Tensor, nn
 
 from infomri_monai.networks.gaussian import gaussian_channels, intensity_scale
 from infomri_monai.networks.latent_noise import latent_noise
-from infomri_monai.networks.task_model import TaskModel, autoencoder_blocks, make_decoder, make_encoder, pad_to_multiple
+from infomri_monai.networks.task_model import (
+    TaskModel,
+    autoencoder_blocks,
+    make_decoder,
+    make_encoder,
+    pad_to_multiple,
+    start_at_frequencies,
+    zero_last_layer,
+)
 from infomri_monai.networks.task_posterior import TaskPass, TaskPosterior
 
 __all__ = ["LatentSegmenter"]
@@ -19,7 +27,10 @@ class LatentSegmenter(TaskModel):
     """Measurement encoder, latent prior and posterior, task decoder, and auxiliary reconstruction (equations 18 to 25).
 
     ``encoder`` is E_y, ``posterior_encoder`` E_t, ``latent_head`` D_z (shared by both), ``task_decoder`` D_t and
-    ``reconstruction_decoder`` D_x, which sees the prior's mean. MONAI's ``autoencoderkl`` blocks throughout.
+    ``reconstruction_decoder`` D_x, which sees the prior's mean. MONAI's ``autoencoderkl`` blocks throughout. What E_t finds is added to
+    the features of E_y, q(z|y,t) = D_z(E_y(y) + E_t(y, t)), and is zero at first: posterior and prior agree then, and the
+    measurement reaches the task decoder from the first step. With features of its own (equation 25 to the letter) the posterior
+    explains the label alone, and for hundreds of steps the prior learns nothing of the measurement.
 
     Args:
         num_classes: classes with the background, or labels if ``multi_label``.
@@ -35,6 +46,7 @@ class LatentSegmenter(TaskModel):
         memory_budget: MiB that the decoder's features may take; more samples are decoded one part after the other.
         training_parts: hold the posterior encoder. Without it (inference) the network cannot be trained.
         reconstruction: hold the reconstruction decoder.
+        class_frequencies: share of every class in the training set, where the untrained network starts; None: all alike.
         log_variance_bounds: soft bounds of the reconstruction's log-variance, for an image with maximum 1 (decision 13).
 
     Raises:
@@ -68,6 +80,7 @@ class LatentSegmenter(TaskModel):
         seed: int = 0,
         memory_budget: float = 256.0,
         training_parts: bool = True,
+        class_frequencies: Sequence[float] | None = None,
         reconstruction: bool = True,
         log_variance_bounds: tuple[float, float] = (-9.2, 1.6),
     ) -> None:
@@ -88,8 +101,18 @@ class LatentSegmenter(TaskModel):
         self.multiple = 2 ** (len(channels) - 1)
         # a residual block holds about eight maps of the widest level at once, in float32
         self.samples_per_pixel = memory_budget * 2**20 / (8 * 4 * channels[0])
+        start_at_frequencies(self.task_decoder, class_frequencies, multi_label)
+        self._start(training_parts)
         self.log_variance_low, self.log_variance_high = float(log_variance_bounds[0]), float(log_variance_bounds[1])
         self.no_line = nn.Buffer(torch.zeros(2), persistent=False)
+
+    def _start(self, training_parts: bool) -> None:
+        """Posterior equal to the prior, latent noise well below the spread of the means."""
+        if training_parts and self.posterior_encoder is not None:
+            zero_last_layer(self.posterior_encoder)
+        with torch.no_grad():
+            bias = self.latent_head.get_parameter("bias")
+            bias[self.latent_channels :] = -4.0
 
     def forward(self, zero_filled: Tensor) -> Tensor:
         """Average ``samples`` segmentations of seed ``seed``; this is what is exported.
@@ -172,9 +195,10 @@ class LatentSegmenter(TaskModel):
             expected = (batch, self.structures, height, width)
             raise ValueError(f"label must have shape {expected} like the image, got {tuple(label.shape)}.")
         unit = zero_filled / intensity_scale(zero_filled)
-        prior = self._latent(self.encoder(pad_to_multiple(unit, self.multiple)))
+        features = self.encoder(pad_to_multiple(unit, self.multiple))
+        prior = self._latent(features)
         seen = torch.cat([unit, label.to(unit.dtype)], dim=1)
-        posterior = self._latent(self.posterior_encoder(pad_to_multiple(seen, self.multiple)))
+        posterior = self._latent(features + self.posterior_encoder(pad_to_multiple(seen, self.multiple)))
         noise = torch.randn(posterior[0].shape, generator=generator, device=unit.device)
         z = posterior[0] + torch.exp(0.5 * posterior[1]) * noise
         logits = self.task_decoder(z)[:, :, :height, :width].float()

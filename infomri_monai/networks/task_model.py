@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 from monai.networks.nets.autoencoderkl import Decoder, Encoder
@@ -129,3 +130,34 @@ def make_encoder(inputs: int, outputs: int, block: dict) -> Encoder:
 def make_decoder(inputs: int, outputs: int, block: dict) -> Decoder:
     """A decoder of these blocks."""
     return Decoder(in_channels=inputs, out_channels=outputs, **block)
+
+
+def start_at_frequencies(decoder: Decoder, frequencies: Sequence[float] | None, multi_label: bool) -> None:
+    """Let a task decoder answer, before training, with how often every class occurs.
+
+    Its last convolution starts at zero and its bias at the logits of the frequencies, so that training does not begin by learning
+    that most pixels are background (Lin et al., "Focal loss for dense object detection", ICCV 2017, section 4.1).
+
+    Args:
+        decoder: the task decoder.
+        frequencies: share of every class, as :func:`~infomri_monai.data.class_frequencies` counts them; None: all alike.
+        multi_label: independent binary labels.
+
+    Raises:
+        ValueError: if there are not as many frequencies as classes, or one is not in (0, 1).
+    """
+    zero_last_layer(decoder)
+    if frequencies is None:
+        return
+    bias = list(decoder.blocks[-1].parameters())[-1]
+    shares = torch.tensor([float(share) for share in frequencies])
+    if shares.numel() != bias.numel() or not bool(((shares > 0) & (shares < 1)).all()):
+        raise ValueError(f"class_frequencies must be {bias.numel()} shares in (0, 1), got {list(frequencies)}.")
+    with torch.no_grad():
+        bias.copy_(torch.logit(shares) if multi_label else torch.log(shares))
+
+
+def zero_last_layer(block: Encoder | Decoder) -> None:
+    """Set the weights and the bias of a MONAI encoder's or decoder's last convolution to zero."""
+    for parameter in block.blocks[-1].parameters():
+        nn.init.zeros_(parameter)

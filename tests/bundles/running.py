@@ -1,4 +1,4 @@
-"""The reconstruction bundle's commands, small, from the bundle's root as a user runs them."""
+"""The bundles' commands, small, from a bundle's root as a user runs them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from typing import Any
 
 import torch
 
-ROOT = Path(__file__).parents[2] / "bundles" / "infomri_recon"
+BUNDLES = Path(__file__).parents[2] / "bundles"
+ROOT = BUNDLES / "infomri_recon"
+SEGMENTATION = BUNDLES / "infomri_segmentation"
 
 #: 32 x 32 pixels, 16 slices to train on, 8 to validate on
 TINY = {
@@ -25,14 +27,20 @@ TINY = {
     "validation_interval": 1,
 }
 TINY_TEST = {"grid": [32, 32], "test_data#subjects": 2}
+#: a task model of a few thousand parameters
+TINY_MODEL = {"channels": [8, 8], "latent_channels": 4}
+TINY_SEGMENTATION = {**TINY, **TINY_MODEL, "validation_samples": 4}
+TINY_SEGMENTATION_TEST = {**TINY_TEST, **TINY_MODEL, "evaluation_samples": 6}
 
 
-def command(program: Sequence[str], arguments: Sequence[str], timeout: float = 300) -> subprocess.CompletedProcess[str]:
-    """Run Python with one thread from the bundle's root; the caller checks the exit code."""
+def command(
+    program: Sequence[str], arguments: Sequence[str], timeout: float = 300, root: Path = ROOT
+) -> subprocess.CompletedProcess[str]:
+    """Run Python with one thread from a bundle's root; the caller checks the exit code."""
     environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
     return subprocess.run(
         [sys.executable, *program, *arguments],
-        cwd=ROOT,
+        cwd=root,
         capture_output=True,
         text=True,
         timeout=timeout,
@@ -51,11 +59,12 @@ def run_bundle(
     values: dict[str, Any],
     processes: int = 1,
     program: Sequence[str] = ("-m", "monai.bundle", "run"),
+    root: Path = ROOT,
 ) -> subprocess.CompletedProcess[str]:
-    """``monai.bundle run`` with configuration files of the bundle, under torchrun for several processes."""
+    """``monai.bundle run`` with configuration files of a bundle, under torchrun for several processes."""
     launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"] if processes > 1 else []
     files = ["--config_file", str([f"configs/{name}.json" for name in configs])]
-    return command([*launch, *program], [*files, "--output_dir", str(output_dir), *overrides(values)])
+    return command([*launch, *program], [*files, "--output_dir", str(output_dir), *overrides(values)], root=root)
 
 
 def succeeded(done: subprocess.CompletedProcess[str]) -> str:
@@ -74,6 +83,20 @@ def evaluate(output_dir: Path, **values: Any) -> subprocess.CompletedProcess[str
     return run_bundle(["train", "evaluate"], output_dir, {**TINY_TEST, **values})
 
 
+def train_segmentation(output_dir: Path, overlays: Sequence[str] = (), processes: int = 1, **values: Any) -> str:
+    """A tiny training run of the segmentation bundle; returns its log."""
+    done = run_bundle(["train", *overlays], output_dir, {**TINY_SEGMENTATION, **values}, processes, root=SEGMENTATION)
+    return succeeded(done)
+
+
+def evaluate_segmentation(
+    output_dir: Path, overlays: Sequence[str] = (), **values: Any
+) -> subprocess.CompletedProcess[str]:
+    """A tiny evaluation of what the segmentation bundle left in ``output_dir``."""
+    configs = ["train", *overlays, "evaluate"]
+    return run_bundle(configs, output_dir, {**TINY_SEGMENTATION_TEST, **values}, root=SEGMENTATION)
+
+
 def files(folder: Path) -> set[str]:
     """All files below a folder, tracking aside."""
     names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
@@ -86,9 +109,9 @@ def curve(folder: Path) -> list[dict[str, float]]:
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
 
-def table(folder: Path) -> list[dict[str, Any]]:
-    """Rows of ``rate_distortion.json``."""
-    rows: list[dict[str, Any]] = json.loads((folder / "rate_distortion.json").read_text())["rows"]
+def table(folder: Path, name: str = "rate_distortion") -> list[dict[str, Any]]:
+    """Rows of ``rate_distortion.json`` or another table."""
+    rows: list[dict[str, Any]] = json.loads((folder / f"{name}.json").read_text())["rows"]
     return rows
 
 

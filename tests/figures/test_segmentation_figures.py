@@ -285,14 +285,15 @@ def test_reliability(simulated, tmp_path):
 
 def test_risk_coverage():
     curve = risk_coverage([0.9, 0.5, 0.7, 0.1], [1.0, 0.5, 0.9, 0.7])
-    axes = risk_coverage_figure({"8×": curve}, reviewed=0.25).axes[0]
+    figure = risk_coverage_figure({"8×": curve}, reviewed=0.25)
+    axes = figure.axes[0]
     drawn, perfect, _, mark = axes.lines
     np.testing.assert_allclose(drawn.get_xydata()[:, 0], [25, 50, 75, 100])
     np.testing.assert_allclose(drawn.get_xydata()[:, 1], [0, 0.05, 0.2, 0.225], atol=1e-12)
     np.testing.assert_allclose(perfect.get_xydata()[:, 1], [0, 0.05, 0.4 / 3, 0.225], atol=1e-12)
     assert list(mark.get_xdata()) == [75, 75]
     assert [text.get_text() for text in axes.texts] == ["25 % reviewed"]
-    assert axes.get_legend().get_texts()[0].get_text() == "8×: AURC 0.119 (random 0.225)"
+    assert figure.legends[0].get_texts()[0].get_text() == "8×: AURC 0.119 (random 0.225)"
     assert len(risk_coverage_figure({"8×": curve}, reviewed=None).axes[0].lines) == 3
 
 

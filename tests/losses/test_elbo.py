@@ -1,0 +1,180 @@
+"""The negative evidence lower bound against its formula written out pixel by pixel, and its bound itself."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch.distributions import Bernoulli, Normal, kl_divergence
+
+from infomri_monai.losses import ELBOLoss, GaussianNLLLoss, SegmentationTarget
+from infomri_monai.systems import SegmentationTraining
+
+KINDS = pytest.mark.parametrize(("multi_label", "classes"), [(False, 2), (False, 4), (True, 3), (True, 1)])
+
+
+def case(multi_label=False, classes=4, batch=2, latents=3, seed=0):
+    """A random result of a training pass and its target."""
+    generator = torch.Generator().manual_seed(seed)
+    draw = lambda *shape, dtype=torch.float32: torch.randn(shape, generator=generator, dtype=dtype)  # noqa: E731
+    if multi_label:
+        label = torch.randint(0, 2, (batch, classes, 5, 6), generator=generator).float()
+    else:
+        index = torch.randint(0, classes, (batch, 5, 6), generator=generator)
+        label = torch.nn.functional.one_hot(index, classes).movedim(-1, 1)[:, 1:].float()
+    latent = [draw(batch, latents, 2, 3) for _ in range(4)]
+    mean, log_variance = draw(batch, 1, 5, 6, dtype=torch.complex64), draw(batch, 1, 5, 6)
+    mask = torch.ones(batch, 1, 5, 6)
+    result = SegmentationTraining(draw(batch, classes, 5, 6), *latent, mean, log_variance, mask, mask.mean((1, 2, 3)))
+    return result, SegmentationTarget(draw(batch, 1, 5, 6, dtype=torch.complex64), label)
+
+
+def by_hand(result, target, multi_label):
+    """Task, KL and reconstruction of the batch's mean, one pixel and one latent after the other."""
+    terms = [0.0, 0.0, 0.0]
+    batch, classes, height, width = result.logits.shape
+    for b in range(batch):
+        for i in range(height):
+            for j in range(width):
+                logits, label = result.logits[b, :, i, j].tolist(), target.label[b, :, i, j].tolist()
+                if multi_label:
+                    terms[0] += sum(math.log1p(math.exp(-z if t else z)) for z, t in zip(logits, label, strict=True))
+                else:
+                    truth = label.index(1.0) + 1 if 1.0 in label else 0
+                    terms[0] += math.log(sum(map(math.exp, logits))) - logits[truth]
+                error = abs(complex(target.image[b, 0, i, j] - result.mean[b, 0, i, j]))
+                log_variance = float(result.log_variance[b, 0, i, j])
+                terms[2] += error**2 / (2 * math.exp(log_variance)) + log_variance  # two components
+        for mq, vq, mp, vp in zip(*(result[f][b].flatten().tolist() for f in (3, 4, 1, 2)), strict=True):
+            terms[1] += 0.5 * (vp - vq + (math.exp(vq) + (mq - mp) ** 2) / math.exp(vp) - 1)
+    return [term / batch for term in terms]
+
+
+@KINDS
+def test_is_the_formula(multi_label, classes):
+    result, target = case(multi_label, classes)
+    expected = by_hand(result, target, multi_label)
+    loss = ELBOLoss(multi_label)
+    assert [float(t) for t in loss.terms(result, target)] == pytest.approx(expected, rel=1e-5)
+    assert float(loss(result, target)) == pytest.approx(expected[0] + 50 * expected[1] + expected[2], rel=1e-5)
+
+
+@KINDS
+def test_terms_are_torchs_distributions(multi_label, classes):
+    result, target = case(multi_label, classes)
+    terms = ELBOLoss(multi_label).terms(result, target)
+    if multi_label:
+        task = -Bernoulli(logits=result.logits).log_prob(target.label).sum() / 2
+    else:
+        index = (target.label.cumsum(1) * 0 + target.label).argmax(1) + 1
+        index[target.label.sum(1) == 0] = 0
+        task = torch.nn.functional.cross_entropy(result.logits, index, reduction="sum") / 2
+    q, p = (Normal(m, torch.exp(0.5 * v)) for m, v in (result[3:5], result[1:3]))
+    torch.testing.assert_close(terms.task, task)
+    torch.testing.assert_close(terms.kl, kl_divergence(q, p).sum() / 2, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(terms.reconstruction, GaussianNLLLoss("sum_pixels")(result, target.image))
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"),
+    [
+        (None, (1, 50, 1)),
+        ({}, (1, 50, 1)),
+        ({"kl": 10}, (1, 10, 1)),
+        ({"task": 0.0, "kl": 0, "reconstruction": 1}, (0, 0, 1)),
+        ({"reconstruction": 0.02, "task": 2}, (2, 50, 0.02)),
+    ],
+)
+def test_weights_are_given_by_name(weights, expected):
+    result, target = case()
+    loss = ELBOLoss(weights=weights)
+    terms = loss.terms(result, target)
+    total = sum(w * float(t) for w, t in zip(expected, terms, strict=True))
+    assert float(loss(result, target)) == pytest.approx(total, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "weights", [{"KL": 1.0}, {"kl": -1.0}, {"task": math.nan}, {"reconstruction": math.inf}, {"task": 1, "beta": 1}]
+)
+def test_refuses_unknown_and_negative_weights(weights):
+    name = list(weights)[-1]
+    with pytest.raises(ValueError, match=f"weights must name task, kl, reconstruction, each >= 0, got {name}="):
+        ELBOLoss(weights=weights)
+
+
+def test_kl_scale_scales_the_kl_alone():
+    result, target = case()
+    loss = ELBOLoss(weights={"kl": 10.0})
+    assert loss.kl_scale == 1.0
+    whole, terms = float(loss(result, target)), loss.terms(result, target)
+    loss.kl_scale = 0.25
+    assert float(loss(result, target)) == pytest.approx(whole - 7.5 * float(terms.kl), rel=1e-6)
+
+
+def test_latest_holds_the_terms_of_the_last_call_without_their_graph():
+    loss = ELBOLoss()
+    assert loss.latest is None
+    for seed in (0, 1):
+        result, target = case(seed=seed)
+        result.logits.requires_grad_()
+        loss(result, target)
+        assert loss.latest._fields == ("task", "kl", "reconstruction")
+        assert not any(term.requires_grad for term in loss.latest)
+        expected = by_hand(result._replace(logits=result.logits.detach()), target, False)
+        assert [float(t) for t in loss.latest] == pytest.approx(expected, rel=1e-5)
+
+
+@KINDS
+def test_gradient_direction(multi_label, classes):
+    """A step down lifts the label's probability, draws the latents together and the mean to the image."""
+    result, target = case(multi_label, classes)
+    result = result._replace(**{name: getattr(result, name).requires_grad_() for name in result._fields[:6]})
+    ELBOLoss(multi_label)(result, target).backward()
+    structures = result.logits.grad if multi_label else result.logits.grad[:, 1:]
+    assert (structures[target.label == 1] < 0).all()
+    assert (structures[target.label == 0] > 0).all()
+    if not multi_label:
+        torch.testing.assert_close(result.logits.grad.sum(1), torch.zeros(2, 5, 6), rtol=0, atol=1e-5)
+    apart = (result.posterior_mean - result.prior_mean).detach()
+    assert (result.posterior_mean.grad * apart > 0).all()
+    torch.testing.assert_close(result.posterior_mean.grad, -result.prior_mean.grad)
+    error = (result.mean - target.image).detach()
+    assert ((result.mean.grad * error.conj()).real > 0).all()
+
+
+def test_the_bound_holds_for_a_model_whose_evidence_is_known(generator):
+    """One pixel, z ~ N(0, 1), P(t = 1 | z) = sigmoid(3 z): the loss of any q is at least -log P(t = 1) = log 2, on average."""
+    zero, x = torch.zeros(20_000, 1, 1, 1), torch.zeros(20_000, 1, 1, 1)
+    loss = ELBOLoss(multi_label=True, weights={"kl": 1.0, "reconstruction": 0.0})
+    for mean, log_variance in ((0.0, 0.0), (0.6, -0.5), (0.8, -0.8), (2.0, 0.3)):
+        z = mean + math.exp(log_variance / 2) * torch.randn(zero.shape, generator=generator)
+        result = SegmentationTraining(3 * z, zero, zero, zero + mean, zero + log_variance, x, x, x, x)
+        bound = float(loss(result, SegmentationTarget(x, torch.ones_like(x))))
+        assert bound > math.log(2)
+        if mean == 0.8:
+            assert bound == pytest.approx(math.log(2), abs=0.05)  # close to the true posterior
+
+
+def test_a_model_without_latent_variable_has_no_kl():
+    result, target = case(latents=0)
+    loss = ELBOLoss()
+    task, kl, reconstruction = loss.terms(result, target)
+    assert kl == 0
+    assert float(loss(result, target)) == pytest.approx(float(task + reconstruction))
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("change", [lambda t: t[..., :-1], lambda t: t[:1], lambda t: t[:, :1], lambda t: t[:, 0]])
+def test_refuses_a_label_of_another_shape(multi_label, change):
+    result, target = case(multi_label, 3)
+    with pytest.raises(ValueError, match=rf"label must have shape \(2, {3 if multi_label else 2}, 5, 6\) to fit the logits"):
+        ELBOLoss(multi_label)(result, target._replace(label=change(target.label)))
+
+
+def test_variance_weighting_is_the_image_likelihoods():
+    result, target = case()
+    expected = GaussianNLLLoss("sum_pixels", 0.5)(result, target.image)
+    torch.testing.assert_close(ELBOLoss(variance_weighting=0.5).terms(result, target).reconstruction, expected)
+    with pytest.raises(ValueError, match="variance_weighting"):
+        ELBOLoss(variance_weighting=2.0)

@@ -1,0 +1,197 @@
+"""The segmentation system: fields, ratios, seeds, gradients into policy and network, for every task model."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from monai.networks.nets import BasicUNet
+
+from infomri_monai.acquisition import ComplexGaussianNoise, FourierMeasurement
+from infomri_monai.losses import ELBOLoss, SegmentationTarget
+from infomri_monai.networks import (
+    DeterministicSegmenter,
+    GaussianUNet,
+    LatentSegmenter,
+    ReconstructThenSegment,
+    complex_to_channels,
+)
+from infomri_monai.sampling import PatternGenerationNetwork, UniformRandom
+from infomri_monai.systems import SegmentationPosterior, SegmentationSystem, parameter_groups
+
+GRID = (18, 33)
+FEATURES = (4, 4, 4, 4, 4, 4)
+
+
+def two_stages(num_classes):
+    unet = BasicUNet(spatial_dims=2, in_channels=1, out_channels=num_classes, features=FEATURES)
+    return ReconstructThenSegment(GaussianUNet(features=FEATURES), unet, num_classes)
+
+
+NETWORKS = {
+    "latent": lambda: LatentSegmenter(3, channels=(8, 8), latent_channels=4),
+    "deterministic": lambda: DeterministicSegmenter(3, channels=(8, 8), latent_channels=4),
+    "two_stages": lambda: two_stages(3),
+}
+every_network = pytest.mark.parametrize("build", NETWORKS.values(), ids=NETWORKS.keys())
+
+
+def system_for(build=NETWORKS["latent"], policy=None):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = build()
+    measurement = FourierMeasurement(noise=ComplexGaussianNoise(1e-3))
+    return SegmentationSystem(policy or PatternGenerationNetwork(GRID), measurement, network)
+
+
+def images(batch=3, complex_valued=False):
+    dtype = torch.complex64 if complex_valued else torch.float32
+    return torch.rand((batch, 1, *GRID), generator=torch.Generator().manual_seed(0), dtype=dtype)
+
+
+def labels(batch=3):
+    index = torch.randint(0, 3, (batch, *GRID), generator=torch.Generator().manual_seed(1))
+    return torch.nn.functional.one_hot(index, 3).movedim(-1, 1)[:, 1:].float()
+
+
+def seeded(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+@every_network
+@pytest.mark.parametrize("complex_valued", [False, True])
+def test_fields_agree_with_each_other(build, complex_valued, generator):
+    system, image = system_for(build).eval(), images(complex_valued=complex_valued)
+    with torch.no_grad():
+        result = system.infer(image, 0.25, samples=4, generator=generator)
+    many = 4 if isinstance(system.network, LatentSegmenter) else 1
+    assert result._fields[:5] == ("samples", "majority", "class_probabilities", "entropy", "mutual_information")
+    assert result.samples.shape == (3, many, 2, *GRID)
+    assert result.majority.shape == (3, 2, *GRID)
+    assert result.class_probabilities.shape == (3, 3, *GRID)
+    for name in ("entropy", "mutual_information", "mean", "log_variance", "zero_filled", "mask"):
+        assert getattr(result, name).shape == (3, 1, *GRID), name
+    assert result.mean.is_complex()
+    assert result.zero_filled.is_complex()
+    assert set(result.mask.unique().tolist()) == {0.0, 1.0}
+    torch.testing.assert_close(result.ratio, result.mask.mean((1, 2, 3)))
+    with torch.no_grad():
+        out = system.network.reconstruct(complex_to_channels(result.zero_filled))
+    torch.testing.assert_close(result.log_variance, out[:, 2:])
+    torch.testing.assert_close(complex_to_channels(result.mean), out[:, :2])
+
+
+@every_network
+def test_training_and_inference_measure_the_same_way(build):
+    """The first draws of a generator are the mask and the noise; reconstruction and mask are equal in both."""
+    system = system_for(build).eval()
+    with torch.no_grad():
+        training = system(images(), 0.3, labels(), seeded(2))
+        result = system.infer(images(), 0.3, 2, seeded(2))
+    assert torch.equal(training.mask, result.mask)
+    torch.testing.assert_close(training.mean, result.mean, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(training.log_variance, result.log_variance, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(training.ratio, result.ratio)
+
+
+@every_network
+def test_the_generator_decides_everything(build):
+    system = system_for(build).eval()
+    with torch.no_grad():
+        for call in (
+            lambda seed: system(images(), 0.3, labels(), seeded(seed)),
+            lambda seed: system.infer(images(), 0.3, 3, seeded(seed)),
+        ):
+            first = call(1)
+            torch.manual_seed(99)
+            second, other = call(1), call(2)
+            assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+            assert not torch.equal(first.mask, other.mask)
+
+
+def test_the_global_generator_is_left_alone():
+    system = system_for()
+    before = torch.get_rng_state()
+    system(images(), 0.3, labels(), seeded(1))
+    system.infer(images(), 0.3, 3, seeded(1))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("ratio", [[0.1, 0.25, 0.5], torch.tensor([0.1, 0.25, 0.5])])
+def test_every_image_has_its_own_ratio(ratio, generator):
+    system = system_for()
+    expected = torch.tensor([0.1, 0.25, 0.5])
+    for result in (system(images(), ratio, labels(), generator), system.infer(images(), ratio, 2, generator)):
+        torch.testing.assert_close(result.ratio, expected, rtol=0, atol=2e-3)
+    masks = system(images(), 0.3, labels(), generator).mask
+    assert not torch.equal(masks[0], masks[1])
+
+
+@every_network
+def test_the_loss_trains_policy_and_network(build, generator):
+    system = system_for(build)
+    result = system(images(), [0.1, 0.25, 0.5], labels(), generator)
+    ELBOLoss()(result, SegmentationTarget(images(), labels())).backward()
+    embedding = system.policy.embedding.grad
+    assert torch.isfinite(embedding).all()
+    assert (embedding != 0).float().mean() > 0.5
+    assert all(torch.isfinite(p.grad).all() for p in system.parameters() if p.grad is not None)
+    assert {name for name, p in system.named_parameters() if p.grad is None} == {
+        name for name, p in system.named_parameters() if not p.requires_grad
+    }
+
+
+@every_network
+@pytest.mark.parametrize("term", ["task", "reconstruction"])
+def test_either_term_alone_reaches_the_policy(build, term, generator):
+    system = system_for(build)
+    loss = ELBOLoss(weights={"task": 0.0, "kl": 0.0, "reconstruction": 0.0} | {term: 1.0})
+    loss(system(images(), 0.25, labels(), generator), SegmentationTarget(images(), labels())).backward()
+    assert system.policy.embedding.grad.abs().max() > 0
+
+
+def test_inference_gives_one_named_tuple_and_lines_are_measured_whole(generator):
+    system = system_for(policy=UniformRandom(readout_axis=0))
+    result = system.infer(images(), 0.5, 2, generator)
+    assert isinstance(result, SegmentationPosterior)
+    assert result.mask.shape == (3, 1, 1, GRID[1])
+    torch.testing.assert_close(result.ratio, result.mask.mean((1, 2, 3)))
+
+
+@every_network
+@pytest.mark.parametrize("samples", [0, -1])
+def test_too_few_samples_are_refused_before_anything_is_measured(build, samples):
+    system = system_for(build)
+    system.measurement.forward = None  # would be called first
+    system.policy.forward = None
+    with pytest.raises(ValueError, match=f"samples must be >= 1, got {samples}"):
+        system.infer(images(), 0.25, samples)
+
+
+@pytest.mark.parametrize("ratio", [[0.1, 0.2], [0.1] * 4])
+def test_refuses_ratios_that_do_not_fit_the_batch(ratio):
+    system = system_for()
+    for call in (lambda: system(images(), ratio, labels()), lambda: system.infer(images(), ratio, 2)):
+        with pytest.raises(ValueError, match="ratio must have 1 or 3 entries"):
+            call()
+
+
+@pytest.mark.parametrize("ratio", [0.0, 1.5, float("nan")])
+def test_refuses_ratios_outside_their_range(ratio):
+    with pytest.raises(ValueError, match=r"ratio must lie in \(0, 1\]"):
+        system_for().infer(images(), ratio, 2)
+
+
+def test_refuses_a_label_of_another_grid():
+    with pytest.raises(ValueError, match="label must have shape"):
+        system_for()(images(), 0.25, labels()[..., :-1])
+
+
+def test_parameter_groups_hold_every_parameter_once():
+    system = system_for()
+    groups = parameter_groups(system, 1e-3, 1e-2, 1e-1)
+    assert [group["lr"] for group in groups] == [1e-3, 1e-1, 1e-2]
+    held = [id(p) for group in groups for p in group["params"]]
+    assert sorted(held) == sorted(id(p) for p in system.parameters())
+    assert [id(p) for p in groups[1]["params"]] == [id(system.policy.embedding)]
+    assert [g["lr"] for g in parameter_groups(system, 1e-3, 1e-2)] == [1e-3, 1e-2, 1e-2]
+    assert len(parameter_groups(system_for(policy=UniformRandom()), 1e-3, 1e-2)) == 1
