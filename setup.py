@@ -30,6 +30,6 @@ setup(
     packages=["infomri_monai.transforms", *find_packages(include=["infomri_monai", "infomri_monai.*"])],
     package_dir={"infomri_monai.transforms": "transforms"},
     package_data={"infomri_monai": ["py.typed"]},
-    install_requires=["monai>=1.6.1", "torch>=2.6", "numpy>=2", "nibabel", "pytorch-ignite", "itk", "mlflow"],
+    install_requires=["monai>=1.6.1", "torch>=2.6", "numpy>=2", "nibabel", "pytorch-ignite", "itk", "mlflow", "einops"],
     extras_require={**EXTRAS, "all": sorted({p for extra in EXTRAS.values() for p in extra}), "test": TEST},
 )

@@ -46,4 +46,4 @@ def class_frequencies(
             pixels += int((label >= 0).sum())
     if not pixels:
         raise ValueError(f"data must hold at least one labelled pixel under {label_key!r}.")
-    return [float(share) for share in np.clip(counts / pixels, 1e-7, 1 - 1e-7 if multi_label else 1.0)]
+    return [float(share) for share in np.clip(counts / pixels, 1e-7, 1 - 1e-7)]

@@ -16,6 +16,9 @@ from torch import Tensor
 
 __all__ = ["MaskCounts", "check_mask_sets", "intersections", "mask_pixels"]
 
+#: words of a product held at once: 256 KiB, which a processor's cache holds
+_BLOCK = 2**15
+
 
 class MaskCounts(NamedTuple):
     """Pixels that the masks of one structure share.
@@ -119,7 +122,7 @@ def _missing(flat: Tensor, packed: NDArray[np.uint64]) -> Tensor:
     """Which masks are NaN, after a check that all others hold 0 and 1 only."""
     if not flat.is_floating_point():
         missing = torch.zeros_like(flat[..., 0], dtype=torch.bool)
-        valid = flat.dtype == torch.bool or (flat.amax() <= 1 and flat.amin() >= 0)
+        valid = flat.dtype == torch.bool or (flat.amax() <= 1 and (flat.dtype == torch.uint8 or flat.amin() >= 0))
     else:
         low, high = flat.amin(-1), flat.amax(-1)  # NaN if a pixel is
         exact = torch.float32 if flat.shape[-1] <= 2**24 else torch.float64  # float32 is several times faster
@@ -138,7 +141,10 @@ def _gram(bits: NDArray[np.uint64]) -> NDArray[np.int64]:
     union, common = np.bitwise_or.reduce(bits), np.bitwise_and.reduce(bits)
     agreed = union == common
     disputed = bits.compress(~agreed, axis=1)
-    counts = np.empty((len(bits), len(bits)), np.int64)
-    for i, row in enumerate(disputed):
-        counts[i:, i] = counts[i, i:] = np.bitwise_count(row & disputed[i:]).sum(-1, dtype=np.uint32)
+    n = len(bits)
+    counts = np.empty((n, n), np.int64)
+    rows = max(1, _BLOCK // max(1, disputed.size))
+    for i in range(0, n, rows):  # a block of rows at a time; the product is symmetric
+        block = np.bitwise_count(disputed[i : i + rows, None] & disputed[i:]).sum(-1, dtype=np.uint32)
+        counts[i : i + rows, i:], counts[i:, i : i + rows] = block, block.T
     return counts + np.bitwise_count(union[agreed]).sum(dtype=np.int64)

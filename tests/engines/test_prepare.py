@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ignite.engine import Engine, Events
 from monai.data import MetaTensor
+from scipy import stats
 
 from infomri_monai.engines import PrepareAmortizedBatch, PrepareRatioSweep
 from infomri_monai.engines.prepare import seeded_generator
@@ -54,8 +57,49 @@ def test_ratios_are_uniform_over_the_range():
     assert ratio.unique().numel() > 19_000
 
 
-def test_one_ratio_is_a_range_too():
-    assert draw(PrepareAmortizedBatch((0.25, 0.25)))[:6].tolist() == [0.25] * 6
+@pytest.mark.parametrize("bounds", [(0.025, 0.4), (0.05, 0.06)])
+def test_log_spacing_makes_the_logarithm_uniform(bounds):
+    """Quantiles of 20,000 draws are low (high / low)^q, every doubling is drawn equally often, and the range is kept."""
+    ratio = draw(PrepareAmortizedBatch(bounds, spacing="log"), size=20_000)[:-3].double()
+    low, high = bounds
+    assert low <= float(ratio.min()) + 1e-9
+    assert float(ratio.max()) <= high + 1e-8
+    share = torch.log(ratio / low) / math.log(high / low)
+    assert stats.kstest(share.numpy(), "uniform").pvalue > 1e-3
+    for q in (0.1, 0.25, 0.5, 0.75, 0.9):
+        expected = low * (high / low) ** q
+        assert float(ratio.quantile(q)) == pytest.approx(
+            expected, rel=4 * math.log(high / low) * (q * (1 - q) / 20_000) ** 0.5
+        )
+
+
+@pytest.mark.parametrize("spacing", ["linear", "log"])
+def test_one_ratio_is_a_range_too(spacing):
+    assert draw(PrepareAmortizedBatch((0.25, 0.25), spacing=spacing))[:6].tolist() == [0.25] * 6
+
+
+def test_linear_spacing_is_the_papers_and_the_default():
+    assert torch.equal(
+        draw(PrepareAmortizedBatch((0.1, 0.5))), draw(PrepareAmortizedBatch((0.1, 0.5), spacing="linear"))
+    )
+
+
+@given(
+    bounds=st.lists(st.floats(1e-4, 1.0), min_size=2, max_size=2).map(sorted),
+    iteration=st.integers(0, 10**6),
+)
+@settings(deadline=None, max_examples=30)
+def test_log_spaced_ratios_lie_in_the_range_exactly(bounds, iteration):
+    """Rounding must not make a ratio that a policy refuses (above 1) or was not trained for."""
+    ratio = draw(PrepareAmortizedBatch(bounds, spacing="log"), iteration)[:6]
+    low, high = torch.tensor(bounds, dtype=torch.float32)
+    assert low <= ratio.min()
+    assert ratio.max() <= high
+
+
+def test_refuses_an_unknown_spacing():
+    with pytest.raises(ValueError, match="spacing must be 'linear' or 'log', got 'cubic'"):
+        PrepareAmortizedBatch(spacing="cubic")
 
 
 def test_seed_iteration_and_rank_decide_and_nothing_else(monkeypatch):

@@ -12,9 +12,11 @@ from ignite.engine import Events
 from monai.engines import IterationEvents
 from tiny_runs import RATIOS, tiny_data, tiny_system, trainer, validator
 
+from infomri_monai.acquisition import FourierMeasurement
 from infomri_monai.handlers import CalibrateVariance, ClipGradientNorm, SaveSystem
-from infomri_monai.networks import UnrolledReconstructor, load_network
-from infomri_monai.sampling import load_policy
+from infomri_monai.networks import LatentSegmenter, UnrolledReconstructor, load_network
+from infomri_monai.sampling import PatternGenerationNetwork, load_policy
+from infomri_monai.systems import SegmentationSystem
 
 
 def log_errors(system):
@@ -99,6 +101,18 @@ def test_saved_files_are_the_trained_system(tmp_path):
     assert torch.equal(sample, expected)
     image = torch.stack([item["image"] for item in tiny_data(2)])
     assert torch.isfinite(network(torch.cat([image.real, image.imag], 1))).all()
+
+
+def test_a_task_model_is_saved_without_what_only_its_training_needs(tmp_path):
+    build = lambda **options: LatentSegmenter(channels=(8, 8), latent_channels=4, **options)  # noqa: E731
+    system = SegmentationSystem(PatternGenerationNetwork((16, 16)), FourierMeasurement(), build())
+    SaveSystem(system, tmp_path / "model.pt", tmp_path / "policy.pt")(trainer(tiny_system()))
+    saved = torch.load(tmp_path / "model.pt", weights_only=True)
+    whole = system.network.state_dict()
+    assert {name for name in whole if name not in saved} == {n for n in whole if n.startswith("posterior_encoder.")}
+    network = load_network(build(training_parts=False), tmp_path / "model.pt")
+    assert all(torch.equal(whole[name], value) for name, value in network.state_dict().items())
+    assert torch.equal(load_policy(tmp_path / "policy.pt").embedding, system.policy.embedding)
 
 
 def test_a_crash_while_saving_leaves_the_old_file_and_no_part(tmp_path, monkeypatch):

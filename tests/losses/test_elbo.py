@@ -168,7 +168,9 @@ def test_a_model_without_latent_variable_has_no_kl():
 @pytest.mark.parametrize("change", [lambda t: t[..., :-1], lambda t: t[:1], lambda t: t[:, :1], lambda t: t[:, 0]])
 def test_refuses_a_label_of_another_shape(multi_label, change):
     result, target = case(multi_label, 3)
-    with pytest.raises(ValueError, match=rf"label must have shape \(2, {3 if multi_label else 2}, 5, 6\) to fit the logits"):
+    with pytest.raises(
+        ValueError, match=rf"label must have shape \(2, {3 if multi_label else 2}, 5, 6\) to fit the logits"
+    ):
         ELBOLoss(multi_label)(result, target._replace(label=change(target.label)))
 
 

@@ -40,6 +40,15 @@ def test_counts_are_those_of_a_matrix_product(masks):
     assert torch.equal(mask_pixels(raters).isnan(), raters.flatten(3).isnan().any(-1))
 
 
+@pytest.mark.parametrize("level", [0.01, 0.5])
+def test_counts_of_many_large_masks_are_exact(level, generator):
+    """More than one block of the product, with and without words that all masks agree on."""
+    masks = torch.rand(1, 38, 1, 255, 256, generator=generator) < level
+    masks[..., :100, :] = masks[:, :1, :, :100]
+    flat = masks[0].flatten(1).double()
+    assert torch.equal(intersections(masks[:, :30], masks[:, 30:].float()).counts[0, 0].double(), flat @ flat.T)
+
+
 @pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int64, torch.float16, torch.float64])
 def test_every_type_of_mask(dtype, generator):
     masks = torch.rand(2, 3, 2, 9, 7, generator=generator) < 0.4

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from monai.bundle import ConfigParser
-from task_models import KINDS, every_kind, images, labels, latent, moved
+from task_models import KINDS, every_kind, images, labels, largest_entropy, latent, moved
 from torch import nn
 from torch.distributions import Normal
 
@@ -163,14 +163,41 @@ def test_a_training_pass_draws_one_sample_of_the_posterior(generator):
     z = one.posterior_mean + torch.exp(0.5 * one.posterior_log_variance) * noise
     torch.testing.assert_close(one.logits, model.task_decoder(z))
     unit = image / image.norm(dim=1, keepdim=True).amax((2, 3), keepdim=True)
-    for features, found in (
-        (model.encoder(unit), one[1:3]),
-        (model.posterior_encoder(torch.cat([unit, label], 1)), one[3:5]),
-    ):
-        raw = model.latent_head(features)
+    features = model.encoder(unit)
+    seen = features + model.posterior_encoder(torch.cat([unit, label], 1))
+    for given, found in ((features, one[1:3]), (seen, one[3:5])):
+        raw = model.latent_head(given)
         torch.testing.assert_close(found[0], raw[:, :4])
         torch.testing.assert_close(found[1], 8 * torch.tanh(raw[:, 4:] / 8))
     torch.testing.assert_close(one.reconstruction, model.reconstruct(image))
+
+
+@every_kind
+def test_at_first_the_posterior_is_the_prior_and_nothing_is_known_of_the_task(kind):
+    model = latent(**kind)
+    one = model.training_pass(images(), labels(model))
+    assert torch.equal(one.posterior_mean, one.prior_mean)
+    assert torch.equal(one.posterior_log_variance, one.prior_log_variance)
+    assert float(one.prior_log_variance.detach().mean()) == pytest.approx(8 * math.tanh(-0.5), abs=0.7)
+    assert (one.logits == 0).all()
+    out = model(images())
+    assert out[:, -1].abs().max() < 1e-6
+    torch.testing.assert_close(out[:, -2], torch.full_like(out[:, -2], largest_entropy(model)))
+
+
+def test_from_the_second_step_on_the_label_and_the_measurement_are_learned():
+    """The task decoder's last layer first; after one step its gradient reaches both encoders."""
+    model, image = latent(), images()
+    label = labels(model)
+    optimizer = torch.optim.SGD(model.parameters(), 1e-4)
+    for step in range(2):
+        optimizer.zero_grad()
+        logits = model.training_pass(image, label, torch.Generator().manual_seed(0)).logits
+        torch.nn.functional.cross_entropy(logits, label[:, 0].long(), reduction="sum").backward()
+        for encoder in (model.encoder, model.posterior_encoder):
+            gradient = sum(float(p.grad.abs().sum()) for p in encoder.parameters())
+            assert (gradient > 0) == (step > 0)
+        optimizer.step()
 
 
 def test_the_prior_does_not_see_the_label_and_the_posterior_does():
@@ -249,7 +276,7 @@ def paper_scale(**changes) -> LatentSegmenter:
     """The network of the bundle's overlay, without its memory."""
     parser = ConfigParser()
     parser.read_config([CONFIGS / "train.json", CONFIGS / "paper_scale.json"])
-    parser.update(changes)
+    parser.update({"class_frequencies": None} | changes)
     with torch.device("meta"):
         return parser.get_parsed_content("network_def")
 

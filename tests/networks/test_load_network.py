@@ -47,6 +47,23 @@ def test_extra_tensors_are_refused(path):
         load_network(small(), path)
 
 
+def test_extra_tensors_may_be_ignored_by_the_beginning_of_their_names(path):
+    torch.save({**small().state_dict(), "head.weight": torch.ones(2), "header": torch.tensor(float("nan"))}, path)
+    load_network(small(), path, ignore=("head.", "header"))
+    with pytest.raises(ValueError, match="unknown header"):
+        load_network(small(), path, ignore=("head.",))
+    with pytest.raises(ValueError, match=r"unknown head\.weight"):
+        load_network(small(), path, ignore=("ead.",))
+
+
+def test_what_the_network_has_is_loaded_even_if_it_would_be_ignored(path):
+    loaded = load_network(small(), path, ignore=("phases.", "step_size"))
+    expected = torch.load(path, weights_only=True)
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in loaded.state_dict().items())
+    with pytest.raises(ValueError, match=r"lacks phases\.1"):
+        load_network(small(phases=2), path, ignore=("phases.",))
+
+
 class Malicious:
     def __init__(self, path):
         self.path = path

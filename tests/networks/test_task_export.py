@@ -50,6 +50,18 @@ def test_traced(build):
         assert_agree(traced(image), model(image))
 
 
+def test_self_attention_is_traced():
+    """MONAI's attention block cannot be scripted; traced and exported to ONNX it can be."""
+    model = moved(latent, num_classes=3, non_local=True)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        traced = through_a_file(torch.jit.trace(model, images((33, 40), 1), check_trace=False))
+        image = images((33, 40), 1, seed=1)
+        assert_agree(traced(image), model(image))
+        assert not torch.allclose(model(image), moved(latent, num_classes=3)(image), atol=1e-3)
+
+
 @pytest.mark.slow
 @every_model
 @every_kind

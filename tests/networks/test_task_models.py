@@ -7,7 +7,18 @@ import math
 import pytest
 import torch
 from helper import assert_batch_equals_elements
-from task_models import KINDS, every_kind, every_model, images, labels, largest_entropy, latent, moved, two_stages
+from task_models import (
+    KINDS,
+    deterministic,
+    every_kind,
+    every_model,
+    images,
+    labels,
+    largest_entropy,
+    latent,
+    moved,
+    two_stages,
+)
 from torch.distributions import Bernoulli, Categorical
 
 from infomri_monai.information import gaussian_kl
@@ -182,6 +193,25 @@ def test_refuses_too_few_classes(build, classes, multi_label, least):
 def test_one_label_is_a_task_only_with_independent_labels(kind):
     assert structures_of(**{"multi_label": False} | kind) >= 1
     assert structures_of(1, multi_label=True) == 1
+
+
+@pytest.mark.parametrize("build", [latent, deterministic])
+@pytest.mark.parametrize(
+    ("shares", "kind"),
+    [([0.9, 0.1], {}), ([0.97, 0.02, 1e-7, 0.01 - 1e-7], {}), ([0.3, 0.7, 1e-7], {"multi_label": True})],
+)
+def test_starts_at_the_frequencies_of_the_classes(build, shares, kind):
+    model = build(num_classes=len(shares), class_frequencies=shares, **kind)
+    probabilities = model(images())[:, : len(shares)]
+    expected = torch.tensor(shares).reshape(1, -1, 1, 1).expand_as(probabilities)
+    torch.testing.assert_close(probabilities, expected, rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("build", [latent, deterministic])
+@pytest.mark.parametrize("shares", [[0.5, 0.3, 0.2], [1.0, 0.0], [0.5], [math.nan, 0.5], [1.5, -0.5]])
+def test_refuses_frequencies_that_are_none(build, shares):
+    with pytest.raises(ValueError, match=r"class_frequencies must be 2 shares in \(0, 1\), got \["):
+        build(class_frequencies=shares)
 
 
 def test_refuses_an_unknown_stage():

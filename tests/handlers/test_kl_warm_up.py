@@ -1,0 +1,54 @@
+"""The KL term's weight as a function of the iteration number alone."""
+
+from __future__ import annotations
+
+import pytest
+from ignite.engine import Engine, Events
+
+from infomri_monai.handlers import WarmUpKL
+from infomri_monai.losses import ELBOLoss
+
+
+def scales(iterations, epochs=3, length=4, start=0):
+    """The scale that each iteration's loss sees, by iteration; from an epoch on as a resumed run does it."""
+    loss, seen = ELBOLoss(), {}
+    engine = Engine(lambda engine, batch: seen.update({engine.state.iteration: loss.kl_scale}))
+    WarmUpKL(loss, iterations).attach(engine)
+    if start:
+        engine.load_state_dict({"epoch": start, "epoch_length": length, "max_epochs": epochs})
+    engine.run([0] * length, max_epochs=epochs)
+    return seen
+
+
+@pytest.mark.parametrize("iterations", [1, 5, 10, 100])
+def test_grows_linearly_and_stays_at_one(iterations):
+    seen = scales(iterations)
+    assert sorted(seen) == list(range(1, 13))
+    assert all(seen[i] == pytest.approx(min(1, i / iterations)) for i in seen)
+
+
+def test_no_warm_up_has_the_full_weight_from_the_first_iteration():
+    assert set(scales(0).values()) == {1.0}
+
+
+@pytest.mark.parametrize("iterations", [0, 6, 20])
+def test_a_resumed_run_goes_on_where_it_was(iterations):
+    whole, resumed = scales(iterations), scales(iterations, start=2)
+    assert sorted(resumed) == [9, 10, 11, 12]
+    assert all(resumed[i] == whole[i] for i in resumed)
+
+
+def test_a_checkpoint_that_is_loaded_when_the_run_starts_counts():
+    """As MONAI's CheckpointLoader does it: the trainer's state is replaced in STARTED."""
+    loss, seen = ELBOLoss(), []
+    engine = Engine(lambda engine, batch: seen.append((engine.state.iteration, loss.kl_scale)))
+    WarmUpKL(loss, 8).attach(engine)
+    state = {"epoch": 1, "epoch_length": 4, "max_epochs": 2}
+    engine.add_event_handler(Events.STARTED, lambda e: e.load_state_dict(state))
+    engine.run([0] * 4, max_epochs=2)
+    assert seen[0] == (5, 5 / 8)
+
+
+def test_refuses_a_negative_length():
+    with pytest.raises(ValueError, match="iterations must be >= 0, got -1"):
+        WarmUpKL(ELBOLoss(), -1)

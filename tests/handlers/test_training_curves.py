@@ -1,0 +1,131 @@
+"""Curves of a segmentation's training: loss terms and panels of its own, through an interruption and a resume."""
+
+from __future__ import annotations
+
+import csv
+import math
+
+import pytest
+from ignite.engine import Events
+from monai.handlers import CheckpointLoader, CheckpointSaver, ValidationHandler
+from tiny_segmentation import segmentation_system, trainer, validator
+
+from infomri_monai.handlers import TrainingCurves, WarmUpKL
+from infomri_monai.losses import ELBOLoss
+
+PANELS = {"Dice, mean over ratios": {"dice": "Dice"}, "energy distance": {"ged": "GED"}}
+TERMS = ["loss_task", "loss_kl", "loss_reconstruction"]
+COLUMNS = ["epoch", "loss", *TERMS, "validation_dice", "validation_ged"]
+
+
+def rows(folder):
+    with (folder / "training.csv").open(newline="") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+class Interrupted(Exception):
+    """Somebody ended the run."""
+
+
+def train(folder, epochs=4, stop_after=None, resume=None, watch=None, panels=PANELS, terms=True, iterations=6):
+    """A training with curves and KL warm-up, validated every second epoch; it can be interrupted and resumed."""
+    system, loss = segmentation_system(), ELBOLoss()
+    validate = validator(system)
+    curves = TrainingCurves(folder, validate, panels, "nats per image", loss if terms else None)
+    handlers = [WarmUpKL(loss, iterations), ValidationHandler(2, validate, epoch_level=True), curves]
+    engine = trainer(system, loss, handlers, epochs)
+    state = {"system": system, "optimizer": engine.optimizer, "trainer": engine}
+    CheckpointSaver(str(folder / "checkpoints"), state, save_interval=1, n_saved=10).attach(engine)
+    if watch is not None:
+        engine.add_event_handler(Events.ITERATION_COMPLETED, lambda e: watch(e, loss))
+    if resume:
+        CheckpointLoader(str(resume), state).attach(engine)
+    if stop_after:
+
+        @engine.on(Events.EPOCH_COMPLETED(once=stop_after))
+        def stop(_):
+            raise Interrupted
+
+        with pytest.raises(Interrupted):
+            engine.run()
+    else:
+        engine.run()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """An uninterrupted training's folder and what its iterations saw."""
+    folder, seen = tmp_path_factory.mktemp("whole"), []
+    train(folder, watch=lambda e, loss: seen.append((e.state.output[0]["loss"].item(), loss.kl_scale, *loss.latest)))
+    return folder, [tuple(map(float, step)) for step in seen]
+
+
+def test_a_row_holds_the_epochs_means_of_the_loss_and_its_terms(whole):
+    folder, seen = whole
+    table = rows(folder)
+    assert [list(row) for row in table] == [COLUMNS] * 4
+    assert [row["epoch"] for row in table] == [1, 2, 3, 4]
+    for i, row in enumerate(table):
+        loss, _, *terms = (sum(step) / 2 for step in zip(*seen[2 * i : 2 * i + 2], strict=True))
+        assert row["loss"] == pytest.approx(loss, rel=1e-5)
+        assert [row[name] for name in TERMS] == pytest.approx(terms, rel=1e-5)
+
+
+def test_the_loss_is_its_terms_with_the_warm_up(whole):
+    _, seen = whole
+    assert [scale for _, scale, *_ in seen] == pytest.approx([min(1, i / 6) for i in range(1, 9)])
+    for loss, scale, task, kl, reconstruction in seen:
+        assert loss == pytest.approx(task + scale * 50 * kl + reconstruction, rel=1e-5)
+
+
+def test_validation_stands_in_the_epochs_that_were_validated(whole):
+    table = rows(whole[0])
+    for name in ("validation_dice", "validation_ged"):
+        assert [math.isfinite(row[name]) for row in table] == [False, True, False, True]
+    assert all(0 <= row["validation_dice"] <= 1 for row in table[1::2])
+
+
+def test_the_picture_has_a_panel_for_every_term_and_metric(whole, tmp_path, monkeypatch):
+    assert (whole[0] / "training.png").read_bytes()[:4] == b"\x89PNG"
+    drawn = {}
+    monkeypatch.setattr("infomri_monai.handlers.training_curves.training_figure", lambda panels: drawn.update(panels))
+    monkeypatch.setattr("infomri_monai.handlers.training_curves.save_figure", lambda *_: None)
+    train(tmp_path, epochs=2)
+    unit = "[nats per image]"
+    losses = [f"{name} {unit}" for name in ("loss", "loss: task", "loss: kl", "loss: reconstruction")]
+    assert list(drawn) == [*losses, *PANELS]
+    table = rows(tmp_path)
+    assert drawn[f"loss: kl {unit}"] == {"training": ([1, 2], [row["loss_kl"] for row in table])}
+    assert drawn["energy distance"] == {"GED": ([2], [table[1]["validation_ged"]])}
+
+
+def test_a_resumed_run_continues_the_table(whole, tmp_path):
+    train(tmp_path, stop_after=2)
+    assert [row["epoch"] for row in rows(tmp_path)] == [1, 2]
+    (checkpoint,) = (tmp_path / "checkpoints").glob("*epoch=2.pt")
+    train(tmp_path, resume=checkpoint)
+    expected, found = rows(whole[0]), rows(tmp_path)
+    assert [row["epoch"] for row in found] == [1, 2, 3, 4]
+    for a, b in zip(found, expected, strict=True):
+        assert list(a.values()) == pytest.approx(list(b.values()), rel=1e-3, nan_ok=True)
+
+
+def test_a_run_resumed_with_other_quantities_keeps_both(tmp_path):
+    """First without terms, then with them, then with another panel: columns are added, and nothing crashes."""
+    train(tmp_path, stop_after=2, terms=False, panels={})
+    (checkpoint,) = (tmp_path / "checkpoints").glob("*epoch=2.pt")
+    train(tmp_path, stop_after=3, resume=checkpoint)
+    (checkpoint,) = (tmp_path / "checkpoints").glob("*epoch=3.pt")
+    train(tmp_path, resume=checkpoint, panels={"GED": {"ged": "GED"}})
+    table = rows(tmp_path)
+    assert [row["epoch"] for row in table] == [1, 2, 3, 4]
+    assert [math.isfinite(row["loss_kl"]) for row in table] == [False, False, True, True]
+    assert all(math.isfinite(row["loss"]) for row in table)
+    assert (tmp_path / "training.png").exists()
+
+
+def test_other_ranks_write_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("infomri_monai.handlers.training_curves.idist.get_rank", lambda: 1)
+    system = segmentation_system()
+    trainer(system, handlers=[TrainingCurves(tmp_path, validator(system), PANELS)], epochs=1).run()
+    assert not list(tmp_path.iterdir())

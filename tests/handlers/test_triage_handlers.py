@@ -1,0 +1,252 @@
+"""Triage inside engines, on posteriors whose agreement and Dice are known."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+
+import pytest
+import torch
+from ignite.engine import Engine
+from monai.data import DataLoader, Dataset
+from monai.engines import SupervisedEvaluator
+
+from infomri_monai.engines import PrepareRaters, PrepareRatioSweep
+from infomri_monai.handlers import CalibrateTriage, EvaluationWorklist
+from infomri_monai.systems import SegmentationPosterior
+from infomri_monai.triage import ReviewThreshold, choose_threshold, load_threshold, save_threshold
+
+GRID = (4, 10)
+RATIOS = (0.125, 0.25)
+STRUCTURES = 2
+
+
+def bar(columns):
+    """The first columns of the grid."""
+    return (torch.arange(GRID[1]) < columns).expand(GRID)
+
+
+class KnownNetwork(torch.nn.Module):
+    """Reads a case's lengths off the image's first row: those of its four samples; at the higher ratio, all are the first.
+
+    Structure 1 is a bar of that many columns, structure 2 the whole grid in every sample. The majority is the longest half.
+    """
+
+    samples = 4
+
+    def infer(self, image, ratio, samples, generator=None):
+        lengths = torch.where(ratio[:, None] > 0.2, image[:, 0, 0, :1], image[:, 0, 0, : self.samples])[:, :samples]
+        masks = torch.stack([torch.stack([bar(int(c)) for c in case]) for case in lengths]).to(torch.uint8)
+        masks = torch.stack([masks, torch.ones_like(masks)], 2)
+        mean = masks.float().mean(1)
+        nothing = torch.zeros_like(image)
+        entropy = (torch.special.entr(mean) + torch.special.entr(1 - mean)).sum(1, keepdim=True)
+        return SegmentationPosterior(
+            masks, (mean > 0.5).to(torch.uint8), mean, entropy, nothing, image, nothing, image, nothing, ratio
+        )
+
+
+def item(lengths, raters):
+    """A case: lengths of its samples, and of its raters' bars (None: missing)."""
+    image = torch.zeros(1, *GRID)
+    image[0, 0, : len(lengths)] = torch.tensor(lengths, dtype=torch.float32)
+    drawn = [torch.stack([bar(r), torch.ones(GRID)]) if r is not None else torch.full((2, *GRID), -1.0) for r in raters]
+    return {"image": image, "label": torch.stack(drawn).to(torch.int8)}
+
+
+CASES = [
+    item([10, 10, 10, 10], [10, 8]),
+    item([4, 4, 2, 2], [4, 4]),
+    item([6, 6, 6, 3], [None, 6]),
+    item([1, 2, 9, 10], [10, None]),
+    item([0, 0, 0, 5], [0, 0]),
+]
+
+
+def dice(a, b):
+    return 2 * min(a, b) / (a + b) if a + b else 1.0
+
+
+def expected(case, sure):
+    """Agreement and Dice of a case by hand; ``sure``: all samples are the first."""
+    lengths = [int(c) for c in case["image"][0, 0, :4]]
+    lengths = [lengths[0]] * 4 if sure else lengths
+    pairs = [dice(lengths[i], lengths[j]) for i in range(4) for j in range(i)]
+    majority = sum(sum(c > x for c in lengths) > 2 for x in range(GRID[1]))
+    raters = [int(r[0, 0].sum()) for r in case["label"] if r.min() >= 0]
+    quality = sum(dice(majority, r) for r in raters) / len(raters) if raters else math.nan
+    return (sum(pairs) / 6 + 1) / 2, (quality + 1) / 2
+
+
+def evaluator(handlers=(), samples=4, cases=CASES, ratios=RATIOS):
+    def infer(inputs, network, *args, **kwargs):
+        return network.infer(inputs, *args, samples=samples, **kwargs)
+
+    prepare = PrepareRaters(PrepareRatioSweep(ratios), STRUCTURES, multi_label=True)
+    return SupervisedEvaluator(
+        device=torch.device("cpu"),
+        val_data_loader=DataLoader(Dataset(cases), batch_size=2),
+        network=KnownNetwork(),
+        prepare_batch=prepare,
+        inferer=infer,
+        val_handlers=[prepare, *handlers],
+        decollate=False,
+    )
+
+
+def by_hand(cases=CASES):
+    """Of all cases at both ratios."""
+    pairs = [expected(case, sure) for sure in (False, True) for case in cases]
+    return [p[0] for p in pairs], [p[1] for p in pairs]
+
+
+def calibrate(path, validator=None, epochs=3, **options):
+    """A trainer that does nothing, with the handler at its end."""
+    trainer = Engine(lambda engine, batch: None)
+    validator = validator or evaluator()
+    CalibrateTriage(validator, path, **options).attach(trainer)
+    trainer.run([0], max_epochs=epochs)
+    return validator
+
+
+@pytest.mark.parametrize("error_rate", [0.0, 0.1, 0.25, 0.3])
+def test_the_threshold_is_chosen_from_all_cases_at_all_ratios(tmp_path, error_rate):
+    path = tmp_path / "run" / "triage.json"
+    validator = calibrate(path, acceptable=0.9, error_rate=error_rate)
+    agreement, quality = by_hand()
+    chosen, wanted = load_threshold(path), choose_threshold(agreement, quality, 0.9, error_rate)
+    assert chosen.cases == 10
+    assert chosen.threshold == pytest.approx(wanted.threshold, abs=1e-6)
+    assert (chosen.measured_error, chosen.kept) == pytest.approx((wanted.measured_error, wanted.kept), nan_ok=True)
+    assert math.isinf(chosen.threshold) == (error_rate < 0.2)
+    assert validator.state.epoch == 3  # the trainer's
+
+
+def test_cases_of_earlier_validations_are_forgotten(tmp_path):
+    validator = evaluator()
+    handler = CalibrateTriage(validator, tmp_path / "triage.json")
+    for _ in range(3):
+        validator.run()
+    agreement, quality = handler.scores.gathered()
+    assert len(agreement) == len(quality) == 10
+    order = torch.argsort(agreement)
+    pairs = sorted(zip(*by_hand(), strict=True))
+    torch.testing.assert_close(agreement[order], torch.tensor([a for a, _ in pairs]))
+    assert sorted(quality.tolist()) == pytest.approx(sorted(q for _, q in pairs))
+
+
+def test_class_maps_are_read_as_well(tmp_path):
+    """Exclusive classes: a rater's map is 1 in the bar; the second structure is in no pixel of it."""
+    validator = evaluator()
+    handler = CalibrateTriage(validator, tmp_path / "triage.json")
+    cases = [case | {"label": torch.where(case["label"][:, 0] < 0, -1, case["label"][:, 0])} for case in CASES]
+    prepare = PrepareRaters(PrepareRatioSweep(RATIOS), STRUCTURES + 1)
+    validator.prepare_batch, validator.data_loader = prepare, DataLoader(Dataset(cases), batch_size=2)
+    validator.run()
+    _, quality = handler.scores.gathered()
+    assert sorted(quality.tolist()) == pytest.approx(sorted(q - 0.5 for q in by_hand()[1]))
+
+
+def test_cases_that_no_rater_drew_are_left_out(tmp_path):
+    cases = [*CASES, item([3, 3, 3, 3], [None, None])]
+    calibrate(tmp_path / "triage.json", evaluator(cases=cases))
+    assert load_threshold(tmp_path / "triage.json").cases == 10
+
+
+def test_single_segmentations_give_no_threshold_and_it_says_so(tmp_path, caplog):
+    caplog.set_level("INFO")
+    calibrate(tmp_path / "triage.json", evaluator(samples=1))
+    assert not (tmp_path / "triage.json").exists()
+    assert "no triage" in caplog.text
+
+
+def test_other_ranks_write_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("infomri_monai.handlers.triage.idist.get_rank", lambda: 1)
+    calibrate(tmp_path / "triage.json")
+    evaluator([EvaluationWorklist(RATIOS, tmp_path / "report")]).run()
+    assert not list(tmp_path.iterdir())
+
+
+def worklist(folder):
+    with (folder / "worklist.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(json.loads((folder / "worklist.json").read_text())["cases"]) == len(rows)
+    return rows
+
+
+def test_the_worklist_holds_every_image_at_every_ratio_least_agreement_first(tmp_path):
+    engine = evaluator([EvaluationWorklist(RATIOS, tmp_path, ["bar", "all"])])
+    for _ in range(2):  # a second run writes the same again
+        engine.run()
+    rows = worklist(tmp_path)
+    assert len(rows) == 10
+    agreement = [float(row["agreement"]) for row in rows]
+    assert agreement == sorted(agreement)
+    assert agreement == pytest.approx(sorted(by_hand()[0]))
+    assert {row["name"] for row in rows} == {f"image_{i:04d}_{a}x" for i in range(1, 6) for a in (4, 8)}
+    assert sorted(int(row["case"]) for row in rows) == list(range(1, 11))
+    for row in rows:
+        case = CASES[int(row["name"][6:10]) - 1]
+        sure = row["name"].endswith("_4x")
+        assert float(row["acceleration"]) == (4 if sure else 8)
+        assert float(row["agreement"]) == pytest.approx(expected(case, sure)[0])
+        assert row["review"] == ""
+
+
+def test_volumes_and_entropy_are_those_of_the_samples(tmp_path):
+    """Median and 5 % and 95 % quantiles of 4, 8, 36 and 40 pixels; 8 pixels of entropy h(3/4), then 28 and 4."""
+    evaluator([EvaluationWorklist(RATIOS, tmp_path, ["bar", "all"])]).run()
+    row = next(row for row in worklist(tmp_path) if row["name"] == "image_0004_8x")
+    sizes = torch.tensor([4.0, 8.0, 36.0, 40.0], dtype=torch.float64)
+    volumes = [float(row[f"bar_{which}_pixels"]) for which in ("low", "median", "high")]
+    assert volumes == pytest.approx(sizes.quantile(torch.tensor([0.05, 0.5, 0.95], dtype=torch.float64)).tolist())
+    assert [float(row[f"all_{which}_pixels"]) for which in ("low", "median", "high")] == [40, 40, 40]
+    h = lambda p: -p * math.log(p) - (1 - p) * math.log(1 - p)  # noqa: E731
+    entropy = (4 * h(3 / 4) + 28 * h(1 / 2) + 4 * h(1 / 4)) / 40
+    assert float(row["mean_entropy_nats"]) == pytest.approx(entropy, rel=1e-5)
+
+
+def test_the_threshold_of_the_training_decides_who_is_reviewed(tmp_path):
+    path = tmp_path / "triage.json"
+    save_threshold(ReviewThreshold(0.9, 0.1, 0.0, 0.5, 10, 0.8), path)
+    evaluator([EvaluationWorklist(RATIOS, tmp_path / "report", threshold_path=path)]).run()
+    rows = worklist(tmp_path / "report")
+    assert {row["review"] for row in rows} == {"yes", "no"}
+    assert all((row["review"] == "yes") == (float(row["agreement"]) < 0.9) for row in rows)
+    assert "structure_2_median_pixels" in rows[0]
+
+
+def test_calibration_and_worklist_agree_about_the_case_at_the_threshold(tmp_path):
+    """What was kept on the validation data is kept again: no rounding on the way through the file."""
+    path = tmp_path / "triage.json"
+    calibrate(path, acceptable=0.9, error_rate=0.3)
+    evaluator([EvaluationWorklist(RATIOS, tmp_path / "report", threshold_path=path)]).run()
+    kept = [row for row in worklist(tmp_path / "report") if row["review"] == "no"]
+    assert len(kept) == pytest.approx(10 * load_threshold(path).kept)
+
+
+def test_single_segmentations_have_no_agreement_and_all_go_to_review(tmp_path):
+    path = tmp_path / "triage.json"
+    save_threshold(ReviewThreshold(0.9, 0.1, 0.0, 0.5, 10, 0.8), path)
+    evaluator([EvaluationWorklist(RATIOS, tmp_path / "report", threshold_path=path)], samples=1).run()
+    for row in worklist(tmp_path / "report"):
+        assert (row["agreement"], row["structure_1_low_pixels"], row["structure_1_high_pixels"]) == ("", "", "")
+        assert float(row["structure_1_median_pixels"]) == 4 * float(CASES[int(row["name"][6:10]) - 1]["image"][0, 0, 0])
+        assert row["review"] == "yes"
+
+
+def test_without_a_threshold_file_nothing_is_decided(tmp_path):
+    evaluator([EvaluationWorklist(RATIOS, tmp_path, threshold_path=tmp_path / "none.json")]).run()
+    assert {row["review"] for row in worklist(tmp_path)} == {""}
+
+
+@pytest.mark.parametrize("names", [["bar"], ["bar", "all", "more"]])
+def test_refuses_names_that_are_not_as_many_as_the_structures(tmp_path, names):
+    with pytest.raises(ValueError, match="structures must name the 2 structures of the samples"):
+        evaluator([EvaluationWorklist(RATIOS, tmp_path, names)]).run()
+
+
+def test_refuses_bad_ratios(tmp_path):
+    with pytest.raises(ValueError, match="ratios"):
+        EvaluationWorklist((0.5, 0.0), tmp_path)

@@ -1,0 +1,74 @@
+"""A real segmentation training on images of 16 x 18 pixels, for the tests of handlers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from monai.data import DataLoader, Dataset
+from monai.engines import SupervisedEvaluator, SupervisedTrainer
+from tiny_runs import GRID, RATIOS, tiny_data
+
+from infomri_monai.acquisition import FourierMeasurement
+from infomri_monai.engines import (
+    PosteriorInferer,
+    PrepareAmortizedBatch,
+    PrepareOneRater,
+    PrepareRaters,
+    PrepareRatioSweep,
+)
+from infomri_monai.handlers import OutputAsList, SegmentationQualityHandler
+from infomri_monai.losses import ELBOLoss
+from infomri_monai.networks import LatentSegmenter
+from infomri_monai.sampling import PatternGenerationNetwork
+from infomri_monai.systems import SegmentationSystem, parameter_groups
+
+
+def labelled_data(**data: Any) -> list[dict[str, Any]]:
+    """Bright and dark pixels of smooth images, drawn by three raters of different taste."""
+    entries = tiny_data(**data)
+    for entry in entries:
+        level = entry["image"].abs()
+        entry["label"] = torch.cat([(level > share).to(torch.uint8) for share in (0.4, 0.5, 0.6)])
+    return entries
+
+
+def segmentation_system() -> SegmentationSystem:
+    """Two levels of eight channels behind a pattern generation network."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = LatentSegmenter(2, channels=(8, 8), latent_channels=4)
+    return SegmentationSystem(PatternGenerationNetwork(GRID), FourierMeasurement(), network)
+
+
+def validator(system: SegmentationSystem) -> SupervisedEvaluator:
+    """Publishes Dice and energy distance."""
+    prepare = PrepareRaters(PrepareRatioSweep(RATIOS), 2)
+    return SupervisedEvaluator(
+        device=torch.device("cpu"),
+        val_data_loader=DataLoader(Dataset(labelled_data(seed=1)), batch_size=2),
+        network=system,
+        prepare_batch=prepare,
+        inferer=PosteriorInferer(3),
+        val_handlers=[prepare, SegmentationQualityHandler(RATIOS, "validation", num_classes=2)],
+        decollate=False,
+    )
+
+
+def trainer(
+    system: SegmentationSystem, loss: Callable[..., Any] | None = None, handlers: Sequence[Any] = (), epochs: int = 2
+) -> SupervisedTrainer:
+    """Two iterations an epoch, as the bundle trains."""
+    prepare = PrepareOneRater(PrepareAmortizedBatch((0.2, 0.5)), 2)
+    return SupervisedTrainer(
+        device=torch.device("cpu"),
+        max_epochs=epochs,
+        train_data_loader=DataLoader(Dataset(labelled_data()), batch_size=2),
+        network=system,
+        optimizer=torch.optim.Adam(parameter_groups(system, 1e-3, 1e-3)),
+        loss_function=loss or ELBOLoss(),
+        prepare_batch=prepare,
+        train_handlers=[OutputAsList(), prepare, *handlers],
+        decollate=False,
+    )
