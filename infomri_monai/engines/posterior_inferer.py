@@ -8,7 +8,7 @@ import torch
 from monai.inferers import Inferer
 from torch import Tensor
 
-from infomri_monai.systems import SegmentationPosterior, SegmentationSystem
+from infomri_monai.systems import SegmentationPosterior
 
 __all__ = ["PosteriorInferer"]
 
@@ -28,6 +28,7 @@ class PosteriorInferer(Inferer):
         >>> from infomri_monai.acquisition import FourierMeasurement
         >>> from infomri_monai.networks import LatentSegmenter
         >>> from infomri_monai.sampling import UniformRandom
+        >>> from infomri_monai.systems import SegmentationSystem
         >>> system = SegmentationSystem(UniformRandom(), FourierMeasurement(), LatentSegmenter(channels=(8, 8)))
         >>> PosteriorInferer(samples=4)(torch.rand(1, 1, 16, 16), system, 0.25).samples.shape
         torch.Size([1, 4, 1, 16, 16])
@@ -41,7 +42,8 @@ class PosteriorInferer(Inferer):
             raise ValueError(f"amp must be True or False (on a command line with a capital letter), got {amp!r}.")
         self.samples, self.amp = samples, amp
 
-    def __call__(self, inputs: Tensor, network: SegmentationSystem, *args: Any, **kwargs: Any) -> SegmentationPosterior:
-        """Return ``network.infer(inputs, ratio, samples, generator)``."""
+    def __call__(self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any) -> SegmentationPosterior:
+        """Return ``network.infer(inputs, ratio, samples, generator)`` of a :class:`~infomri_monai.systems.SegmentationSystem`."""
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.amp):
-            return network.infer(inputs, *args, samples=self.samples, **kwargs)
+            result: SegmentationPosterior = network.infer(inputs, *args, samples=self.samples, **kwargs)
+        return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -56,9 +57,10 @@ class PrepareOneRater(PrepareBatch):
         num_classes: classes with the background, or labels if ``multi_label``.
         multi_label: independent binary labels, (batch, R, S, H, W), instead of a class map, (batch, R, H, W).
         label_key: the batch's key of the labels.
+        flip_axes: spatial axes (0 is the first) along which image and label are mirrored together, each with probability 1/2.
 
     Raises:
-        ValueError: when called, if an image has no expert, or label and image have different grids.
+        ValueError: if an axis is not 0 or 1; when called, if an image has no expert, or label and image have different grids.
 
     Example:
         >>> import torch
@@ -70,9 +72,17 @@ class PrepareOneRater(PrepareBatch):
     """
 
     def __init__(
-        self, prepare: SeededPrepareBatch, num_classes: int, multi_label: bool = False, label_key: str = "label"
+        self,
+        prepare: SeededPrepareBatch,
+        num_classes: int,
+        multi_label: bool = False,
+        label_key: str = "label",
+        flip_axes: Sequence[int] = (),
     ) -> None:
+        if not set(flip_axes) <= {0, 1}:
+            raise ValueError(f"flip_axes must hold 0 and 1 at most, got {list(flip_axes)}.")
         self.prepare = prepare
+        self.flip_axes = sorted(set(flip_axes))
         self.labels = LabelledBatch(num_classes, multi_label, label_key)
 
     def attach(self, engine: Engine) -> None:
@@ -94,7 +104,15 @@ class PrepareOneRater(PrepareBatch):
             raise ValueError("label: an image of the batch has no expert (all of its raters are missing).")
         chosen = torch.multinomial(present.float(), 1, generator=named["generator"])[:, 0]
         label = masks[torch.arange(len(masks), device=masks.device), chosen]
+        image, label = self._mirrored(image, label, named["generator"])
         return image, SegmentationTarget(image, label), (ratio, label), named
+
+    def _mirrored(self, image: Tensor, label: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Image and label, mirrored or not, image by image."""
+        for axis in self.flip_axes:
+            chosen = torch.rand(len(image), 1, 1, 1, generator=generator, device=image.device) < 0.5
+            image, label = (torch.where(chosen, part.flip(axis + 2), part) for part in (image, label))
+        return image, label
 
 
 class PrepareRaters(PrepareBatch):

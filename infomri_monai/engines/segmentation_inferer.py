@@ -36,7 +36,7 @@ class SegmentationInferer(CaseInferer[VolumeSegmentation]):
         reconstruct: return the auxiliary reconstruction too.
 
     Raises:
-        ValueError: as CaseInferer, and if ``samples`` < 1.
+        ValueError: as CaseInferer, and if ``samples`` < 1, or ``keep_samples`` or ``reconstruct`` is no boolean.
 
     Example:
         >>> import torch
@@ -65,6 +65,9 @@ class SegmentationInferer(CaseInferer[VolumeSegmentation]):
         super().__init__(policy, measurement, ratio, seed, batch_size, grid_mode, amp, progress)
         if samples < 1:
             raise ValueError(f"samples must be >= 1, got {samples}.")
+        for name, value in (("keep_samples", keep_samples), ("reconstruct", reconstruct)):
+            if not isinstance(value, bool):  # "false" of a command line would be true
+                raise ValueError(f"{name} must be True or False (on a command line with a capital letter), got {value!r}.")
         self.samples, self.keep_samples, self.reconstruct = int(samples), keep_samples, reconstruct
 
     def infer(self, case: AcquiredCase, network: Any) -> VolumeSegmentation:

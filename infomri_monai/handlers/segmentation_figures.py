@@ -167,7 +167,8 @@ class SegmentationFigures:
             save_figure(figure, self.output_dir / "risk_coverage.png")
 
     def _titled(self, title: str) -> str:
-        return f"{title} (simulated raters)" if self.simulated_raters else title
+        said = "simulated raters" in title  # a table's title may say it
+        return f"{title} (simulated raters)" if self.simulated_raters and not said else title
 
 
 def _times(ratio: float) -> str:

@@ -26,6 +26,7 @@ class SegmentationQualityHandler(RatioSweepHandler[SegmentationTable]):
         multi_label: structures are independent 0-1 channels.
         output_dir: folder of ``segmentation.csv``, ``.json`` and ``.md``; None writes nothing.
         volume_key: key of the batch that says to which volume an image belongs, for the values of single images.
+        simulated_raters: whether the raters were simulated; the table's title says so.
 
     Raises:
         ValueError: if a ratio is outside (0, 1], or as :class:`~infomri_monai.metrics.SegmentationQuality`.
@@ -42,6 +43,8 @@ class SegmentationQualityHandler(RatioSweepHandler[SegmentationTable]):
         multi_label: bool = False,
         output_dir: str | Path | None = None,
         volume_key: str | None = None,
+        simulated_raters: bool = False,
     ) -> None:
+        method = f"{method} (simulated raters)" if simulated_raters else method
         collector = SegmentationQuality(method, num_classes, structures, multi_label)
         super().__init__(collector, ratios, "segmentation", output_dir, volume_key)

@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -41,11 +42,12 @@ class WriteSegmentation(WriteCases):
         structures: names of the structures; None numbers them.
         save_samples: also write ``<case>_samples.nii.gz`` (uint8, samples on the fourth axis); the inferer must keep them.
         threshold_path: file of :func:`~infomri_monai.triage.save_threshold`, which decides whether a case needs review; None
-            leaves that open.
+            or "" leaves that open ("" because MONAI's command line cannot say None).
 
     Raises:
-        ValueError: as WriteCases; if names of structures repeat, or the threshold's file is not valid; during the run if their
-            number is not the network's, or samples are to be saved that the inferer does not keep.
+        ValueError: as WriteCases; if names of structures repeat, ``save_samples`` is no boolean, or the threshold's file is not
+            valid; during the run if the structures' number is not the network's, or samples are to be saved that the
+            inferer does not keep.
         FileNotFoundError: if there is no threshold file.
         RuntimeError: at the end of the run, if cases failed; it lists their numbers and reasons.
     """
@@ -62,9 +64,18 @@ class WriteSegmentation(WriteCases):
         super().__init__(output_dir, name_by, figure)
         if structures is not None and (isinstance(structures, str) or len(set(structures)) < len(structures)):
             raise ValueError(f"structures must be different names, got {structures!r}.")
+        if not isinstance(save_samples, bool):
+            raise ValueError(
+                f"save_samples must be True or False (on a command line with a capital letter), got {save_samples!r}."
+            )
+        if threshold_path and not Path(threshold_path).is_file():
+            raise FileNotFoundError(
+                f"threshold_path: there is no file {threshold_path}; a training writes it as triage.json. Give '' to leave open "
+                "which cases need review."
+            )
         self.structures = None if structures is None else tuple(structures)
         self.save_samples = save_samples
-        self.threshold = None if threshold_path is None else load_threshold(threshold_path)
+        self.threshold = load_threshold(threshold_path) if threshold_path else None
         self.entries: dict[int, WorklistEntry] = {}
         self.unit = "mm3"
 

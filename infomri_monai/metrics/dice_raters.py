@@ -63,11 +63,11 @@ class RaterDice(PerImageMetric):
             raise ValueError(f"prediction must be 'majority' or 'samples', got {prediction!r}.")
         self.prediction = prediction
         self.structure = structure
-        which = "majority mask" if prediction == "majority" else "every sample"
+        which = "the majority mask" if prediction == "majority" else "every sample"
         over = "raters" if prediction == "majority" else "samples and raters"
         structures = ", structures" if structure is None else ""
         self.convention = (
-            f"Dice of the {which} with every rater, both empty: 1, mean over {over}{structures}, then images"
+            f"Dice of {which} with every rater, both empty: 1, mean over {over}{structures}, then images"
         )
 
     def values(self, y_pred: Tensor, y: Tensor) -> Tensor:

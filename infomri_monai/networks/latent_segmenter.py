@@ -16,7 +16,6 @@ from infomri_monai.networks.task_model import (
     make_encoder,
     pad_to_multiple,
     start_at_frequencies,
-    zero_last_layer,
 )
 from infomri_monai.networks.task_posterior import TaskPass, TaskPosterior
 
@@ -26,11 +25,14 @@ __all__ = ["LatentSegmenter"]
 class LatentSegmenter(TaskModel):
     """Measurement encoder, latent prior and posterior, task decoder, and auxiliary reconstruction (equations 18 to 25).
 
-    ``encoder`` is E_y, ``posterior_encoder`` E_t, ``latent_head`` D_z (shared by both), ``task_decoder`` D_t and
-    ``reconstruction_decoder`` D_x, which sees the prior's mean. MONAI's ``autoencoderkl`` blocks throughout. What E_t finds is added to
-    the features of E_y, q(z|y,t) = D_z(E_y(y) + E_t(y, t)), and is zero at first: posterior and prior agree then, and the
-    measurement reaches the task decoder from the first step. With features of its own (equation 25 to the letter) the posterior
-    explains the label alone, and for hundreds of steps the prior learns nothing of the measurement.
+    ``encoder`` is E_y, ``posterior_encoder`` E_t, ``latent_head`` D_z, ``task_decoder`` D_t and ``reconstruction_decoder`` D_x, which
+    sees the prior's mean. MONAI's ``autoencoderkl`` blocks throughout.
+
+    The posterior is either the paper's, D_z(E_t(y, t)) with the D_z of the prior, or a correction of the prior in the prior's own units
+    (Vahdat and Kautz): mean mu + sigma delta and variance sigma^2 exp(nu), with (delta, nu) from E_t through a convolution that
+    starts at zero. In the paper's form the KL term also shrinks the prior's mean, and a network that has not yet learned
+    what the measurement says may never learn it; in the other the KL, sum of (delta^2 + exp(nu) - nu - 1) / 2, is
+    the posterior's affair alone, and the measurement reaches the task decoder from the first step.
 
     Args:
         num_classes: classes with the background, or labels if ``multi_label``.
@@ -44,8 +46,9 @@ class LatentSegmenter(TaskModel):
         samples: number of samples that ``forward`` averages.
         seed: seed of their noise; a non-negative integer.
         memory_budget: MiB that the decoder's features may take; more samples are decoded one part after the other.
+        posterior_form: ``"correction"`` or ``"paper"``, see above.
         training_parts: hold the posterior encoder. Without it (inference) the network cannot be trained.
-        reconstruction: hold the reconstruction decoder.
+        reconstruction: hold the reconstruction decoder; without it, a state dict that holds one is loaded all the same.
         class_frequencies: share of every class in the training set, where the untrained network starts; None: all alike.
         log_variance_bounds: soft bounds of the reconstruction's log-variance, for an image with maximum 1 (decision 13).
 
@@ -55,7 +58,8 @@ class LatentSegmenter(TaskModel):
 
     References:
         InfoMRI (2026), III-D. Rombach et al., "High-resolution image synthesis with latent diffusion models", CVPR 2022 (the
-        blocks). Kohl et al., "A probabilistic U-Net", NeurIPS 2018 (conditional prior and posterior).
+        blocks). Kohl et al., "A probabilistic U-Net", NeurIPS 2018 (conditional prior and posterior). Vahdat and Kautz, "NVAE",
+        NeurIPS 2020, section 3.2 (the correction).
 
     Example:
         >>> import torch
@@ -79,6 +83,7 @@ class LatentSegmenter(TaskModel):
         samples: int = 16,
         seed: int = 0,
         memory_budget: float = 256.0,
+        posterior_form: str = "correction",
         training_parts: bool = True,
         class_frequencies: Sequence[float] | None = None,
         reconstruction: bool = True,
@@ -86,6 +91,8 @@ class LatentSegmenter(TaskModel):
     ) -> None:
         super().__init__(num_classes, multi_label, samples, seed)
         channels = tuple(channels)
+        if posterior_form not in ("correction", "paper"):
+            raise ValueError(f"posterior_form must be 'correction' or 'paper', got {posterior_form!r}.")
         if memory_budget <= 0:
             raise ValueError(f"memory_budget must be > 0 MiB, got {memory_budget}.")
         if any(c % norm_num_groups for c in channels):
@@ -97,22 +104,26 @@ class LatentSegmenter(TaskModel):
         self.latent_head = nn.Conv2d(both, both, 1)
         self.task_decoder = make_decoder(latent_channels, num_classes, decoder)
         self.reconstruction_decoder = make_decoder(latent_channels, 3, decoder) if reconstruction else None
+        if not reconstruction:  # so that a trained network's file fits, whoever loads it (MONAI's exports do so strictly)
+            self.register_load_state_dict_pre_hook(_without_reconstruction)
         self.latent_channels = latent_channels
         self.multiple = 2 ** (len(channels) - 1)
         # a residual block holds about eight maps of the widest level at once, in float32
         self.samples_per_pixel = memory_budget * 2**20 / (8 * 4 * channels[0])
         start_at_frequencies(self.task_decoder, class_frequencies, multi_label)
-        self._start(training_parts)
+        self.posterior_form = posterior_form
+        self.posterior_head = nn.Conv2d(both, both, 1) if training_parts and posterior_form == "correction" else None
+        self._start()
         self.log_variance_low, self.log_variance_high = float(log_variance_bounds[0]), float(log_variance_bounds[1])
         self.no_line = nn.Buffer(torch.zeros(2), persistent=False)
 
-    def _start(self, training_parts: bool) -> None:
-        """Posterior equal to the prior, latent noise well below the spread of the means."""
-        if training_parts and self.posterior_encoder is not None:
-            zero_last_layer(self.posterior_encoder)
+    def _start(self) -> None:
+        """A posterior equal to the prior, and latent noise well below the spread of the means."""
+        if self.posterior_head is not None:
+            for parameter in self.posterior_head.parameters():
+                nn.init.zeros_(parameter)
         with torch.no_grad():
-            bias = self.latent_head.get_parameter("bias")
-            bias[self.latent_channels :] = -4.0
+            self.latent_head.get_parameter("bias")[self.latent_channels :] = -4.0
 
     def forward(self, zero_filled: Tensor) -> Tensor:
         """Average ``samples`` segmentations of seed ``seed``; this is what is exported.
@@ -195,10 +206,9 @@ class LatentSegmenter(TaskModel):
             expected = (batch, self.structures, height, width)
             raise ValueError(f"label must have shape {expected} like the image, got {tuple(label.shape)}.")
         unit = zero_filled / intensity_scale(zero_filled)
-        features = self.encoder(pad_to_multiple(unit, self.multiple))
-        prior = self._latent(features)
+        prior = self._latent(self.encoder(pad_to_multiple(unit, self.multiple)))
         seen = torch.cat([unit, label.to(unit.dtype)], dim=1)
-        posterior = self._latent(features + self.posterior_encoder(pad_to_multiple(seen, self.multiple)))
+        posterior = self._posterior(self.posterior_encoder(pad_to_multiple(seen, self.multiple)), *prior)
         noise = torch.randn(posterior[0].shape, generator=generator, device=unit.device)
         z = posterior[0] + torch.exp(0.5 * posterior[1]) * noise
         logits = self.task_decoder(z)[:, :, :height, :width].float()
@@ -223,7 +233,7 @@ class LatentSegmenter(TaskModel):
     @torch.jit.unused
     def inference_state(self) -> dict[str, Tensor]:
         """The state dict without what is only needed in training."""
-        return {k: v for k, v in self.state_dict().items() if not k.startswith("posterior_encoder.")}
+        return {k: v for k, v in self.state_dict().items() if not k.startswith("posterior_")}
 
     def _image(self, mean: Tensor, zero_filled: Tensor) -> Tensor:
         if self.reconstruction_decoder is None:
@@ -240,6 +250,14 @@ class LatentSegmenter(TaskModel):
             return torch.full((batch,), self.seed, dtype=torch.int64, device=device)
         drawn = torch.randint(2**31 - 2, (1 if shared else batch,), generator=generator, device=generator.device)
         return drawn.to(device).expand(batch)
+
+    def _posterior(self, features: Tensor, mean: Tensor, log_variance: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of q(z|y,t) from the features of E_t and the prior's mean and log-variance."""
+        if self.posterior_head is None:
+            return self._latent(features)
+        out = self.posterior_head(features).float()
+        shift, log_ratio = out[:, : self.latent_channels], 4.0 * torch.tanh(out[:, self.latent_channels :] / 4.0)
+        return mean + torch.exp(0.5 * log_variance) * shift, log_variance + log_ratio
 
     def _latent(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance (between -8 and 8) of a latent distribution."""
@@ -266,3 +284,9 @@ class LatentSegmenter(TaskModel):
     def _sums(self, probabilities: Tensor) -> tuple[Tensor, Tensor]:
         """Sums over samples of the probabilities and of their entropies."""
         return probabilities.sum(1), self.pixel_entropy(probabilities).sum(1)
+
+
+def _without_reconstruction(module: nn.Module, state: dict[str, Tensor], prefix: str, *others: object) -> None:
+    """Leave the reconstruction decoder of a state dict, which is about to be loaded, out."""
+    for name in [name for name in state if name.startswith(f"{prefix}reconstruction_decoder.")]:
+        del state[name]

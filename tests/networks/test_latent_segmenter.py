@@ -12,7 +12,7 @@ from task_models import KINDS, every_kind, images, labels, largest_entropy, late
 from torch import nn
 from torch.distributions import Normal
 
-from infomri_monai.information import bernoulli_entropy, categorical_entropy
+from infomri_monai.information import bernoulli_entropy, categorical_entropy, gaussian_kl
 from infomri_monai.networks import LatentSegmenter, latent_noise, load_network
 from infomri_monai.sampling import PatternGenerationNetwork
 
@@ -154,22 +154,41 @@ def test_without_generator_the_models_seed_is_taken():
     assert not torch.equal(first, other)
 
 
-def test_a_training_pass_draws_one_sample_of_the_posterior(generator):
-    """logits are the decoder's of mean + std * noise, latents of prior and posterior come from the shared head."""
-    model, image = moved(latent, num_classes=3), images()
+@pytest.mark.parametrize("form", ["correction", "paper"])
+def test_a_training_pass_draws_one_sample_of_the_posterior(form):
+    """logits are the decoder's of mean + std * noise; the latents of both forms from their heads."""
+    model, image = moved(latent, num_classes=3, posterior_form=form), images()
     label = labels(model)
     one = model.training_pass(image, label, torch.Generator().manual_seed(4))
     noise = torch.randn(one.posterior_mean.shape, generator=torch.Generator().manual_seed(4))
     z = one.posterior_mean + torch.exp(0.5 * one.posterior_log_variance) * noise
     torch.testing.assert_close(one.logits, model.task_decoder(z))
     unit = image / image.norm(dim=1, keepdim=True).amax((2, 3), keepdim=True)
-    features = model.encoder(unit)
-    seen = features + model.posterior_encoder(torch.cat([unit, label], 1))
-    for given, found in ((features, one[1:3]), (seen, one[3:5])):
-        raw = model.latent_head(given)
-        torch.testing.assert_close(found[0], raw[:, :4])
-        torch.testing.assert_close(found[1], 8 * torch.tanh(raw[:, 4:] / 8))
+    raw = model.latent_head(model.encoder(unit))
+    mean, log_variance = raw[:, :4], 8 * torch.tanh(raw[:, 4:] / 8)
+    torch.testing.assert_close(one.prior_mean, mean)
+    torch.testing.assert_close(one.prior_log_variance, log_variance)
+    seen = model.posterior_encoder(torch.cat([unit, label], 1))
+    if form == "paper":  # equation 25: the prior's head
+        raw = model.latent_head(seen)
+        expected = raw[:, :4], 8 * torch.tanh(raw[:, 4:] / 8)
+    else:  # in units of the prior
+        raw = model.posterior_head(seen)
+        expected = mean + torch.exp(0.5 * log_variance) * raw[:, :4], log_variance + 4 * torch.tanh(raw[:, 4:] / 4)
+    torch.testing.assert_close(one.posterior_mean, expected[0])
+    torch.testing.assert_close(one.posterior_log_variance, expected[1])
     torch.testing.assert_close(one.reconstruction, model.reconstruct(image))
+
+
+def test_the_kl_of_the_correction_does_not_reach_the_prior():
+    """sum of (delta^2 + exp(nu) - nu - 1) / 2: the prior's parameters have no part in it; in the paper's form they have."""
+    for form in ("correction", "paper"):
+        model = moved(latent, posterior_form=form)
+        one = model.training_pass(images(), labels(model), torch.Generator().manual_seed(4))
+        gaussian_kl(*(one[i] for i in (3, 4, 1, 2))).backward()
+        largest = max(float(p.grad.abs().max()) for p in model.encoder.parameters())
+        assert (largest > 1e-2) == (form == "paper")
+        assert max(float(p.grad.abs().max()) for p in model.posterior_encoder.parameters()) > 1e-2
 
 
 @every_kind
@@ -185,18 +204,18 @@ def test_at_first_the_posterior_is_the_prior_and_nothing_is_known_of_the_task(ki
     torch.testing.assert_close(out[:, -2], torch.full_like(out[:, -2], largest_entropy(model)))
 
 
-def test_from_the_second_step_on_the_label_and_the_measurement_are_learned():
-    """The task decoder's last layer first; after one step its gradient reaches both encoders."""
+def test_the_measurement_is_learned_from_the_second_step_on_and_the_label_from_the_third():
+    """The task decoder's last layer first, then E_y and the posterior's head, then E_t."""
     model, image = latent(), images()
     label = labels(model)
     optimizer = torch.optim.SGD(model.parameters(), 1e-4)
-    for step in range(2):
+    for step in range(3):
         optimizer.zero_grad()
         logits = model.training_pass(image, label, torch.Generator().manual_seed(0)).logits
         torch.nn.functional.cross_entropy(logits, label[:, 0].long(), reduction="sum").backward()
-        for encoder in (model.encoder, model.posterior_encoder):
-            gradient = sum(float(p.grad.abs().sum()) for p in encoder.parameters())
-            assert (gradient > 0) == (step > 0)
+        for first, part in enumerate((model.encoder, model.posterior_head, model.posterior_encoder)):
+            gradient = sum(float(p.grad.abs().sum()) for p in part.parameters())
+            assert (gradient > 0) == (step > (first == 2))
         optimizer.step()
 
 
@@ -234,7 +253,7 @@ def test_without_reconstruction_there_is_none_and_it_says_so():
 def test_the_inference_state_fills_a_network_without_training_parts(tmp_path, reconstruction):
     model = moved(latent, num_classes=3)
     state = model.inference_state()
-    assert set(model.state_dict()) - set(state) == {k for k in model.state_dict() if k.startswith("posterior_encoder.")}
+    assert set(model.state_dict()) - set(state) == {k for k in model.state_dict() if k.startswith("posterior_")}
     torch.save(state, tmp_path / "model.pt")
     network = latent(num_classes=3, training_parts=False, reconstruction=reconstruction)
     ignore = () if reconstruction else ("reconstruction_decoder.",)
