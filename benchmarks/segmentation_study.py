@@ -18,13 +18,18 @@ from study_runner import ROOT, SEEDS, run_bundle, study_main
 
 RATIOS = [1 / 32, 1 / 16, 1 / 8, 1 / 4]
 SAMPLES = 32
-DATA = {"tumour": "data/brain_tumour_1380.json", "hippocampus": "data/hippocampus_200.json"}
-EPOCHS = {"tumour": 15, "hippocampus": 12}
+#: data set -> overlay, overrides, epochs
+DATA: dict[str, tuple[str, dict[str, Any], int]] = {
+    "hippocampus": ("data/hippocampus_200.json", {}, 12),
+    "tumour": ("data/brain_tumour_1380.json", {"stretches": 20}, 20),
+    "tumour_other_kinds": ("data/brain_tumour_1380.json", {"stretches": 1}, 18),
+}
 SYSTEMS: dict[str, list[str]] = {
     "infomri": [],
     "deterministic": ["systems/deterministic.json"],
     "tradpat_unet_rs": ["systems/tradpat_unet_rs.json"],
 }
+KL_WEIGHTS = (1, 10, 50, 100)
 
 #: name -> data set, system, overrides on top of train.json and the data's overlay
 EXPERIMENTS: dict[str, dict[str, Any]] = {
@@ -32,8 +37,15 @@ EXPERIMENTS: dict[str, dict[str, Any]] = {
 }
 EXPERIMENTS |= {
     f"hippocampus_kl_{weight}": {"data": "hippocampus", "system": "infomri", "kl_weight": float(weight)}
-    for weight in (1, 10, 50, 100)
+    for weight in KL_WEIGHTS
 }
+GROUPS = {
+    **{data: [f"{data}_{system}" for system in SYSTEMS] for data in DATA},
+    "KL weight, hippocampus": [f"hippocampus_kl_{weight}" for weight in KL_WEIGHTS],
+}
+
+
+PROTOCOL = ""
 
 
 def run_one(name: str, seed: int, data: Path, runs: Path) -> None:
@@ -44,16 +56,17 @@ def run_one(name: str, seed: int, data: Path, runs: Path) -> None:
     folder = runs / f"{name}-seed{seed}"
     overrides = dict(EXPERIMENTS[name])
     data_set, system = overrides.pop("data"), overrides.pop("system")
-    overrides |= {"seed": seed, "dataset_dir": str(data), "max_epochs": EPOCHS[data_set], "validation_samples": 16}
+    overlay, of_data, epochs = DATA[data_set]
+    overrides |= {**of_data, "seed": seed, "dataset_dir": str(data), "max_epochs": epochs, "validation_samples": 16}
     train = {"checkpoint_interval": 1000, "validation_interval": 1000}
     start = time.perf_counter()
-    configs = ["train.json", DATA[data_set], *SYSTEMS[system]]
+    configs = ["train.json", overlay, *SYSTEMS[system]]
     if system == "tradpat_unet_rs":  # each stage has the whole number of steps
-        first = ["train.json", DATA[data_set], "systems/tradpat_unet_rs_reconstruction.json"]
+        first = ["train.json", overlay, "systems/tradpat_unet_rs_reconstruction.json"]
         run_bundle("infomri_segmentation", first, folder / "stage1", **train, **overrides)
     run_bundle("infomri_segmentation", configs, folder, **train, **overrides)
     seconds = time.perf_counter() - start
-    evaluation = ["train.json", *SYSTEMS[system], "evaluate.json", DATA[data_set]]
+    evaluation = ["train.json", *SYSTEMS[system], "evaluate.json", overlay]
     run_bundle(
         "infomri_segmentation",
         evaluation,
@@ -69,7 +82,7 @@ def run_one(name: str, seed: int, data: Path, runs: Path) -> None:
 def _report(runs: Path) -> None:
     from segmentation_report import write_report
 
-    write_report(runs, ROOT / "benchmarks/results")
+    write_report(runs, ROOT / "benchmarks/results", PROTOCOL, GROUPS)
 
 
 if __name__ == "__main__":

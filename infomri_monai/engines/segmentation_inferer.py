@@ -67,7 +67,9 @@ class SegmentationInferer(CaseInferer[VolumeSegmentation]):
             raise ValueError(f"samples must be >= 1, got {samples}.")
         for name, value in (("keep_samples", keep_samples), ("reconstruct", reconstruct)):
             if not isinstance(value, bool):  # "false" of a command line would be true
-                raise ValueError(f"{name} must be True or False (on a command line with a capital letter), got {value!r}.")
+                raise ValueError(
+                    f"{name} must be True or False (on a command line with a capital letter), got {value!r}."
+                )
         self.samples, self.keep_samples, self.reconstruct = int(samples), keep_samples, reconstruct
 
     def infer(self, case: AcquiredCase, network: Any) -> VolumeSegmentation:

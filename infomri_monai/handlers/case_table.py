@@ -27,9 +27,9 @@ __all__ = ["CaseTable"]
 class CaseTable:
     """``cases.csv``: one row for every image and ratio of an evaluation that sweeps ratios; ``ged_by_samples.png``: GED against K.
 
-    Columns: ``image`` (number in the data set, from 1), ``ratio`` and ``acceleration`` asked for, ``dice`` of the majority (mean over
-    raters and structures), ``agreement`` (mean pairwise Dice of the samples), ``entropy`` (nats per pixel), and ``ged_K``, the
-    squared generalized energy distance of the first K samples (V-statistic). Empty: not defined.
+    Columns: ``image`` (number in the data set, from 1), ``ratio`` and ``acceleration`` asked for, ``dice`` of the majority (mean
+    over raters and structures), ``agreement`` (mean pairwise Dice of the samples), ``entropy`` (nats per pixel), and ``ged_K``,
+    the squared generalized energy distance of the first K samples (V-statistic). Empty: not defined.
 
     Args:
         ratios: the ratios of :class:`~infomri_monai.engines.PrepareRatioSweep`, in its order.
@@ -64,12 +64,12 @@ class CaseTable:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._write)
 
     def mean_ged(self) -> dict[float, dict[int, float]]:
-        """Mean GED by ratio, then by number of samples."""
+        """Mean GED by ratio, then by number of samples; images that no rater drew do not count (NaN if nothing is left)."""
         drawn = [k for k in self.counts if f"ged_{k}" in (self.rows[0] if self.rows else {})]
         means: dict[float, dict[int, float]] = {}
         for ratio in sorted({row["ratio"] for row in self.rows}):
             of_ratio = [row for row in self.rows if row["ratio"] == ratio]
-            means[ratio] = {k: sum(row[f"ged_{k}"] for row in of_ratio) / len(of_ratio) for k in drawn}
+            means[ratio] = {k: _mean([row[f"ged_{k}"] for row in of_ratio]) for k in drawn}
         return means
 
     def _forget(self, engine: Engine) -> None:
@@ -111,3 +111,9 @@ class CaseTable:
         if all(len(curve) > 1 for curve in curves.values()):
             title = "Energy distance of the first K samples" + (" (simulated raters)" if self.simulated_raters else "")
             save_figure(ged_by_samples_figure(curves, title=title), self.output_dir / "ged_by_samples.png")
+
+
+def _mean(values: Sequence[float]) -> float:
+    """Mean of the numbers that are not NaN."""
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan

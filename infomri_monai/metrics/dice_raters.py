@@ -66,9 +66,7 @@ class RaterDice(PerImageMetric):
         which = "the majority mask" if prediction == "majority" else "every sample"
         over = "raters" if prediction == "majority" else "samples and raters"
         structures = ", structures" if structure is None else ""
-        self.convention = (
-            f"Dice of {which} with every rater, both empty: 1, mean over {over}{structures}, then images"
-        )
+        self.convention = f"Dice of {which} with every rater, both empty: 1, mean over {over}{structures}, then images"
 
     def values(self, y_pred: Tensor, y: Tensor) -> Tensor:
         """Dice of every image, shape (batch,)."""

@@ -104,7 +104,7 @@ class LatentSegmenter(TaskModel):
         self.latent_head = nn.Conv2d(both, both, 1)
         self.task_decoder = make_decoder(latent_channels, num_classes, decoder)
         self.reconstruction_decoder = make_decoder(latent_channels, 3, decoder) if reconstruction else None
-        if not reconstruction:  # so that a trained network's file fits, whoever loads it (MONAI's exports do so strictly)
+        if not reconstruction:  # a trained network's file fits all the same, also where it is loaded strictly (exports)
             self.register_load_state_dict_pre_hook(_without_reconstruction)
         self.latent_channels = latent_channels
         self.multiple = 2 ** (len(channels) - 1)

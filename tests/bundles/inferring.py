@@ -23,10 +23,10 @@ AFFINE = np.array([[0, 0.2, 3, -20], [1.9, -0.3, 0, 5], [0.3, 1.8, -0.1, 7], [0,
 GRID = (32, 32)
 
 
-def network(bundle: Path, **values: Any) -> nn.Module:
-    """``network_def`` of a bundle's inference configuration, with values of the configuration changed."""
+def network(bundle: Path, *overlays: str, **values: Any) -> nn.Module:
+    """``network_def`` of a bundle's inference configuration, with overlays, and values of the configuration changed."""
     parser = ConfigParser()
-    parser.read_config(str(bundle / "configs" / "inference.json"))
+    parser.read_config([str(bundle / "configs" / f"{name}.json") for name in ("inference", *overlays)])
     parser.update(values)
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -43,16 +43,15 @@ def copied_bundle(bundle: Path, root: Path, weights: nn.Module) -> Path:
     return root
 
 
-def workflow(**overrides: Any) -> ConfigWorkflow:
+def workflow(*overlays: str, **overrides: Any) -> ConfigWorkflow:
     """The workflow of the bundle whose root is the working directory."""
-    return ConfigWorkflow(
-        config_file="configs/inference.json", meta_file=None, logging_file=False, workflow_type="infer", **overrides
-    )
+    configs = [f"configs/{name}.json" for name in ("inference", *overlays)]
+    return ConfigWorkflow(config_file=configs, meta_file=None, logging_file=False, workflow_type="infer", **overrides)
 
 
-def infer(**overrides: Any) -> None:
+def infer(*overlays: str, **overrides: Any) -> None:
     """Run the workflow."""
-    flow = workflow(**overrides)
+    flow = workflow(*overlays, **overrides)
     flow.initialize()
     flow.run()
     flow.finalize()

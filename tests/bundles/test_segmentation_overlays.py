@@ -22,7 +22,12 @@ def parse(*overlays, **values):
     """The bundle's configuration on a small grid."""
     parser = ConfigParser()
     parser.read_config([str(CONFIGS / f"{name}.json") for name in ("train", *overlays)])
-    small = {"grid": [32, 32], "train_data#subjects": 1, "validation_data#subjects": 1, "bundle_root": str(SEGMENTATION)}
+    small = {
+        "grid": [32, 32],
+        "train_data#subjects": 1,
+        "validation_data#subjects": 1,
+        "bundle_root": str(SEGMENTATION),
+    }
     parser.update({**small, **values})
     return parser
 
@@ -73,7 +78,7 @@ def test_the_comparator_trains_one_stage_after_the_other(tmp_path):
 
 def test_paper_scale_has_the_papers_numbers():
     """Table XIII: 34.3 M + 34.3 M + 49.5 M + 49.5 M, and a PGN of 16.4 K; one label channel as for QUBIQ."""
-    parser = parse("paper_scale", num_classes=2, grid=[128, 128])
+    parser = parse("paper_scale", num_classes=2, grid=[128, 128], class_frequencies=None)
     with torch.device("meta"):
         network = parser.get_parsed_content("network_def")
     counts = [

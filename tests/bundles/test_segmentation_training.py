@@ -134,7 +134,7 @@ def test_tracking_holds_training_and_evaluation(tmp_path):
     for run in (training, evaluation):
         assert {f"{name}_at_{ratio:.4f}" for name in ("ged", "dice") for ratio in RATIOS} <= set(run.data.metrics)
     logged = {entry.path for entry in client.list_artifacts(training.info.run_id)}
-    assert TRAINED <= logged
+    assert logged >= TRAINED
     assert {entry.path for entry in client.list_artifacts(evaluation.info.run_id)} >= REPORT
 
 

@@ -98,6 +98,12 @@ def test_files_hold_the_table_and_the_log_prints_it(outputs, tmp_path, caplog):
     assert "| 0.2000 |" in (tmp_path / "report" / "segmentation.md").read_text()
 
 
+def test_simulated_raters_are_called_so_in_every_file(outputs, tmp_path):
+    run(SegmentationQualityHandler(RATIOS, "tiny", 3, NAMES, output_dir=tmp_path, simulated_raters=True), outputs)
+    for suffix in ("csv", "json", "md"):
+        assert "tiny (simulated raters)" in (tmp_path / f"segmentation.{suffix}").read_text()
+
+
 def test_refuses():
     with pytest.raises(ValueError, match="ratios"):
         SegmentationQualityHandler((0.0,))

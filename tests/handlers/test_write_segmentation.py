@@ -313,6 +313,7 @@ def test_a_second_run_forgets_the_first(tmp_path):
         ({"figure": "yes"}, "figure must be True or False"),
         ({"structures": ["white", "white"]}, "structures must be different names"),
         ({"structures": "tumour"}, "structures must be different names"),
+        ({"save_samples": "false"}, "save_samples must be True or False"),
     ],
 )
 def test_refuses_options(options, message):
@@ -322,7 +323,7 @@ def test_refuses_options(options, message):
 
 def test_refuses_what_does_not_fit_before_any_file(tmp_path):
     write_volume(tmp_path / "in" / "t1.nii.gz")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match=r"threshold_path: there is no file .*nowhere\.json"):
         WriteSegmentation("out", threshold_path=tmp_path / "nowhere.json")
     with pytest.raises(ValueError, match="must name the network's 2 structures"):
         run(tmp_path / "in", tmp_path / "out", structures=["tumour"])

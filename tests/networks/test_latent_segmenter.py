@@ -263,6 +263,13 @@ def test_the_inference_state_fills_a_network_without_training_parts(tmp_path, re
     if not reconstruction:
         with pytest.raises(ValueError, match=r"has an unknown reconstruction_decoder\."):
             load_network(latent(num_classes=3, training_parts=False, reconstruction=False), tmp_path / "model.pt")
+        # MONAI's exports load strictly, and without telling what may be left out
+        inner = latent(num_classes=3, training_parts=False, reconstruction=False)
+        inner.load_state_dict(state)
+        torch.nn.Sequential(inner).load_state_dict({f"0.{name}": value for name, value in state.items()})
+        assert any(name.startswith("reconstruction_decoder.") for name in state)  # the caller's own is as it was
+        with pytest.raises(RuntimeError, match=r"Unexpected key.*posterior_head"):
+            inner.load_state_dict(model.state_dict())
 
 
 @pytest.mark.parametrize(
