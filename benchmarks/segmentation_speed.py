@@ -54,7 +54,9 @@ class Bench:
         self.inferer, self.loss = AutocastInferer(True), ELBOLoss(weights={"kl": 10.0})
         with torch.no_grad():
             mask = policy(self.ratios(), (SIZE, SIZE), self.generator).mask
-            self.zero_filled = complex_to_channels(self.system.measurement.zero_filled(self.image, mask, self.generator))
+            self.zero_filled = complex_to_channels(
+                self.system.measurement.zero_filled(self.image, mask, self.generator)
+            )
             self.latent = torch.randn(1, network.latent_channels, SIZE // 4, SIZE // 4, generator=self.generator)
 
     def ratios(self) -> Tensor:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Optional
 
 import torch
 from torch import Tensor, nn
 
-from infomri_monai.networks.gaussian import gaussian_channels, intensity_scale
+from infomri_monai.networks.gaussian import intensity_scale
 from infomri_monai.networks.task_model import (
     TaskModel,
     autoencoder_blocks,
+    image_channels,
     make_decoder,
     make_encoder,
     pad_to_multiple,
@@ -50,6 +52,7 @@ class DeterministicSegmenter(TaskModel):
         non_local: self-attention in the middle.
         training_parts: has no effect here; every part is used at inference.
         class_frequencies: share of every class in the training set, where the untrained network starts; None: all alike.
+        real_valued: images are real: k-space is completed by conjugate symmetry before it is encoded.
         log_variance_bounds: soft bounds of the reconstruction's log-variance.
 
     Example:
@@ -70,9 +73,10 @@ class DeterministicSegmenter(TaskModel):
         non_local: bool = False,
         training_parts: bool = True,
         class_frequencies: Sequence[float] | None = None,
+        real_valued: bool = False,
         log_variance_bounds: tuple[float, float] = (-9.2, 1.6),
     ) -> None:
-        super().__init__(num_classes, multi_label, samples=1, seed=0)
+        super().__init__(num_classes, multi_label, 1, 0, real_valued)
         blocks = autoencoder_blocks(tuple(channels), norm_num_groups, non_local, encoder_blocks, decoder_blocks)
         self.encoder = make_encoder(2, 2 * latent_channels, blocks[0])
         self.latent_head = nn.Conv2d(2 * latent_channels, latent_channels, 1)
@@ -99,9 +103,15 @@ class DeterministicSegmenter(TaskModel):
         self.check_samples(samples)
         return certain_posterior(self, self.forward(zero_filled)[:, : self.num_classes])
 
-    def training_pass(self, zero_filled: Tensor, label: Tensor, generator: torch.Generator | None = None) -> TaskPass:
+    def training_pass(
+        self,
+        zero_filled: Tensor,
+        label: Tensor,
+        generator: torch.Generator | None = None,
+        mask: Tensor | None = None,
+    ) -> TaskPass:
         """Logits and reconstruction; the latents have no channels, so that their KL is 0."""
-        features = self._features(zero_filled)
+        features = self._features(zero_filled, mask)
         none = features.new_zeros(features.shape[0], 0, 1, 1)
         logits = self._logits(features, zero_filled)
         return TaskPass(logits, none, none, none, none, self._image(features, zero_filled))
@@ -110,7 +120,8 @@ class DeterministicSegmenter(TaskModel):
         """The auxiliary reconstruction (equation 22), (batch, 3, H, W)."""
         return self._image(self._features(zero_filled), zero_filled)
 
-    def _features(self, zero_filled: Tensor) -> Tensor:
+    def _features(self, zero_filled: Tensor, mask: Optional[Tensor] = None) -> Tensor:  # noqa: UP045 (TorchScript)
+        zero_filled = self.completed(zero_filled, mask)
         unit = zero_filled / intensity_scale(zero_filled)
         return self.latent_head(self.encoder(pad_to_multiple(unit, self.multiple)))
 
@@ -118,6 +129,4 @@ class DeterministicSegmenter(TaskModel):
         return self.task_decoder(features)[:, :, : like.shape[2], : like.shape[3]].float()
 
     def _image(self, features: Tensor, zero_filled: Tensor) -> Tensor:
-        out = self.reconstruction_decoder(features)[:, :, : zero_filled.shape[2], : zero_filled.shape[3]].float()
-        line, everywhere = torch.zeros(2, device=out.device), torch.ones_like(zero_filled[:, :1])
-        return gaussian_channels(out[:, :2], out[:, 2:3], intensity_scale(zero_filled), self.bounds, line, everywhere)
+        return image_channels(self.reconstruction_decoder(features), zero_filled, self.bounds, self.real_valued)

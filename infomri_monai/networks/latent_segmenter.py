@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from infomri_monai.networks.gaussian import gaussian_channels, intensity_scale
+from infomri_monai.networks.gaussian import intensity_scale
 from infomri_monai.networks.latent_noise import latent_noise
 from infomri_monai.networks.task_model import (
     TaskModel,
     autoencoder_blocks,
+    image_channels,
     make_decoder,
     make_encoder,
     pad_to_multiple,
@@ -50,6 +51,7 @@ class LatentSegmenter(TaskModel):
         training_parts: hold the posterior encoder. Without it (inference) the network cannot be trained.
         reconstruction: hold the reconstruction decoder; without it, a state dict that holds one is loaded all the same.
         class_frequencies: share of every class in the training set, where the untrained network starts; None: all alike.
+        real_valued: images are real: k-space is completed by conjugate symmetry before it is encoded.
         log_variance_bounds: soft bounds of the reconstruction's log-variance, for an image with maximum 1 (decision 13).
 
     Raises:
@@ -87,9 +89,10 @@ class LatentSegmenter(TaskModel):
         training_parts: bool = True,
         class_frequencies: Sequence[float] | None = None,
         reconstruction: bool = True,
+        real_valued: bool = False,
         log_variance_bounds: tuple[float, float] = (-9.2, 1.6),
     ) -> None:
-        super().__init__(num_classes, multi_label, samples, seed)
+        super().__init__(num_classes, multi_label, samples, seed, real_valued)
         channels = tuple(channels)
         if posterior_form not in ("correction", "paper"):
             raise ValueError(f"posterior_form must be 'correction' or 'paper', got {posterior_form!r}.")
@@ -115,7 +118,6 @@ class LatentSegmenter(TaskModel):
         self.posterior_head = nn.Conv2d(both, both, 1) if training_parts and posterior_form == "correction" else None
         self._start()
         self.log_variance_low, self.log_variance_high = float(log_variance_bounds[0]), float(log_variance_bounds[1])
-        self.no_line = nn.Buffer(torch.zeros(2), persistent=False)
 
     def _start(self) -> None:
         """A posterior equal to the prior, and latent noise well below the spread of the means."""
@@ -135,6 +137,7 @@ class LatentSegmenter(TaskModel):
             Mean class probabilities (C channels), their entropy in nats, and the mutual information in nats, shape
             (batch, C + 2, H, W).
         """
+        zero_filled = self.completed(zero_filled)
         mean, scale = self._prior(zero_filled / intensity_scale(zero_filled))
         # one seed for all: an image's answer does not depend on its place in the batch
         seeds = torch.full([zero_filled.shape[0]], self.seed, dtype=torch.int64, device=zero_filled.device)
@@ -169,6 +172,7 @@ class LatentSegmenter(TaskModel):
             ValueError: if ``samples`` < 1.
         """
         self.check_samples(samples)
+        zero_filled = self.completed(zero_filled)
         batch, _, height, width = zero_filled.shape
         mean, scale = self._prior(zero_filled / intensity_scale(zero_filled))
         seeds = self._seeds(batch, generator, shared_noise, zero_filled.device)
@@ -188,13 +192,20 @@ class LatentSegmenter(TaskModel):
         )
 
     @torch.jit.unused
-    def training_pass(self, zero_filled: Tensor, label: Tensor, generator: torch.Generator | None = None) -> TaskPass:
+    def training_pass(
+        self,
+        zero_filled: Tensor,
+        label: Tensor,
+        generator: torch.Generator | None = None,
+        mask: Tensor | None = None,
+    ) -> TaskPass:
         """One sample of the posterior, decoded (Algorithm 2).
 
         Args:
             zero_filled: real and imaginary part, shape (batch, 2, H, W).
             label: structure masks of one rater, 0/1, shape (batch, S, H, W).
             generator: source of the sample's randomness.
+            mask: 0/1, broadcasts to (batch, 1, H, W), for ``real_valued`` only; None recovers it, without its gradient.
 
         Raises:
             ValueError: if ``label`` does not fit, or the network holds no training parts.
@@ -205,6 +216,7 @@ class LatentSegmenter(TaskModel):
         if tuple(label.shape) != (batch, self.structures, height, width):
             expected = (batch, self.structures, height, width)
             raise ValueError(f"label must have shape {expected} like the image, got {tuple(label.shape)}.")
+        zero_filled = self.completed(zero_filled, mask)
         unit = zero_filled / intensity_scale(zero_filled)
         prior = self._latent(self.encoder(pad_to_multiple(unit, self.multiple)))
         seen = torch.cat([unit, label.to(unit.dtype)], dim=1)
@@ -227,6 +239,7 @@ class LatentSegmenter(TaskModel):
         Raises:
             ValueError: if the network holds no reconstruction decoder.
         """
+        zero_filled = self.completed(zero_filled)
         mean, _ = self._prior(zero_filled / intensity_scale(zero_filled))
         return self._image(mean, zero_filled)
 
@@ -238,12 +251,8 @@ class LatentSegmenter(TaskModel):
     def _image(self, mean: Tensor, zero_filled: Tensor) -> Tensor:
         if self.reconstruction_decoder is None:
             raise ValueError("the network was built with reconstruction=False.")
-        out = self.reconstruction_decoder(mean)[:, :, : zero_filled.shape[2], : zero_filled.shape[3]].float()
         bounds = (self.log_variance_low, self.log_variance_high)
-        everywhere = torch.ones_like(zero_filled[:, :1])
-        return gaussian_channels(
-            out[:, :2], out[:, 2:3], intensity_scale(zero_filled), bounds, self.no_line, everywhere
-        )
+        return image_channels(self.reconstruction_decoder(mean), zero_filled, bounds, self.real_valued)
 
     def _seeds(self, batch: int, generator: torch.Generator | None, shared: bool, device: torch.device) -> Tensor:
         if generator is None:

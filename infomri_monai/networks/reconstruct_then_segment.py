@@ -47,7 +47,7 @@ class ReconstructThenSegment(TaskModel):
         multi_label: bool = False,
         stage: str = "segmentation",
     ) -> None:
-        super().__init__(num_classes, multi_label, samples=1, seed=0)
+        super().__init__(num_classes, multi_label, 1, 0, bool(getattr(reconstructor, "real_valued", False)))
         if stage not in ("reconstruction", "segmentation"):
             raise ValueError(f"stage must be 'reconstruction' or 'segmentation', got {stage!r}.")
         self.stage = stage
@@ -72,9 +72,15 @@ class ReconstructThenSegment(TaskModel):
         self.check_samples(samples)
         return certain_posterior(self, self.forward(zero_filled)[:, : self.num_classes])
 
-    def training_pass(self, zero_filled: Tensor, label: Tensor, generator: torch.Generator | None = None) -> TaskPass:
+    def training_pass(
+        self,
+        zero_filled: Tensor,
+        label: Tensor,
+        generator: torch.Generator | None = None,
+        mask: Tensor | None = None,
+    ) -> TaskPass:
         """Logits (all zero while the reconstructor is trained) and reconstruction; the latents have no channels: their KL is 0."""
-        reconstruction = self.reconstructor(zero_filled)
+        reconstruction = self.reconstructor(zero_filled, mask)
         batch, _, height, width = zero_filled.shape
         none = reconstruction.new_zeros(batch, 0, 1, 1)
         logits = reconstruction.new_zeros(batch, self.num_classes, height, width)

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Optional
 
 import torch
 from monai.networks.nets.autoencoderkl import Decoder, Encoder
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from infomri_monai.acquisition.fourier import kspace_to_image
 from infomri_monai.information.entropy import bernoulli_entropy, categorical_entropy
+from infomri_monai.networks.gaussian import (
+    channels_to_complex,
+    gaussian_channels,
+    intensity_scale,
+    mask_or_recovered,
+    measured_samples,
+)
 from infomri_monai.networks.task_posterior import TaskPass, TaskPosterior
 
 __all__ = ["TaskModel", "autoencoder_blocks", "structures_of"]
@@ -58,13 +67,15 @@ class TaskModel(nn.Module, ABC):
         multi_label: independent binary labels instead of exclusive classes.
         samples: number of samples that ``forward`` averages.
         seed: seed of their noise.
+        real_valued: images are real, so that k-space is conjugate symmetric and every sample also measures its partner.
 
     Raises:
         ValueError: if there are too few classes, ``samples`` < 1 or ``seed`` < 0.
     """
 
-    def __init__(self, num_classes: int, multi_label: bool, samples: int, seed: int) -> None:
+    def __init__(self, num_classes: int, multi_label: bool, samples: int, seed: int, real_valued: bool = False) -> None:
         super().__init__()
+        self.real_valued = real_valued
         self.structures = structures_of(num_classes, multi_label)
         if samples < 1 or seed < 0:
             raise ValueError(f"samples must be >= 1 and seed >= 0, got {samples} and {seed}.")
@@ -72,8 +83,17 @@ class TaskModel(nn.Module, ABC):
         self.samples, self.seed = int(samples), int(seed)
 
     @abstractmethod
-    def training_pass(self, zero_filled: Tensor, label: Tensor, generator: torch.Generator | None = None) -> TaskPass:
-        """What the loss needs of ``zero_filled`` (batch, 2, H, W) and the structure masks ``label`` (batch, S, H, W)."""
+    def training_pass(
+        self,
+        zero_filled: Tensor,
+        label: Tensor,
+        generator: torch.Generator | None = None,
+        mask: Tensor | None = None,
+    ) -> TaskPass:
+        """What the loss needs of ``zero_filled`` (batch, 2, H, W) and the structure masks ``label`` (batch, S, H, W).
+
+        ``mask`` is needed for the policy's gradient where the network completes k-space of real-valued images; None recovers it.
+        """
 
     @abstractmethod
     def posterior(
@@ -88,6 +108,16 @@ class TaskModel(nn.Module, ABC):
     @abstractmethod
     def reconstruct(self, zero_filled: Tensor) -> Tensor:
         """Mean (real, imaginary) and log-variance of the image, (batch, 3, H, W), in the input's units."""
+
+    def completed(self, zero_filled: Tensor, mask: Optional[Tensor] = None) -> Tensor:  # noqa: UP045 (TorchScript)
+        """The zero-filled image; of real-valued images that of k-space completed by symmetry, whose imaginary part is zero."""
+        if not self.real_valued:
+            return zero_filled
+        scale = intensity_scale(zero_filled)
+        image = channels_to_complex(zero_filled / scale)
+        kspace, _ = measured_samples(image, mask_or_recovered(image, mask), True)
+        real = kspace_to_image(kspace, 2).real * scale
+        return torch.cat([real, torch.zeros_like(real)], dim=1)
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Class probabilities, float32, of logits whose third axis from the end holds the classes."""
@@ -113,6 +143,21 @@ class TaskModel(nn.Module, ABC):
         """Refuse less than one sample."""
         if samples < 1:
             raise ValueError(f"samples must be >= 1, got {samples}.")
+
+
+def image_channels(out: Tensor, like: Tensor, bounds: tuple[float, float], real_valued: bool) -> Tensor:
+    """Mean (real, imaginary) and log-variance of the image from a reconstruction decoder's three channels.
+
+    Args:
+        out: what the decoder returned, (batch, 3, H, W) or padded.
+        like: the zero-filled image, (batch, 2, H, W), whose size and intensity the result has.
+        bounds: soft bounds of the log-variance, for an image with maximum 1.
+        real_valued: the imaginary mean is zero.
+    """
+    out = out[:, :, : like.shape[2], : like.shape[3]].float()
+    mean = torch.cat([out[:, :1], torch.zeros_like(out[:, :1])], dim=1) if real_valued else out[:, :2]
+    line, everywhere = torch.zeros(2, device=out.device), torch.ones_like(like[:, :1])
+    return gaussian_channels(mean, out[:, 2:3], intensity_scale(like), bounds, line, everywhere)
 
 
 def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from infomri_monai.acquisition.measurement import FourierMeasurement
 from infomri_monai.networks.gaussian import channels_to_complex, complex_to_channels
 from infomri_monai.networks.task_model import TaskModel
-from infomri_monai.sampling.policy import MaskSample, SamplingPolicy
+from infomri_monai.sampling.policy import SamplingPolicy
 from infomri_monai.systems.acquire import acquire
 
 __all__ = ["SegmentationPosterior", "SegmentationSystem", "SegmentationTraining"]
@@ -25,7 +25,7 @@ class SegmentationTraining(NamedTuple):
         prior_log_variance: its log-variance.
         posterior_mean: mean of q(z|y,t).
         posterior_log_variance: its log-variance.
-        mean: posterior mean of the image, complex, (batch, 1, H, W).
+        mean: posterior mean of the image, complex, or real for a real-valued network, (batch, 1, H, W).
         log_variance: its log-variance per real component.
         mask: 0/1 mask, (batch, 1, *spatial).
         ratio: realised sampling ratio, (batch,).
@@ -51,7 +51,7 @@ class SegmentationPosterior(NamedTuple):
         class_probabilities: mean over samples, (batch, C, H, W).
         entropy: of the mean probabilities, nats, (batch, 1, H, W).
         mutual_information: between a pixel's class and the sample, nats, (batch, 1, H, W).
-        mean: posterior mean of the image, complex, (batch, 1, H, W).
+        mean: posterior mean of the image, complex, or real for a real-valued network, (batch, 1, H, W).
         log_variance: its log-variance per real component.
         zero_filled: complex zero-filled image, (batch, 1, H, W).
         mask: 0/1 mask, (batch, 1, *spatial).
@@ -114,9 +114,9 @@ class SegmentationSystem(nn.Module):
         """
         kspace, sample = acquire(self.policy, self.measurement, image, ratio, generator)
         zero_filled = complex_to_channels(self.measurement.adjoint(kspace))
-        task = self.network.training_pass(zero_filled, label, generator)
-        image_mean, log_variance = channels_to_complex(task.reconstruction), task.reconstruction[:, 2:]
-        return SegmentationTraining(*task[:5], image_mean, log_variance, sample.mask, _realised(sample))
+        task = self.network.training_pass(zero_filled, label, generator, sample.mask)
+        mean, log_variance = self._image(task.reconstruction)
+        return SegmentationTraining(*task[:5], mean, log_variance, sample.mask, sample.ratio)
 
     def infer(
         self,
@@ -142,10 +142,9 @@ class SegmentationSystem(nn.Module):
         channels = complex_to_channels(zero_filled)
         task = self.network.posterior(channels, samples, generator)
         out = self.network.reconstruct(channels)
-        return SegmentationPosterior(
-            *task, channels_to_complex(out), out[:, 2:], zero_filled, sample.mask, _realised(sample)
-        )
+        return SegmentationPosterior(*task, *self._image(out), zero_filled, sample.mask, sample.ratio)
 
-
-def _realised(sample: MaskSample) -> Tensor:
-    return sample.mask.detach().flatten(1).mean(1)
+    def _image(self, channels: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean, real for real-valued images and else complex, and log-variance of a reconstruction's three channels."""
+        mean = channels[:, :1] if self.network.real_valued else channels_to_complex(channels)
+        return mean, channels[:, 2:]

@@ -21,7 +21,10 @@ from task_models import (
 )
 from torch.distributions import Bernoulli, Categorical
 
+from infomri_monai.acquisition import FourierMeasurement
+from infomri_monai.acquisition.symmetry import conjugate_partner
 from infomri_monai.information import gaussian_kl
+from infomri_monai.networks import complex_to_channels
 from infomri_monai.networks.task_model import structures_of
 
 GRIDS = [(32, 32), (33, 35), (32, 41), (47, 34)]
@@ -217,3 +220,35 @@ def test_refuses_frequencies_that_are_none(build, shares):
 def test_refuses_an_unknown_stage():
     with pytest.raises(ValueError, match="stage must be 'reconstruction' or 'segmentation', got 'both'"):
         two_stages(stage="both")
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (15, 18)])
+def test_half_of_k_space_is_all_of_it_for_real_valued_images(shape):
+    """One of every conjugate pair was measured: the completed image is the image, and the answer that to all of k-space."""
+    image = torch.rand(2, 1, *shape, generator=torch.Generator().manual_seed(0))
+    first = torch.arange(image[0].numel()).reshape(1, 1, *shape)
+    mask = (first <= conjugate_partner(first, 2)).float()
+    half, whole = (
+        complex_to_channels(FourierMeasurement().zero_filled(image, m)) for m in (mask, torch.ones_like(mask))
+    )
+    model = moved(latent, real_valued=True)
+    torch.testing.assert_close(model.completed(half, mask)[:, :1], image)
+    assert (model.completed(half)[:, 1] == 0).all()
+    with torch.no_grad():
+        torch.testing.assert_close(model(half), model(whole), rtol=1e-4, atol=1e-4)
+        assert (model.reconstruct(half)[:, 1] == 0).all()
+    assert not torch.allclose(moved(latent).completed(half), moved(latent).completed(whole))
+
+
+def test_the_policy_learns_through_the_completion():
+    """A sample whose partner is measured already tells nothing new of a noise-free real image: its gradient is zero."""
+    image = torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    mask = torch.zeros(1, 1, 8, 8)
+    mask[0, 0, 2, 3] = 1
+    mask.requires_grad_()
+    model = moved(latent, real_valued=True, channels=(8, 8))
+    zero_filled = complex_to_channels(FourierMeasurement().zero_filled(image, mask))
+    one = model.training_pass(zero_filled, labels(model, (8, 8), batch=1), torch.Generator().manual_seed(0), mask)
+    one.logits.square().sum().backward()
+    partner = float(mask.grad[0, 0, 6, 5])  # 2 and 1 beyond the centre (4, 4), as (2, 3) is before it
+    assert abs(partner) < 1e-3 * float(mask.grad.abs().max())
