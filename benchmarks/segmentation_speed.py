@@ -2,8 +2,8 @@
 
 - K = 16 samples of one image against 16 passes of the task decoder and one of the encoder, called one after the other.
 - Peak memory of K = 32 samples against K = 4 (high-water mark of a fresh process, as in training_step.py).
-- A training step of the whole system (ratios, masks, noise, zero-filled images, networks, loss, backward, Adam) against the forward and
-  backward pass of the four networks alone, on ready-made inputs.
+- A training step of the whole system (ratios, masks, noise, zero-filled images, networks, loss, backward, Adam) against the
+  forward and backward pass of the four networks alone, on ready-made inputs.
 
 Rows take turns; the median over the rounds counts. Usage: python benchmarks/segmentation_speed.py [--threads 2] [--repeats 9]
 """
@@ -28,6 +28,7 @@ from infomri_monai.acquisition import ComplexGaussianNoise, FourierMeasurement
 from infomri_monai.engines import AutocastInferer
 from infomri_monai.losses import ELBOLoss, SegmentationTarget
 from infomri_monai.networks import LatentSegmenter, complex_to_channels
+from infomri_monai.networks.task_model import encoder_input
 from infomri_monai.sampling import warm_started_pgn
 from infomri_monai.sampling.exact import centre_distance
 from infomri_monai.systems import SegmentationSystem, parameter_groups
@@ -57,6 +58,7 @@ class Bench:
             self.zero_filled = complex_to_channels(
                 self.system.measurement.zero_filled(self.image, mask, self.generator)
             )
+            self.measured = encoder_input(self.zero_filled, network.multiple, True)
             self.latent = torch.randn(1, network.latent_channels, SIZE // 4, SIZE // 4, generator=self.generator)
 
     def ratios(self) -> Tensor:
@@ -71,7 +73,7 @@ class Bench:
     @torch.no_grad()
     def sixteen_passes(self) -> None:
         """16 decoder passes and one encoder pass of one image."""
-        self.system.network.encoder(self.zero_filled[:1])
+        self.system.network.encoder(self.measured[:1])
         for _ in range(16):
             self.system.network.task_decoder(self.latent)
 
@@ -91,8 +93,8 @@ class Bench:
         """Forward and backward pass of the four networks alone."""
         network = self.system.network
         with torch.autocast("cpu", torch.bfloat16):
-            first = network.encoder(self.zero_filled)
-            second = network.posterior_encoder(torch.cat([self.zero_filled, self.label], dim=1))
+            first = network.encoder(self.measured)
+            second = network.posterior_encoder(torch.cat([self.measured, self.label], dim=1))
             half = network.latent_channels
             out = network.task_decoder((first + second)[:, :half]), network.reconstruction_decoder(first[:, :half])
         network.zero_grad()

@@ -43,11 +43,13 @@ def brain_tumour_1380(
     """Contrast-enhanced T1 brain slices with a tumour, binary label, raters simulated.
 
     Patients are unknown and neighbours share one, so that the splits are contiguous in the file's order: 966, 207 and 207
-    slices. The file is sorted by kind of tumour and by view, however: train on the first 70 % and you have seen meningiomas and
-    pituitary tumours, but only few of the gliomas that validation and test consist of. ``stretches=20`` cuts
-    the file into 20 stretches and splits each of them so, leaving out 3 slices at every border (a patient has about
-    2 or 3 neighbours of one view here): the same kinds and views everywhere, 880, 160 and 160 slices. Image and label pass through the same k-space crop (the label's indicator, then the threshold 0.5), so that they
-    stay aligned; the raters are simulated on the coarse grid.
+    slices. The file is sorted by kind of tumour and by view, however: the first 70 % hold nearly all meningiomas and pituitary
+    tumours, the rest gliomas, so that these splits ask for a kind of tumour that training has hardly seen. ``stretches=20``
+    cuts the file into 20 stretches and splits each of them so, leaving out 3 slices at every border (a patient has two or
+    three neighbours of one view here): the same kinds and views everywhere, 880, 160 and 160 slices.
+
+    Image and label pass through the same k-space crop (the label's indicator, then the threshold 0.5), so that they stay
+    aligned; the raters are simulated on the coarse grid.
 
     Args:
         path: ``brain_tumour_1380.npz``.

@@ -8,14 +8,13 @@ from typing import Optional
 import torch
 from torch import Tensor, nn
 
-from infomri_monai.networks.gaussian import intensity_scale
 from infomri_monai.networks.task_model import (
     TaskModel,
     autoencoder_blocks,
+    encoder_input,
     image_channels,
     make_decoder,
     make_encoder,
-    pad_to_multiple,
     start_at_frequencies,
 )
 from infomri_monai.networks.task_posterior import TaskPass, TaskPosterior
@@ -53,6 +52,7 @@ class DeterministicSegmenter(TaskModel):
         training_parts: has no effect here; every part is used at inference.
         class_frequencies: share of every class in the training set, where the untrained network starts; None: all alike.
         real_valued: images are real: k-space is completed by conjugate symmetry before it is encoded.
+        magnitude_input: also show the encoders the magnitude of the zero-filled image; the paper's see its two parts alone.
         log_variance_bounds: soft bounds of the reconstruction's log-variance.
 
     Example:
@@ -74,11 +74,13 @@ class DeterministicSegmenter(TaskModel):
         training_parts: bool = True,
         class_frequencies: Sequence[float] | None = None,
         real_valued: bool = False,
+        magnitude_input: bool = True,
         log_variance_bounds: tuple[float, float] = (-9.2, 1.6),
     ) -> None:
         super().__init__(num_classes, multi_label, 1, 0, real_valued)
+        self.magnitude_input = magnitude_input
         blocks = autoencoder_blocks(tuple(channels), norm_num_groups, non_local, encoder_blocks, decoder_blocks)
-        self.encoder = make_encoder(2, 2 * latent_channels, blocks[0])
+        self.encoder = make_encoder(2 + magnitude_input, 2 * latent_channels, blocks[0])
         self.latent_head = nn.Conv2d(2 * latent_channels, latent_channels, 1)
         self.task_decoder = make_decoder(latent_channels, num_classes, blocks[1])
         self.reconstruction_decoder = make_decoder(latent_channels, 3, blocks[1])
@@ -121,9 +123,9 @@ class DeterministicSegmenter(TaskModel):
         return self._image(self._features(zero_filled), zero_filled)
 
     def _features(self, zero_filled: Tensor, mask: Optional[Tensor] = None) -> Tensor:  # noqa: UP045 (TorchScript)
-        zero_filled = self.completed(zero_filled, mask)
-        unit = zero_filled / intensity_scale(zero_filled)
-        return self.latent_head(self.encoder(pad_to_multiple(unit, self.multiple)))
+        return self.latent_head(
+            self.encoder(encoder_input(self.completed(zero_filled, mask), self.multiple, self.magnitude_input))
+        )
 
     def _logits(self, features: Tensor, like: Tensor) -> Tensor:
         return self.task_decoder(features)[:, :, : like.shape[2], : like.shape[3]].float()

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from infomri_monai.networks.gaussian import intensity_scale
 from infomri_monai.networks.latent_noise import latent_noise
 from infomri_monai.networks.task_model import (
     TaskModel,
     autoencoder_blocks,
+    encoder_input,
     image_channels,
     make_decoder,
     make_encoder,
@@ -26,14 +26,14 @@ __all__ = ["LatentSegmenter"]
 class LatentSegmenter(TaskModel):
     """Measurement encoder, latent prior and posterior, task decoder, and auxiliary reconstruction (equations 18 to 25).
 
-    ``encoder`` is E_y, ``posterior_encoder`` E_t, ``latent_head`` D_z, ``task_decoder`` D_t and ``reconstruction_decoder`` D_x, which
-    sees the prior's mean. MONAI's ``autoencoderkl`` blocks throughout.
+    ``encoder`` is E_y, ``posterior_encoder`` E_t, ``latent_head`` D_z, ``task_decoder`` D_t and ``reconstruction_decoder`` D_x,
+    which sees the prior's mean. MONAI's ``autoencoderkl`` blocks throughout.
 
-    The posterior is either the paper's, D_z(E_t(y, t)) with the D_z of the prior, or a correction of the prior in the prior's own units
-    (Vahdat and Kautz): mean mu + sigma delta and variance sigma^2 exp(nu), with (delta, nu) from E_t through a convolution that
-    starts at zero. In the paper's form the KL term also shrinks the prior's mean, and a network that has not yet learned
-    what the measurement says may never learn it; in the other the KL, sum of (delta^2 + exp(nu) - nu - 1) / 2, is
-    the posterior's affair alone, and the measurement reaches the task decoder from the first step.
+    The posterior is either the paper's, D_z(E_t(y, t)) with the D_z of the prior, or a correction of the prior in the prior's
+    own units (Vahdat and Kautz): mean mu + sigma delta and variance sigma^2 exp(nu), with (delta, nu) from E_t through a
+    convolution that starts at zero. In the paper's form the KL term also shrinks the prior's mean, and a network that has not
+    yet learned what the measurement says may never learn it; in the other the KL, sum of (delta^2 + exp(nu) - nu - 1) / 2,
+    is the posterior's affair alone, and the measurement reaches the task decoder from the first step.
 
     Args:
         num_classes: classes with the background, or labels if ``multi_label``.
@@ -52,6 +52,7 @@ class LatentSegmenter(TaskModel):
         reconstruction: hold the reconstruction decoder; without it, a state dict that holds one is loaded all the same.
         class_frequencies: share of every class in the training set, where the untrained network starts; None: all alike.
         real_valued: images are real: k-space is completed by conjugate symmetry before it is encoded.
+        magnitude_input: also show the encoders the magnitude of the zero-filled image; the paper's see its two parts alone.
         log_variance_bounds: soft bounds of the reconstruction's log-variance, for an image with maximum 1 (decision 13).
 
     Raises:
@@ -90,9 +91,11 @@ class LatentSegmenter(TaskModel):
         class_frequencies: Sequence[float] | None = None,
         reconstruction: bool = True,
         real_valued: bool = False,
+        magnitude_input: bool = True,
         log_variance_bounds: tuple[float, float] = (-9.2, 1.6),
     ) -> None:
         super().__init__(num_classes, multi_label, samples, seed, real_valued)
+        self.magnitude_input = magnitude_input
         channels = tuple(channels)
         if posterior_form not in ("correction", "paper"):
             raise ValueError(f"posterior_form must be 'correction' or 'paper', got {posterior_form!r}.")
@@ -102,8 +105,10 @@ class LatentSegmenter(TaskModel):
             raise ValueError(f"norm_num_groups={norm_num_groups} must divide every entry of channels, got {channels}.")
         encoder, decoder = autoencoder_blocks(channels, norm_num_groups, non_local, encoder_blocks, decoder_blocks)
         both = 2 * latent_channels
-        self.encoder = make_encoder(2, both, encoder)
-        self.posterior_encoder = make_encoder(2 + self.structures, both, encoder) if training_parts else None
+        self.encoder = make_encoder(2 + magnitude_input, both, encoder)
+        self.posterior_encoder = (
+            make_encoder(2 + magnitude_input + self.structures, both, encoder) if training_parts else None
+        )
         self.latent_head = nn.Conv2d(both, both, 1)
         self.task_decoder = make_decoder(latent_channels, num_classes, decoder)
         self.reconstruction_decoder = make_decoder(latent_channels, 3, decoder) if reconstruction else None
@@ -138,7 +143,7 @@ class LatentSegmenter(TaskModel):
             (batch, C + 2, H, W).
         """
         zero_filled = self.completed(zero_filled)
-        mean, scale = self._prior(zero_filled / intensity_scale(zero_filled))
+        mean, scale = self._prior(encoder_input(zero_filled, self.multiple, self.magnitude_input))
         # one seed for all: an image's answer does not depend on its place in the batch
         seeds = torch.full([zero_filled.shape[0]], self.seed, dtype=torch.int64, device=zero_filled.device)
         height, width = zero_filled.shape[2], zero_filled.shape[3]
@@ -174,7 +179,7 @@ class LatentSegmenter(TaskModel):
         self.check_samples(samples)
         zero_filled = self.completed(zero_filled)
         batch, _, height, width = zero_filled.shape
-        mean, scale = self._prior(zero_filled / intensity_scale(zero_filled))
+        mean, scale = self._prior(encoder_input(zero_filled, self.multiple, self.magnitude_input))
         seeds = self._seeds(batch, generator, shared_noise, zero_filled.device)
         masks = []
         total = entropy = torch.zeros(())
@@ -217,11 +222,11 @@ class LatentSegmenter(TaskModel):
             expected = (batch, self.structures, height, width)
             raise ValueError(f"label must have shape {expected} like the image, got {tuple(label.shape)}.")
         zero_filled = self.completed(zero_filled, mask)
-        unit = zero_filled / intensity_scale(zero_filled)
-        prior = self._latent(self.encoder(pad_to_multiple(unit, self.multiple)))
-        seen = torch.cat([unit, label.to(unit.dtype)], dim=1)
-        posterior = self._posterior(self.posterior_encoder(pad_to_multiple(seen, self.multiple)), *prior)
-        noise = torch.randn(posterior[0].shape, generator=generator, device=unit.device)
+        measured = encoder_input(zero_filled, self.multiple, self.magnitude_input)
+        prior = self._latent(self.encoder(measured))
+        seen = torch.cat([measured, pad_to_multiple(label.to(measured.dtype), self.multiple)], dim=1)
+        posterior = self._posterior(self.posterior_encoder(seen), *prior)
+        noise = torch.randn(posterior[0].shape, generator=generator, device=measured.device)
         z = posterior[0] + torch.exp(0.5 * posterior[1]) * noise
         logits = self.task_decoder(z)[:, :, :height, :width].float()
         return TaskPass(logits, *prior, *posterior, self._image(prior[0], zero_filled))
@@ -240,7 +245,7 @@ class LatentSegmenter(TaskModel):
             ValueError: if the network holds no reconstruction decoder.
         """
         zero_filled = self.completed(zero_filled)
-        mean, _ = self._prior(zero_filled / intensity_scale(zero_filled))
+        mean, _ = self._prior(encoder_input(zero_filled, self.multiple, self.magnitude_input))
         return self._image(mean, zero_filled)
 
     @torch.jit.unused
@@ -273,9 +278,9 @@ class LatentSegmenter(TaskModel):
         out = self.latent_head(features).float()
         return out[:, : self.latent_channels], 8.0 * torch.tanh(out[:, self.latent_channels :] / 8.0)
 
-    def _prior(self, unit: Tensor) -> tuple[Tensor, Tensor]:
+    def _prior(self, measured: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of q(z|y)."""
-        mean, log_variance = self._latent(self.encoder(pad_to_multiple(unit, self.multiple)))
+        mean, log_variance = self._latent(self.encoder(measured))
         return mean, torch.exp(0.5 * log_variance)
 
     def _part(self, mean: Tensor) -> int:

@@ -145,6 +145,17 @@ class TaskModel(nn.Module, ABC):
             raise ValueError(f"samples must be >= 1, got {samples}.")
 
 
+def encoder_input(zero_filled: Tensor, multiple: int, magnitude: bool) -> Tensor:
+    """Real part, imaginary part and (``magnitude``) magnitude of the zero-filled image, largest magnitude 1, padded to multiples.
+
+    The magnitude is what tissue contrast is about; a convolution would have to learn to square and add, for every phase.
+    """
+    unit = zero_filled / intensity_scale(zero_filled)
+    if magnitude:  # a tiny offset keeps its gradient finite at zero
+        unit = torch.cat([unit, torch.sqrt(unit.square().sum(1, keepdim=True) + 1e-12)], dim=1)
+    return pad_to_multiple(unit, multiple)
+
+
 def image_channels(out: Tensor, like: Tensor, bounds: tuple[float, float], real_valued: bool) -> Tensor:
     """Mean (real, imaginary) and log-variance of the image from a reconstruction decoder's three channels.
 

@@ -164,6 +164,7 @@ def test_a_training_pass_draws_one_sample_of_the_posterior(form):
     z = one.posterior_mean + torch.exp(0.5 * one.posterior_log_variance) * noise
     torch.testing.assert_close(one.logits, model.task_decoder(z))
     unit = image / image.norm(dim=1, keepdim=True).amax((2, 3), keepdim=True)
+    unit = torch.cat([unit, unit.norm(dim=1, keepdim=True)], 1)
     raw = model.latent_head(model.encoder(unit))
     mean, log_variance = raw[:, :4], 8 * torch.tanh(raw[:, 4:] / 8)
     torch.testing.assert_close(one.prior_mean, mean)
