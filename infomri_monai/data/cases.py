@@ -24,6 +24,7 @@ def inference_cases(
     dataset_dir: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = "embedded",
     pattern: str = "**/*",
     kind: str = "image",
+    embedded_grid: Sequence[int] = (96, 96),
 ) -> list[dict[str, Any]]:
     """List the cases of a folder, of one file or of a list of files; all headers are checked, no pixel is read.
 
@@ -34,6 +35,7 @@ def inference_cases(
         kind: ``"image"`` for images, whose acquisition is simulated: NIfTI (2D or 3D, real or complex), PNG and DICOM series.
             ``"kspace"`` for raw undersampled k-space: ``.npz``, ``.npy`` and HDF5, see
             :func:`~infomri_monai.data.kspace_file.read_kspace`.
+        embedded_grid: (height, width) of the embedded subjects.
 
     Returns:
         One dictionary a case, in the order of the names, for :class:`~infomri_monai.data.ReadCased`: "image" or "kspace", the
@@ -60,7 +62,7 @@ def inference_cases(
             raise ValueError(
                 "dataset_dir: the embedded data are images; kind='kspace' needs a folder or a list of files."
             )
-        return _embedded()
+        return _embedded(embedded_grid)
     root, patterns = _search(dataset_dir, pattern)
     found = _images(root, patterns) if kind == "image" else _kspaces(root, patterns)
     if not found:
@@ -103,8 +105,8 @@ def _kspaces(root: Path, patterns: list[str]) -> list[dict[str, Any]]:
     return [{"kspace": str(path), "name": path.relative_to(root).with_suffix("").as_posix()} for path in paths]
 
 
-def _embedded() -> list[dict[str, Any]]:
-    slices = embedded_subjects("test", subjects=_EMBEDDED_SUBJECTS)
+def _embedded(grid: Sequence[int]) -> list[dict[str, Any]]:
+    slices = embedded_subjects("test", subjects=_EMBEDDED_SUBJECTS, grid=grid)
     subjects = sorted({entry["subject"] for entry in slices})
     return [
         {

@@ -26,6 +26,9 @@ class ReadCased(Transform):
     complex64 tensor of that shape, with "mask" (float32, same shape) if the file holds one. The path and the reader are
     dropped. Messages of errors name no file: the file's name may be a patient's.
 
+    Args:
+        magnitude: take the magnitude of complex images, for networks that were trained on magnitudes. k-space stays as it is.
+
     Raises:
         OSError: when called, if the file is unreadable.
         ValueError: when called, if the data hold NaN or Inf, have other axes, or are real where complex is needed.
@@ -35,11 +38,15 @@ class ReadCased(Transform):
         torch.Size([1, 4, 5])
     """
 
+    def __init__(self, magnitude: bool = False) -> None:
+        self.magnitude = magnitude
+
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         reader = d.pop("reader", None)
         if "image" in d:
-            d["image"] = _image(d["image"], reader)
+            image = _image(d["image"], reader)
+            d["image"] = image.abs() if self.magnitude and image.is_complex() else image
         else:
             kspace, mask = read_kspace(d["kspace"])
             d["kspace"] = _slices_last(kspace)

@@ -113,6 +113,8 @@ class CaseInferer(Inferer, ABC, Generic[Result]):
             raise ValueError("image is complex, but the network is for real-valued images: give the magnitude.")
         if domain == "kspace":
             given = None if mask is None else _slices_first(checked_mask(_aligned(plain(mask)[0], data), data, 1))
+            if getattr(network, "real_valued", False):
+                _LOGGER.warning("the network takes the measured object for real-valued: a phase in it is not modelled")
             slices: SliceAcquisition = MeasuredSlices(_slices_first(data), given)
         else:
             slices = self._simulated(_slices_first(data))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -48,6 +49,8 @@ class LatentSegmenter(TaskModel):
         seed: seed of their noise; a non-negative integer.
         memory_budget: MiB that the decoder's features may take; more samples are decoded one part after the other.
         posterior_form: ``"correction"`` or ``"paper"``, see above.
+        initial_log_variance: of the prior before training, within (-8, 8). The means start with a spread below 1: less noise lets the
+            measurement through sooner, more keeps the posterior from collapsing onto the prior.
         training_parts: hold the posterior encoder. Without it (inference) the network cannot be trained.
         reconstruction: hold the reconstruction decoder; without it, a state dict that holds one is loaded all the same.
         class_frequencies: share of every class in the training set, where the untrained network starts; None: all alike.
@@ -87,6 +90,7 @@ class LatentSegmenter(TaskModel):
         seed: int = 0,
         memory_budget: float = 256.0,
         posterior_form: str = "correction",
+        initial_log_variance: float = -2.0,
         training_parts: bool = True,
         class_frequencies: Sequence[float] | None = None,
         reconstruction: bool = True,
@@ -99,6 +103,8 @@ class LatentSegmenter(TaskModel):
         channels = tuple(channels)
         if posterior_form not in ("correction", "paper"):
             raise ValueError(f"posterior_form must be 'correction' or 'paper', got {posterior_form!r}.")
+        if not -8 < initial_log_variance < 8:
+            raise ValueError(f"initial_log_variance must lie in (-8, 8), got {initial_log_variance}.")
         if memory_budget <= 0:
             raise ValueError(f"memory_budget must be > 0 MiB, got {memory_budget}.")
         if any(c % norm_num_groups for c in channels):
@@ -121,16 +127,16 @@ class LatentSegmenter(TaskModel):
         start_at_frequencies(self.task_decoder, class_frequencies, multi_label)
         self.posterior_form = posterior_form
         self.posterior_head = nn.Conv2d(both, both, 1) if training_parts and posterior_form == "correction" else None
-        self._start()
+        self._start(initial_log_variance)
         self.log_variance_low, self.log_variance_high = float(log_variance_bounds[0]), float(log_variance_bounds[1])
 
-    def _start(self) -> None:
-        """A posterior equal to the prior, and latent noise well below the spread of the means."""
+    def _start(self, log_variance: float) -> None:
+        """A posterior equal to the prior, and a prior of this log-variance."""
         if self.posterior_head is not None:
             for parameter in self.posterior_head.parameters():
                 nn.init.zeros_(parameter)
         with torch.no_grad():
-            self.latent_head.get_parameter("bias")[self.latent_channels :] = -4.0
+            self.latent_head.get_parameter("bias")[self.latent_channels :] = 8.0 * math.atanh(log_variance / 8.0)
 
     def forward(self, zero_filled: Tensor) -> Tensor:
         """Average ``samples`` segmentations of seed ``seed``; this is what is exported.

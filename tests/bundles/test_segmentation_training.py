@@ -54,7 +54,7 @@ def test_train_then_evaluate(trained):
     assert [row["epoch"] for row in curves] == [1, 2, 3, 4]
     assert curves[-1]["loss_task"] < curves[0]["loss_task"]
     for row in curves:
-        weighted = row["loss_task"] + 10 * row["loss_kl"] + 0.02 * row["loss_reconstruction"]
+        weighted = row["loss_task"] + 4 * row["loss_kl"] + 0.02 * row["loss_reconstruction"]
         assert row["loss"] == pytest.approx(weighted, rel=1e-3)
     log = succeeded(evaluate_segmentation(trained))
     assert {name.removeprefix("evaluation/") for name in files(trained) if name.startswith("eval")} == REPORT
@@ -129,7 +129,7 @@ def test_tracking_holds_training_and_evaluation(tmp_path):
     assert set(runs) == {"train-InfoMRI-seed0", "evaluate-InfoMRI-seed0"}
     assert all(run.info.status == "FINISHED" for run in runs.values())
     training, evaluation = runs["train-InfoMRI-seed0"], runs["evaluate-InfoMRI-seed0"]
-    assert training.data.params["kl_weight"] == "10.0"
+    assert training.data.params["kl_weight"] == "4.0"
     assert training.data.params["simulated_raters"] == "True"
     for run in (training, evaluation):
         assert {f"{name}_at_{ratio:.4f}" for name in ("ged", "dice") for ratio in RATIOS} <= set(run.data.metrics)
