@@ -60,8 +60,8 @@ PROTOCOL = (
     "and training holds mostly other kinds; 18 epochs = 2178 steps. Same for all: learning rate 3e-3, log-uniform ratios from 2.8 "
     "to 28 %, noise 5e-4 of DC, bfloat16, k-space completed by symmetry (real images). `infomri` and `deterministic`: encoders and "
     "decoders of 16, 32, 64 channels, 8 latent channels, learned masks; `tradpat_unet_rs`: variable-density masks and two U-Nets "
-    "(16, 32, 64, 128, 128, 16), each trained for the whole number of steps. The KL weights of `infomri` (hippocampus 2, tumours 10) "
-    "were chosen on validation data."
+    "(16, 32, 64, 128, 128, 16), each trained for the whole number of steps. The KL weights of `infomri` (hippocampus 2, "
+    "tumours 10) were chosen on validation data."
 )
 
 

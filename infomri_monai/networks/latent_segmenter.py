@@ -49,8 +49,8 @@ class LatentSegmenter(TaskModel):
         seed: seed of their noise; a non-negative integer.
         memory_budget: MiB that the decoder's features may take; more samples are decoded one part after the other.
         posterior_form: ``"correction"`` or ``"paper"``, see above.
-        initial_log_variance: of the prior before training, within (-8, 8). The means start with a spread below 1: less noise lets the
-            measurement through sooner, more keeps the posterior from collapsing onto the prior.
+        initial_log_variance: of the prior before training, within (-8, 8). The means start with a spread below 1: less noise
+            lets the measurement through sooner, more keeps the posterior from collapsing onto the prior.
         training_parts: hold the posterior encoder. Without it (inference) the network cannot be trained.
         reconstruction: hold the reconstruction decoder; without it, a state dict that holds one is loaded all the same.
         class_frequencies: share of every class in the training set, where the untrained network starts; None: all alike.

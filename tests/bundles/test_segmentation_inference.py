@@ -169,7 +169,7 @@ def test_it_works_out_of_the_box_and_has_the_zoos_properties(bundle):
     assert len(found) == 2
     assert files(output) == names(found[0]) | names(found[1]) | {f"{name}.png" for name in found} | WORKLIST
     sidecar = record(output / f"{found[0]}.json")
-    assert (sidecar["simulated"], sidecar["ratio_requested"], sidecar["shape"]) == (True, 0.125, [96, 96, 4])
+    assert (sidecar["simulated"], sidecar["ratio_requested"], sidecar["shape"]) == (True, 0.125, [64, 64, 4])
 
 
 def test_raw_kspace_is_the_python_call(bundle, tmp_path):

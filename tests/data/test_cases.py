@@ -211,3 +211,12 @@ def test_what_a_transform_raises_is_the_cases_failure(tmp_path):
 
     # MONAI wraps what a transform raises; the reason says which error it was
     assert CaseDataset(inference_cases(tmp_path), broken)[0]["failure"].startswith("KeyError: ")
+
+
+def test_embedded_cases_have_the_grid_asked_for_and_their_magnitude_on_request():
+    (case, _) = inference_cases(embedded_grid=(32, 48))
+    assert case["image"].shape == (1, 32, 48, 4)
+    read, magnitude = ReadCased()(case)["image"], ReadCased(magnitude=True)(case)["image"]
+    assert read.is_complex()
+    assert magnitude.dtype == torch.float32
+    torch.testing.assert_close(magnitude.as_tensor(), read.as_tensor().abs())
