@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from infomri_monai.networks.latent_noise import latent_noise
 from infomri_monai.networks.task_model import (
@@ -36,6 +37,11 @@ class LatentSegmenter(TaskModel):
     yet learned what the measurement says may never learn it; in the other the KL, sum of (delta^2 + exp(nu) - nu - 1) / 2,
     is the posterior's affair alone, and the measurement reaches the task decoder from the first step.
 
+    With a ``noise_stride`` b above 1 the noise varies over blocks of b x b latent positions and is interpolated,
+    z = mu(y) + up(sigma eps). The mean keeps its detail, and one coarse number moves a whole stretch of a boundary: what
+    raters disagree about and what the measurement leaves open is smooth, and would cost a nat or more at every position of a
+    fine grid.
+
     Args:
         num_classes: classes with the background, or labels if ``multi_label``.
         multi_label: independent binary labels instead of exclusive classes.
@@ -49,6 +55,7 @@ class LatentSegmenter(TaskModel):
         seed: seed of their noise; a non-negative integer.
         memory_budget: MiB that the decoder's features may take; more samples are decoded one part after the other.
         posterior_form: ``"correction"`` or ``"paper"``, see above.
+        noise_stride: side of the blocks of latent positions that share their noise; 1 is the paper's.
         initial_log_variance: of the prior before training, within (-8, 8). The means start with a spread below 1: less noise
             lets the measurement through sooner, more keeps the posterior from collapsing onto the prior.
         training_parts: hold the posterior encoder. Without it (inference) the network cannot be trained.
@@ -90,6 +97,7 @@ class LatentSegmenter(TaskModel):
         seed: int = 0,
         memory_budget: float = 256.0,
         posterior_form: str = "correction",
+        noise_stride: int = 1,
         initial_log_variance: float = -2.0,
         training_parts: bool = True,
         class_frequencies: Sequence[float] | None = None,
@@ -103,6 +111,8 @@ class LatentSegmenter(TaskModel):
         channels = tuple(channels)
         if posterior_form not in ("correction", "paper"):
             raise ValueError(f"posterior_form must be 'correction' or 'paper', got {posterior_form!r}.")
+        if noise_stride < 1 or (noise_stride > 1 and posterior_form == "paper"):
+            raise ValueError(f"noise_stride must be >= 1, and 1 with posterior_form='paper', got {noise_stride}.")
         if not -8 < initial_log_variance < 8:
             raise ValueError(f"initial_log_variance must lie in (-8, 8), got {initial_log_variance}.")
         if memory_budget <= 0:
@@ -121,7 +131,8 @@ class LatentSegmenter(TaskModel):
         if not reconstruction:  # a trained network's file fits all the same, also where it is loaded strictly (exports)
             self.register_load_state_dict_pre_hook(_without_reconstruction)
         self.latent_channels = latent_channels
-        self.multiple = 2 ** (len(channels) - 1)
+        self.noise_stride, self.reduction = noise_stride, 2 ** (len(channels) - 1)
+        self.multiple = self.reduction * noise_stride
         # a residual block holds about eight maps of the widest level at once, in float32
         self.samples_per_pixel = memory_budget * 2**20 / (8 * 4 * channels[0])
         start_at_frequencies(self.task_decoder, class_frequencies, multi_label)
@@ -229,13 +240,14 @@ class LatentSegmenter(TaskModel):
             raise ValueError(f"label must have shape {expected} like the image, got {tuple(label.shape)}.")
         zero_filled = self.completed(zero_filled, mask)
         measured = encoder_input(zero_filled, self.multiple, self.magnitude_input)
-        prior = self._latent(self.encoder(measured))
+        mean, log_variance = self._latent(self.encoder(measured))
+        prior = self._coarse(mean), self._coarse(log_variance)
         seen = torch.cat([measured, pad_to_multiple(label.to(measured.dtype), self.multiple)], dim=1)
         posterior = self._posterior(self.posterior_encoder(seen), *prior)
         noise = torch.randn(posterior[0].shape, generator=generator, device=measured.device)
-        z = posterior[0] + torch.exp(0.5 * posterior[1]) * noise
+        z = mean + self._fine(posterior[0] + torch.exp(0.5 * posterior[1]) * noise - prior[0])
         logits = self.task_decoder(z)[:, :, :height, :width].float()
-        return TaskPass(logits, *prior, *posterior, self._image(prior[0], zero_filled))
+        return TaskPass(logits, *prior, *posterior, self._image(mean, zero_filled))
 
     @torch.jit.unused
     def reconstruct(self, zero_filled: Tensor) -> Tensor:
@@ -275,7 +287,7 @@ class LatentSegmenter(TaskModel):
         """Mean and log-variance of q(z|y,t) from the features of E_t and the prior's mean and log-variance."""
         if self.posterior_head is None:
             return self._latent(features)
-        out = self.posterior_head(features).float()
+        out = self._coarse(self.posterior_head(features).float())
         shift, log_ratio = out[:, : self.latent_channels], 4.0 * torch.tanh(out[:, self.latent_channels :] / 4.0)
         return mean + torch.exp(0.5 * log_variance) * shift, log_variance + log_ratio
 
@@ -285,20 +297,31 @@ class LatentSegmenter(TaskModel):
         return out[:, : self.latent_channels], 8.0 * torch.tanh(out[:, self.latent_channels :] / 8.0)
 
     def _prior(self, measured: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of q(z|y)."""
+        """Mean of q(z|y) at every latent position, and its standard deviation in every block."""
         mean, log_variance = self._latent(self.encoder(measured))
-        return mean, torch.exp(0.5 * log_variance)
+        return mean, torch.exp(0.5 * self._coarse(log_variance))
+
+    def _coarse(self, latent: Tensor) -> Tensor:
+        """Averages over the blocks that share their noise."""
+        return latent if self.noise_stride == 1 else F.avg_pool2d(latent, self.noise_stride)
+
+    def _fine(self, noise: Tensor) -> Tensor:
+        """Noise of the blocks, interpolated to all latent positions."""
+        if self.noise_stride == 1:
+            return noise
+        size = [noise.shape[2] * self.noise_stride, noise.shape[3] * self.noise_stride]
+        return F.interpolate(noise, size=size, mode="bilinear", align_corners=False)
 
     def _part(self, mean: Tensor) -> int:
         """Samples that the memory budget lets decode at once."""
-        pixels = mean.shape[0] * mean.shape[2] * mean.shape[3] * self.multiple**2
+        pixels = mean.shape[0] * mean.shape[2] * mean.shape[3] * self.reduction**2
         return max(1, int(self.samples_per_pixel / pixels))
 
     def _decode(self, mean: Tensor, scale: Tensor, seeds: Tensor, first: int, samples: int) -> Tensor:
         """Class probabilities of some samples, (batch, samples, C, H, W)."""
-        noise = latent_noise(seeds, first, samples, mean.shape[1], mean.shape[2], mean.shape[3])
-        z = mean.unsqueeze(1) + scale.unsqueeze(1) * noise
-        logits = self.task_decoder(z.flatten(0, 1))
+        noise = latent_noise(seeds, first, samples, scale.shape[1], scale.shape[2], scale.shape[3])
+        z = mean.repeat_interleave(samples, 0) + self._fine((scale.unsqueeze(1) * noise).flatten(0, 1))
+        logits = self.task_decoder(z)
         return self.probabilities(logits).unflatten(0, [mean.shape[0], samples])
 
     def _sums(self, probabilities: Tensor) -> tuple[Tensor, Tensor]:

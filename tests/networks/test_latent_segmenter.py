@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from torch.distributions import Normal
 
 from infomri_monai.information import bernoulli_entropy, categorical_entropy, gaussian_kl
 from infomri_monai.networks import LatentSegmenter, latent_noise, load_network
+from infomri_monai.networks.task_model import encoder_input
 from infomri_monai.sampling import PatternGenerationNetwork
 
 CONFIGS = Path(__file__).parents[2] / "bundles" / "infomri_segmentation" / "configs"
@@ -342,3 +344,50 @@ def test_the_papers_policy_has_sixteen_thousand_parameters():
 def test_kinds_differ_in_outputs_only():
     sizes = {name: sum(p.numel() for p in latent(**kind).encoder.parameters()) for name, kind in KINDS.items()}
     assert len(set(sizes.values())) == 1
+
+
+def test_coarse_noise_is_that_of_its_blocks():
+    """Stride 2: latents of half the grid, z = mean + up(mean of the block's posterior + std * noise - mean of the block)."""
+    model, image = moved(latent, noise_stride=2), images()
+    label = labels(model)
+    one = model.training_pass(image, label, torch.Generator().manual_seed(4))
+    fine = moved(latent).training_pass(image, label, torch.Generator().manual_seed(4))
+    pooled = torch.nn.functional.avg_pool2d(fine.prior_mean, 2)
+    assert one.posterior_mean.shape == pooled.shape == (*fine.prior_mean.shape[:2], 4, 4)
+    torch.testing.assert_close(one.prior_mean, pooled)
+    torch.testing.assert_close(one.prior_log_variance, torch.nn.functional.avg_pool2d(fine.prior_log_variance, 2))
+    noise = torch.randn(pooled.shape, generator=torch.Generator().manual_seed(4))
+    offset = one.posterior_mean + torch.exp(0.5 * one.posterior_log_variance) * noise - one.prior_mean
+    up = torch.nn.functional.interpolate(offset, scale_factor=2, mode="bilinear", align_corners=False)
+    torch.testing.assert_close(one.logits, model.task_decoder(fine.prior_mean + up))
+    torch.testing.assert_close(one.reconstruction, fine.reconstruction)
+
+
+def test_coarse_noise_moves_neighbours_together():
+    """The samples' deviations from their mean correlate more between neighbouring pixels than with fine noise."""
+    deviations = []
+    for stride in (1, 4):
+        model = moved(latent, noise_stride=stride)
+        with torch.no_grad():
+            _, scale = model._prior(encoder_input(images(batch=1), model.multiple, True))
+            z = torch.stack([model._fine(scale * torch.randn(scale.shape)) for _ in range(200)])[:, 0]
+        deviations.append(torch.corrcoef(torch.stack([z[..., 3, 3].flatten(), z[..., 3, 4].flatten()]))[0, 1])
+    assert deviations[1] > 0.5 > deviations[0].abs()
+
+
+@pytest.mark.parametrize("grid", [(32, 32), (33, 47)])
+def test_coarse_noise_exports_and_agrees_with_itself(grid):
+    model, image = moved(latent, noise_stride=2, num_classes=3), images(grid)
+    with torch.no_grad():
+        expected = model(image)
+        posterior = model.posterior(image, model.samples)
+        torch.testing.assert_close(posterior.class_probabilities, expected[:, :3], rtol=0, atol=1e-6)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
+            torch.testing.assert_close(torch.jit.script(model)(image), expected, rtol=0, atol=1e-5)
+
+
+def test_coarse_noise_is_not_for_the_papers_posterior():
+    for options in ({"noise_stride": 0}, {"noise_stride": 2, "posterior_form": "paper"}):
+        with pytest.raises(ValueError, match="noise_stride must be >= 1, and 1 with posterior_form='paper'"):
+            latent(**options)
