@@ -42,6 +42,7 @@ EXPERIMENTS |= {
 EXPERIMENTS["hippocampus_paper_posterior"] = {
     "data": "hippocampus",
     "system": "infomri",
+    "noise_stride": 1,
     "network_def#posterior_form": "paper",
 }
 GROUPS = {
@@ -59,8 +60,8 @@ PROTOCOL = (
     "steps of batch 8. `tumour_other_kinds`: the same file cut once, 966/207/207 slices, where validation and test are gliomas "
     "and training holds mostly other kinds; 18 epochs = 2178 steps. Same for all: learning rate 3e-3, log-uniform ratios from 2.8 "
     "to 28 %, noise 5e-4 of DC, bfloat16, k-space completed by symmetry (real images). `infomri` and `deterministic`: encoders and "
-    "decoders of 16, 32, 64 channels, 8 latent channels, learned masks; `tradpat_unet_rs`: variable-density masks and two U-Nets "
-    "(16, 32, 64, 128, 128, 16), each trained for the whole number of steps. The KL weights of `infomri` (hippocampus 2, "
+    "decoders of 16, 32, 64 channels, 8 latent channels (noise of the hippocampus model in blocks of 4 x 4 latents), learned masks; `tradpat_unet_rs`: variable-density masks and two U-Nets "
+    "(16, 32, 64, 128, 128, 16), each trained for the whole number of steps. The KL weights of `infomri` (hippocampus 1.5, "
     "tumours 10) were chosen on validation data."
 )
 

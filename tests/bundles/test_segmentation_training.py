@@ -144,7 +144,7 @@ def test_tracking_holds_training_and_evaluation(tmp_path):
         ({"ratio_range": [0, 2]}, "ratio_range must lie in (0, 1]"),
         ({"validation_samples": 0}, "samples must be >= 1"),
         pytest.param({"kl_weight": -1.0}, "weights must name", marks=pytest.mark.slow),
-        pytest.param({"num_classes": 1}, "num_classes must be", marks=pytest.mark.slow),
+        pytest.param({"num_classes": 1}, "label must lie below 1, got 3", marks=pytest.mark.slow),
         pytest.param({"structures": ["one"]}, "structures must be", marks=pytest.mark.slow),
     ],
 )
