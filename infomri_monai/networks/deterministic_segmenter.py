@@ -8,8 +8,8 @@ from typing import Optional
 import torch
 from torch import Tensor, nn
 
+from infomri_monai.networks.certain_model import CertainModel
 from infomri_monai.networks.task_model import (
-    TaskModel,
     autoencoder_blocks,
     encoder_input,
     image_channels,
@@ -17,24 +17,12 @@ from infomri_monai.networks.task_model import (
     make_encoder,
     start_at_frequencies,
 )
-from infomri_monai.networks.task_posterior import TaskPass, TaskPosterior
+from infomri_monai.networks.task_posterior import TaskPass
 
-__all__ = ["DeterministicSegmenter", "certain_posterior"]
-
-
-def certain_posterior(model: TaskModel, probabilities: Tensor) -> TaskPosterior:
-    """The posterior of a model whose only sample is its most probable segmentation.
-
-    Args:
-        model: the task model.
-        probabilities: class probabilities, (batch, C, H, W).
-    """
-    masks = model.structure_masks(probabilities)
-    entropy = model.pixel_entropy(probabilities)
-    return TaskPosterior(masks.unsqueeze(1), masks, probabilities, entropy, torch.zeros_like(entropy))
+__all__ = ["DeterministicSegmenter"]
 
 
-class DeterministicSegmenter(TaskModel):
+class DeterministicSegmenter(CertainModel):
     """Pixel-wise class probabilities from the zero-filled image, no latent variable (equation 24 with z = mu(y)).
 
     What :class:`LatentSegmenter` keeps for inference, of the same size: one encoder, the task decoder, the auxiliary
@@ -77,7 +65,7 @@ class DeterministicSegmenter(TaskModel):
         magnitude_input: bool = True,
         log_variance_bounds: tuple[float, float] = (-9.2, 1.6),
     ) -> None:
-        super().__init__(num_classes, multi_label, 1, 0, real_valued)
+        super().__init__(num_classes, multi_label, real_valued)
         self.magnitude_input = magnitude_input
         blocks = autoencoder_blocks(tuple(channels), norm_num_groups, non_local, encoder_blocks, decoder_blocks)
         self.encoder = make_encoder(2 + magnitude_input, 2 * latent_channels, blocks[0])
@@ -88,22 +76,9 @@ class DeterministicSegmenter(TaskModel):
         self.multiple = 2 ** (len(tuple(channels)) - 1)
         self.bounds = (float(log_variance_bounds[0]), float(log_variance_bounds[1]))
 
-    def forward(self, zero_filled: Tensor) -> Tensor:
-        """Class probabilities (C channels), their entropy, and a mutual information of zero: (batch, C + 2, H, W)."""
-        probabilities = self.probabilities(self._logits(self._features(zero_filled), zero_filled))
-        entropy = self.pixel_entropy(probabilities)
-        return torch.cat([probabilities, entropy, torch.zeros_like(entropy)], dim=1)
-
-    def posterior(
-        self,
-        zero_filled: Tensor,
-        samples: int,
-        generator: torch.Generator | None = None,
-        shared_noise: bool = False,
-    ) -> TaskPosterior:
-        """One segmentation, the most probable one, whatever ``samples`` asks for (at least 1)."""
-        self.check_samples(samples)
-        return certain_posterior(self, self.forward(zero_filled)[:, : self.num_classes])
+    def logits(self, zero_filled: Tensor) -> Tensor:
+        """Class logits of the zero-filled image."""
+        return self._logits(self._features(zero_filled), zero_filled)
 
     def training_pass(
         self,

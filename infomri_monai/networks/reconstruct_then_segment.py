@@ -5,15 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from infomri_monai.networks.deterministic_segmenter import certain_posterior
+from infomri_monai.networks.certain_model import CertainModel
 from infomri_monai.networks.gaussian import intensity_scale
-from infomri_monai.networks.task_model import TaskModel
-from infomri_monai.networks.task_posterior import TaskPass, TaskPosterior
+from infomri_monai.networks.task_posterior import TaskPass
 
 __all__ = ["ReconstructThenSegment"]
 
 
-class ReconstructThenSegment(TaskModel):
+class ReconstructThenSegment(CertainModel):
     """The paper's "UNet-RS": reconstruct, then segment the magnitude (appendix B, TradPat-UNet-RS and LOUPE-UNet-RS).
 
     Trained in two runs: first the reconstructor alone (loss weights 0, 0, 1), then the segmenter on what the frozen reconstructor
@@ -47,7 +46,7 @@ class ReconstructThenSegment(TaskModel):
         multi_label: bool = False,
         stage: str = "segmentation",
     ) -> None:
-        super().__init__(num_classes, multi_label, 1, 0, bool(getattr(reconstructor, "real_valued", False)))
+        super().__init__(num_classes, multi_label, bool(getattr(reconstructor, "real_valued", False)))
         if stage not in ("reconstruction", "segmentation"):
             raise ValueError(f"stage must be 'reconstruction' or 'segmentation', got {stage!r}.")
         self.stage = stage
@@ -55,22 +54,9 @@ class ReconstructThenSegment(TaskModel):
         # only the other one: the trained one may hold parameters that are not trained by the likelihood (log_variance_line)
         (segmenter if stage == "reconstruction" else reconstructor).requires_grad_(False)
 
-    def forward(self, zero_filled: Tensor) -> Tensor:
-        """Class probabilities (C channels), their entropy, and a mutual information of zero: (batch, C + 2, H, W)."""
-        probabilities = self.probabilities(self._logits(self.reconstructor(zero_filled), zero_filled))
-        entropy = self.pixel_entropy(probabilities)
-        return torch.cat([probabilities, entropy, torch.zeros_like(entropy)], dim=1)
-
-    def posterior(
-        self,
-        zero_filled: Tensor,
-        samples: int,
-        generator: torch.Generator | None = None,
-        shared_noise: bool = False,
-    ) -> TaskPosterior:
-        """One segmentation, the most probable one, whatever ``samples`` asks for (at least 1)."""
-        self.check_samples(samples)
-        return certain_posterior(self, self.forward(zero_filled)[:, : self.num_classes])
+    def logits(self, zero_filled: Tensor) -> Tensor:
+        """Class logits of the reconstruction's magnitude."""
+        return self._logits(self.reconstructor(zero_filled), zero_filled)
 
     def training_pass(
         self,
