@@ -8,41 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from monai.utils import optional_import
 from numpy.typing import NDArray
-from torch import Tensor
-
-from infomri_monai.metrics.structure_masks import channel_masks, structure_masks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["STRUCTURE_COLOURS", "add_structure_legend", "check_structures", "draw_outlines", "rater_masks", "window"]
+__all__ = ["STRUCTURE_COLOURS", "add_structure_legend", "check_structures", "draw_outlines", "window"]
 
 #: the bright ones of Okabe and Ito's colours, readable on grey images
 STRUCTURE_COLOURS = ("#56B4E9", "#E69F00", "#CC79A7", "#F0E442", "#009E73", "#D55E00", "#0072B2")
-
-
-def rater_masks(labels: Tensor, structures: int) -> Tensor:
-    """Labels in any of the forms that data and evaluators have, as masks.
-
-    Args:
-        labels: class numbers (batch, R, H, W), 0 is background, or masks (batch, R, S, H, W); a missing rater is -1, or NaN,
-            everywhere.
-        structures: number of structures S.
-
-    Returns:
-        float32, (batch, R, S, H, W), NaN for a missing rater.
-
-    Raises:
-        ValueError: if the labels have another shape, or a value that is no structure.
-    """
-    if labels.ndim == 4:
-        return structure_masks(labels, structures + 1)
-    if labels.ndim != 5 or labels.shape[2] != structures:
-        raise ValueError(
-            f"labels must be class numbers (batch, R, H, W) or masks (batch, R, {structures}, H, W), got {tuple(labels.shape)}."
-        )
-    return channel_masks(labels.nan_to_num(-1) if labels.is_floating_point() else labels)
 
 
 def draw_outlines(axes: Axes, masks: NDArray[Any], halo: bool = False, **line: Any) -> None:

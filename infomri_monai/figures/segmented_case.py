@@ -10,9 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from infomri_monai.figures.outlines import draw_outlines, rater_masks, window
+from infomri_monai.figures.outlines import draw_outlines, window
 from infomri_monai.figures.style import SEQUENTIAL, tidy_axes
 from infomri_monai.metrics.dice_raters import dice_to_raters
+from infomri_monai.metrics.structure_masks import rater_masks
 from infomri_monai.systems.segmentation import SegmentationPosterior
 from infomri_monai.triage.agreement import sample_agreement
 
@@ -44,7 +45,10 @@ def segmented_cases(
             f"image must be (batch, 1, H, W) on the samples' grid, got {tuple(image.shape)} and samples of "
             f"{tuple(posterior.samples.shape)}."
         )
-    raters = None if labels is None else rater_masks(labels.detach().cpu(), posterior.samples.shape[2])
+    raters = None
+    if labels is not None:
+        known = labels.nan_to_num(-1) if labels.ndim == 5 and labels.is_floating_point() else labels
+        raters = rater_masks(known.detach().cpu(), posterior.samples.shape[2])
     if raters is not None and (raters.shape[0] != batch or tuple(raters.shape[3:]) != shape):
         raise ValueError(
             f"labels must be of the batch of {batch} and on its grid {shape}, got {tuple(raters.shape)}; repeat them ratio by "

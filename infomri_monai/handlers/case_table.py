@@ -15,8 +15,9 @@ from monai.utils import CommonKeys
 
 from infomri_monai.atomic import atomic_path
 from infomri_monai.figures import ged_by_samples_figure, save_figure
-from infomri_monai.handlers.triage import rater_masks
-from infomri_monai.metrics import dice_to_raters, energy_distance
+from infomri_monai.metrics import dice_to_raters
+from infomri_monai.metrics.energy_distance import energy_distance_by_count
+from infomri_monai.metrics.structure_masks import rater_masks
 from infomri_monai.sampling.policy import check_ratio
 from infomri_monai.systems import SegmentationPosterior
 from infomri_monai.triage import sample_agreement
@@ -86,9 +87,8 @@ class CaseTable:
             "agreement": sample_agreement(samples) if several else torch.full((len(samples),), math.nan),
             "entropy": posterior.entropy.flatten(1).mean(1),
         }
-        for count in self.counts:
-            if count <= samples.shape[1]:
-                columns[f"ged_{count}"] = energy_distance(samples[:, :count], raters)
+        distances = energy_distance_by_count(samples, raters, self.counts)
+        columns |= {f"ged_{count}": values for count, values in distances.items()}
         table = torch.stack(list(columns.values()), 1).tolist()
         each = len(samples) // len(self.ratios)
         for i, values in enumerate(table):

@@ -15,8 +15,8 @@ from monai.engines import SupervisedEvaluator
 from monai.utils import CommonKeys, evenly_divisible_all_gather
 from torch import Tensor
 
-from infomri_monai.metrics import dice_to_raters
-from infomri_monai.metrics.structure_masks import channel_masks, structure_masks
+from infomri_monai.metrics import dice_to_raters, volume_interval
+from infomri_monai.metrics.structure_masks import rater_masks
 from infomri_monai.sampling.policy import check_ratio
 from infomri_monai.systems import SegmentationPosterior
 from infomri_monai.triage import (
@@ -30,11 +30,6 @@ from infomri_monai.triage import (
 )
 
 __all__ = ["CalibrateTriage", "EvaluationWorklist"]
-
-
-def rater_masks(label: Tensor, structures: int) -> Tensor:
-    """Masks (batch, R, S, *spatial) of raters' labels, multi-class or (one axis more) multi-label; NaN for a missing rater."""
-    return channel_masks(label) if label.ndim == 5 else structure_masks(label, structures + 1)
 
 
 class CaseScores:
@@ -160,19 +155,17 @@ class EvaluationWorklist:
         nothing = torch.full((posterior.samples.shape[0],), math.nan)
         agreement = sample_agreement(posterior.samples).cpu() if several else nothing
         entropy = posterior.entropy.flatten(1).mean(1).cpu()
-        pixels = posterior.samples.flatten(3).sum(3).double().cpu()  # (image, sample, structure)
-        low, median, high = torch.quantile(pixels, pixels.new_tensor([0.05, 0.5, 0.95]), dim=1)
-        each = pixels.shape[0] // len(self.ratios)
-        names = self.structures or [f"structure_{i + 1}" for i in range(pixels.shape[2])]
-        if len(names) != pixels.shape[2]:
-            raise ValueError(
-                f"structures must name the {pixels.shape[2]} structures of the samples, got {list(names)}."
-            )
-        for i in range(pixels.shape[0]):
+        images, _, structures = posterior.samples.shape[:3]
+        pixels = volume_interval(posterior.samples.cpu())
+        low, high = (end if several else torch.full_like(end, math.nan) for end in (pixels.lower, pixels.upper))
+        each = images // len(self.ratios)
+        names = self.structures or [f"structure_{i + 1}" for i in range(structures)]
+        if len(names) != structures:
+            raise ValueError(f"structures must name the {structures} structures of the samples, got {list(names)}.")
+        for i in range(images):
             image, acceleration = self._images + i % each + 1, 1 / float(self.ratios[i // each])
-            spread = (low[i], median[i], high[i]) if several else (nothing[:1].expand(len(names)), median[i]) * 2
             volumes = (
-                StructureVolume(name, float(median[i, s]), float(spread[0][s]), float(spread[2][s]))
+                StructureVolume(name, float(pixels.median[i, s]), float(low[i, s]), float(high[i, s]))
                 for s, name in enumerate(names)
             )
             self.entries.append(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from infomri_monai.metrics.cumulative import PerImageMetric
 from infomri_monai.metrics.overlap import pairwise_iou
 
-__all__ = ["GeneralizedEnergyDistance", "energy_distance", "mean_within"]
+__all__ = ["GeneralizedEnergyDistance", "energy_distance", "energy_distance_by_count", "mean_within"]
 
 
 def energy_distance(samples: Tensor, raters: Tensor, unbiased: bool = False) -> Tensor:
@@ -38,10 +40,32 @@ def energy_distance(samples: Tensor, raters: Tensor, unbiased: bool = False) -> 
         >>> energy_distance(samples, samples), energy_distance(samples, samples[:, :1], unbiased=True)
         (tensor([0.]), tensor([0.]))
     """
-    k = samples.shape[1]
-    distance = 1 - pairwise_iou(samples, raters)
-    cross = distance[..., :k, k:].nanmean((-2, -1))
-    within = [mean_within(part, unbiased) for part in (distance[..., :k, :k], distance[..., k:, k:])]
+    drawn = samples.shape[1]
+    return _from_pairs(1 - pairwise_iou(samples, raters), drawn, drawn, unbiased)
+
+
+def energy_distance_by_count(samples: Tensor, raters: Tensor, counts: Sequence[int]) -> dict[int, Tensor]:
+    """:func:`energy_distance` (V-statistic) of the first K samples for several K, all from one comparison of the masks.
+
+    Args:
+        samples: as :func:`energy_distance`.
+        raters: as :func:`energy_distance`.
+        counts: numbers of samples K; those beyond the samples drawn are left out.
+
+    Example:
+        >>> import torch
+        >>> samples = torch.tensor([[1, 1, 0, 0], [0, 1, 1, 0]]).reshape(1, 2, 1, 4)
+        >>> {k: round(float(v), 3) for k, v in energy_distance_by_count(samples, samples, (1, 2, 4)).items()}
+        {1: 0.333, 2: 0.0}
+    """
+    distance, drawn = 1 - pairwise_iou(samples, raters), samples.shape[1]
+    return {k: _from_pairs(distance, drawn, k, False) for k in counts if k <= drawn}
+
+
+def _from_pairs(distance: Tensor, drawn: int, k: int, unbiased: bool) -> Tensor:
+    """Energy distance of the first ``k`` of ``drawn`` samples, whose raters follow them in the matrix of distances."""
+    cross = distance[..., :k, drawn:].nanmean((-2, -1))
+    within = [mean_within(part, unbiased) for part in (distance[..., :k, :k], distance[..., drawn:, drawn:])]
     return (2 * cross - sum(within)).nanmean(1)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["channel_masks", "structure_masks"]
+__all__ = ["channel_masks", "rater_masks", "structure_masks"]
 
 
 def structure_masks(label: Tensor, num_classes: int) -> Tensor:
@@ -60,6 +60,32 @@ def channel_masks(label: Tensor) -> Tensor:
     """
     _check_values(label, 4, "(batch, N, structures, *spatial)", 1)
     return label.float().masked_fill(label < 0, torch.nan)
+
+
+def rater_masks(labels: Tensor, structures: int) -> Tensor:
+    """Raters' labels in either of the forms that data and evaluators have, as masks.
+
+    Args:
+        labels: class numbers (batch, R, H, W), 0 is background, or masks (batch, R, S, H, W); -1 everywhere for a missing rater.
+        structures: number of structures S.
+
+    Returns:
+        float32, (batch, R, S, H, W), NaN for a missing rater.
+
+    Raises:
+        ValueError: if the labels have another shape, or a value that is no structure.
+
+    Example:
+        >>> rater_masks(torch.tensor([[[[0, 1, 2]]]]), 2).tolist()
+        [[[[[0.0, 1.0, 0.0]], [[0.0, 0.0, 1.0]]]]]
+    """
+    if labels.ndim == 4:
+        return structure_masks(labels, structures + 1)
+    if labels.ndim != 5 or labels.shape[2] != structures:
+        raise ValueError(
+            f"labels must be class numbers (batch, R, H, W) or masks (batch, R, {structures}, H, W), got {tuple(labels.shape)}."
+        )
+    return channel_masks(labels)
 
 
 def _check_values(label: Tensor, axes: int, shape: str, largest: int) -> None:

@@ -37,7 +37,6 @@ class DeterministicSegmenter(CertainModel):
         decoder_blocks: residual blocks of every decoder level.
         norm_num_groups: groups of the group normalisation.
         non_local: self-attention in the middle.
-        training_parts: has no effect here; every part is used at inference.
         class_frequencies: share of every class in the training set, where the untrained network starts; None: all alike.
         real_valued: images are real: k-space is completed by conjugate symmetry before it is encoded.
         magnitude_input: also show the encoders the magnitude of the zero-filled image; the paper's see its two parts alone.
@@ -59,7 +58,6 @@ class DeterministicSegmenter(CertainModel):
         decoder_blocks: int = 1,
         norm_num_groups: int = 8,
         non_local: bool = False,
-        training_parts: bool = True,
         class_frequencies: Sequence[float] | None = None,
         real_valued: bool = False,
         magnitude_input: bool = True,

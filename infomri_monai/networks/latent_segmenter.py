@@ -169,10 +169,8 @@ class LatentSegmenter(TaskModel):
         for first in range(part, self.samples, part):
             more = self._sums(self._decode(mean, scale, seeds, first, min(part, self.samples - first)))
             total, entropy = total + more[0], entropy + more[1]
-        probabilities = (total / self.samples)[:, :, :height, :width]
-        uncertainty = self.pixel_entropy(probabilities)
-        information = (uncertainty - (entropy / self.samples)[:, :, :height, :width]).clamp(min=0.0)
-        return torch.cat([probabilities, uncertainty, information], dim=1)
+        total, entropy = total[:, :, :height, :width], entropy[:, :, :height, :width]
+        return torch.cat(self.averages(total, entropy, self.samples), dim=1)
 
     @torch.jit.unused
     def posterior(
@@ -205,13 +203,10 @@ class LatentSegmenter(TaskModel):
             part = part[..., :height, :width]
             masks.append(self.structure_masks(part))
             sums = self._sums(part)
-            total, entropy = sums if first == 0 else (total + sums[0], entropy + sums[1])
-        probabilities = total / samples
-        uncertainty = self.pixel_entropy(probabilities)
-        information = (uncertainty - entropy / samples).clamp(min=0.0)
-        return TaskPosterior(
-            torch.cat(masks, 1), self.structure_masks(probabilities), probabilities, uncertainty, information
-        )
+            total, entropy = total + sums[0], entropy + sums[1]
+        probabilities, uncertainty, information = self.averages(total, entropy, samples)
+        majority = self.structure_masks(probabilities)
+        return TaskPosterior(torch.cat(masks, 1), majority, probabilities, uncertainty, information)
 
     @torch.jit.unused
     def training_pass(

@@ -139,6 +139,18 @@ class TaskModel(nn.Module, ABC):
         classes = torch.arange(1, self.num_classes, device=probabilities.device).reshape(-1, 1, 1)
         return (best == classes).to(torch.uint8)
 
+    def averages(self, total: Tensor, entropy: Tensor, samples: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean class probabilities, their entropy and the mutual information, nats, from sums over samples.
+
+        Args:
+            total: sum of the class probabilities, (batch, C, H, W).
+            entropy: sum of their entropies, (batch, 1, H, W).
+            samples: how many were summed.
+        """
+        probabilities = total / samples
+        uncertainty = self.pixel_entropy(probabilities)
+        return probabilities, uncertainty, (uncertainty - entropy / samples).clamp(min=0.0)
+
     def check_samples(self, samples: int) -> None:
         """Refuse less than one sample."""
         if samples < 1:
