@@ -29,7 +29,7 @@ SYSTEMS: dict[str, list[str]] = {
     "deterministic": ["systems/deterministic.json"],
     "tradpat_unet_rs": ["systems/tradpat_unet_rs.json"],
 }
-KL_WEIGHTS = (1, 10, 50, 100)
+KL_WEIGHTS = (10, 50, 100)  # 1 is the overlay's
 
 #: name -> data set, system, overrides on top of train.json and the data's overlay
 EXPERIMENTS: dict[str, dict[str, Any]] = {
@@ -44,11 +44,17 @@ EXPERIMENTS["hippocampus_paper_posterior"] = {
     "system": "infomri",
     "noise_stride": 1,
     "network_def#posterior_form": "paper",
+    "mean_task_weight": 0.0,
 }
+EXPERIMENTS["hippocampus_without_mean_task"] = {"data": "hippocampus", "system": "infomri", "mean_task_weight": 0.0}
 GROUPS = {
     **{data: [f"{data}_{system}" for system in SYSTEMS] for data in DATA},
-    "Form of the posterior, hippocampus": ["hippocampus_infomri", "hippocampus_paper_posterior"],
-    "KL weight, hippocampus": [f"hippocampus_kl_{weight}" for weight in KL_WEIGHTS],
+    "Form of the posterior and of the loss, hippocampus": [
+        "hippocampus_infomri",
+        "hippocampus_without_mean_task",
+        "hippocampus_paper_posterior",
+    ],
+    "KL weight, hippocampus": ["hippocampus_infomri", *(f"hippocampus_kl_{weight}" for weight in KL_WEIGHTS)],
 }
 
 

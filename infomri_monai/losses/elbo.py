@@ -15,7 +15,7 @@ from infomri_monai.systems.segmentation import SegmentationTraining
 
 __all__ = ["ELBOLoss", "ELBOTerms", "SegmentationTarget"]
 
-WEIGHTS = {"task": 1.0, "kl": 50.0, "reconstruction": 1.0}
+WEIGHTS = {"task": 1.0, "kl": 50.0, "reconstruction": 1.0, "mean_task": 0.0}
 
 
 class SegmentationTarget(NamedTuple):
@@ -37,11 +37,13 @@ class ELBOTerms(NamedTuple):
         task: negative log-likelihood of the segmentation, -E log q(t|z), summed over pixels.
         kl: KL(q(z|y,t) || q(z|y)), summed over latents.
         reconstruction: negative log-likelihood of the image, -log q(x|y), summed over pixels.
+        mean_task: negative log-likelihood of the segmentation, -log q(t|z), at the prior's mean z = mu(y); 0 with no weight.
     """
 
     task: Tensor
     kl: Tensor
     reconstruction: Tensor
+    mean_task: Tensor
 
 
 class ELBOLoss(nn.Module):
@@ -49,7 +51,9 @@ class ELBOLoss(nn.Module):
 
     Args:
         multi_label: independent binary labels (binary cross-entropy each) instead of exclusive classes (categorical).
-        weights: of ``task``, ``kl`` and ``reconstruction``; a missing one keeps the paper's (1, 50, 1).
+        weights: of ``task``, ``kl``, ``reconstruction`` and ``mean_task``; a missing one keeps the paper's (1, 50, 1, 0). The last
+            is the second likelihood of Sohn et al., which sees no label: at the prior's mean, so that it asks nothing of
+            the prior's variance. It needs a network that decodes the mean.
         variance_weighting: of the image's likelihood, see :class:`GaussianNLLLoss`; 0 is equation (42).
 
     ``kl_scale`` multiplies the weight of the KL term and is 1 unless a :class:`~infomri_monai.handlers.WarmUpKL` sets it;
@@ -60,7 +64,8 @@ class ELBOLoss(nn.Module):
 
     References:
         Higgins et al., "beta-VAE", ICLR 2017 (the weight of the KL). Bowman et al., "Generating sentences from a continuous
-        space", CoNLL 2016 (its warm-up).
+        space", CoNLL 2016 (its warm-up). Sohn et al., "Learning structured output representation using deep conditional
+        generative models", NIPS 2015, equation 6 (the hybrid objective).
 
     Example:
         >>> import torch
@@ -89,11 +94,17 @@ class ELBOLoss(nn.Module):
         self.latest: ELBOTerms | None = None
 
     def terms(self, result: SegmentationTraining, target: SegmentationTarget) -> ELBOTerms:
-        """The three terms, unweighted.
+        """The terms, unweighted.
 
         Raises:
-            ValueError: if the label's grid or number of structures does not fit the logits.
+            ValueError: if the label's grid or number of structures does not fit the logits, or ``mean_task`` has a weight and
+                the network did not decode the mean.
         """
+        mean_task = torch.zeros((), device=result.logits.device)
+        if self.weights["mean_task"] > 0:
+            if result.mean_logits is None:
+                raise ValueError("weights['mean_task'] > 0 needs a network with decode_mean=True, got one without.")
+            mean_task = self._task(result.mean_logits, target.label)
         return ELBOTerms(
             self._task(result.logits, target.label),
             gaussian_kl(
@@ -103,14 +114,15 @@ class ELBOLoss(nn.Module):
                 result.prior_log_variance,
             ),
             self.image_likelihood(result, target.image),
+            mean_task,
         )
 
     def forward(self, result: SegmentationTraining, target: SegmentationTarget) -> Tensor:
         """The scalar loss."""
-        task, kl, reconstruction = terms = self.terms(result, target)
+        terms = self.terms(result, target)
         self.latest = ELBOTerms(*(term.detach() for term in terms))
-        weights = self.weights
-        return weights["task"] * task + self.kl_scale * weights["kl"] * kl + weights["reconstruction"] * reconstruction
+        weights = self.weights | {"kl": self.kl_scale * self.weights["kl"]}
+        return torch.stack([weights[name] * term for name, term in terms._asdict().items()]).sum()
 
     def _task(self, logits: Tensor, label: Tensor) -> Tensor:
         structures = logits.shape[1] if self.multi_label else logits.shape[1] - 1

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from infomri_monai.networks.latent_noise import latent_noise
+from infomri_monai.networks.latent_distribution import LatentDistribution
 from infomri_monai.networks.task_model import (
     TaskModel,
     autoencoder_blocks,
@@ -28,14 +26,19 @@ __all__ = ["LatentSegmenter"]
 class LatentSegmenter(TaskModel):
     """Measurement encoder, latent prior and posterior, task decoder, and auxiliary reconstruction (equations 18 to 25).
 
-    ``encoder`` is E_y, ``posterior_encoder`` E_t, ``latent_head`` D_z, ``task_decoder`` D_t and ``reconstruction_decoder`` D_x,
-    which sees the prior's mean. MONAI's ``autoencoderkl`` blocks throughout.
+    ``encoder`` is E_y, ``posterior_encoder`` E_t, ``latent`` holds D_z and the distributions, ``task_decoder`` is D_t and
+    ``reconstruction_decoder`` D_x, which sees the prior's mean. MONAI's ``autoencoderkl`` blocks throughout.
 
     The posterior is either the paper's, D_z(E_t(y, t)) with the D_z of the prior, or a correction of the prior in the prior's
-    own units (Vahdat and Kautz): mean mu + sigma delta and variance sigma^2 exp(nu), with (delta, nu) from E_t through a
-    convolution that starts at zero. In the paper's form the KL term also shrinks the prior's mean, and a network that has not
-    yet learned what the measurement says may never learn it; in the other the KL, sum of (delta^2 + exp(nu) - nu - 1) / 2,
-    is the posterior's affair alone, and the measurement reaches the task decoder from the first step.
+    own units (Vahdat and Kautz): mean mu + sigma delta and variance sigma^2 exp(nu), with (delta, nu) from a few convolutions
+    that compare the features of E_t and E_y and start at zero. In the paper's form the KL term also shrinks the prior's mean,
+    and a network that has not yet learned what the measurement says may never learn it; in the other the KL, sum of
+    (delta^2 + exp(nu) - nu - 1) / 2, is the posterior's affair alone, and the measurement reaches the task decoder from the
+    first step.
+
+    With ``decode_mean`` a training pass also decodes the prior's mean, for the loss's ``mean_task``: the likelihood of the label
+    from the measurement alone. Else a small weight of the KL lets the label explain itself through the posterior, and the
+    prior's mean learns little.
 
     With a ``noise_stride`` b above 1 the noise varies over blocks of b x b latent positions and is interpolated,
     z = mu(y) + up(sigma eps). The mean keeps its detail, and one coarse number moves a whole stretch of a boundary: what
@@ -58,6 +61,7 @@ class LatentSegmenter(TaskModel):
         noise_stride: side of the blocks of latent positions that share their noise; 1 is the paper's.
         initial_log_variance: of the prior before training, within (-8, 8). The means start with a spread below 1: less noise
             lets the measurement through sooner, more keeps the posterior from collapsing onto the prior.
+        decode_mean: let training passes decode the prior's mean too, at the cost of one more pass of the task decoder.
         training_parts: hold the posterior encoder. Without it (inference) the network cannot be trained.
         reconstruction: hold the reconstruction decoder; without it, a state dict that holds one is loaded all the same.
         class_frequencies: share of every class in the training set, where the untrained network starts; None: all alike.
@@ -66,13 +70,14 @@ class LatentSegmenter(TaskModel):
         log_variance_bounds: soft bounds of the reconstruction's log-variance, for an image with maximum 1 (decision 13).
 
     Raises:
-        ValueError: if there are too few classes, ``samples`` < 1, ``seed`` < 0, ``memory_budget`` <= 0, or ``norm_num_groups``
-            does not divide ``channels``.
+        ValueError: if there are too few classes, ``samples`` < 1, ``seed`` < 0, ``memory_budget`` <= 0, ``norm_num_groups``
+            does not divide ``channels``, or the posterior's arguments are outside their ranges.
 
     References:
         InfoMRI (2026), III-D. Rombach et al., "High-resolution image synthesis with latent diffusion models", CVPR 2022 (the
         blocks). Kohl et al., "A probabilistic U-Net", NeurIPS 2018 (conditional prior and posterior). Vahdat and Kautz, "NVAE",
-        NeurIPS 2020, section 3.2 (the correction).
+        NeurIPS 2020, section 3.2 (the correction). Sohn et al., "Learning structured output representation using deep conditional
+        generative models", NIPS 2015, section 4.2 (a second likelihood that sees no label).
 
     Example:
         >>> import torch
@@ -99,6 +104,7 @@ class LatentSegmenter(TaskModel):
         posterior_form: str = "correction",
         noise_stride: int = 1,
         initial_log_variance: float = -2.0,
+        decode_mean: bool = False,
         training_parts: bool = True,
         class_frequencies: Sequence[float] | None = None,
         reconstruction: bool = True,
@@ -109,12 +115,6 @@ class LatentSegmenter(TaskModel):
         super().__init__(num_classes, multi_label, samples, seed, real_valued)
         self.magnitude_input = magnitude_input
         channels = tuple(channels)
-        if posterior_form not in ("correction", "paper"):
-            raise ValueError(f"posterior_form must be 'correction' or 'paper', got {posterior_form!r}.")
-        if noise_stride < 1 or (noise_stride > 1 and posterior_form == "paper"):
-            raise ValueError(f"noise_stride must be >= 1, and 1 with posterior_form='paper', got {noise_stride}.")
-        if not -8 < initial_log_variance < 8:
-            raise ValueError(f"initial_log_variance must lie in (-8, 8), got {initial_log_variance}.")
         if memory_budget <= 0:
             raise ValueError(f"memory_budget must be > 0 MiB, got {memory_budget}.")
         if any(c % norm_num_groups for c in channels):
@@ -125,29 +125,20 @@ class LatentSegmenter(TaskModel):
         self.posterior_encoder = (
             make_encoder(2 + magnitude_input + self.structures, both, encoder) if training_parts else None
         )
-        self.latent_head = nn.Conv2d(both, both, 1)
+        self.latent = LatentDistribution(
+            latent_channels, posterior_form, noise_stride, initial_log_variance, channels[-1], training_parts
+        )
         self.task_decoder = make_decoder(latent_channels, num_classes, decoder)
         self.reconstruction_decoder = make_decoder(latent_channels, 3, decoder) if reconstruction else None
         if not reconstruction:  # a trained network's file fits all the same, also where it is loaded strictly (exports)
             self.register_load_state_dict_pre_hook(_without_reconstruction)
-        self.latent_channels = latent_channels
-        self.noise_stride, self.reduction = noise_stride, 2 ** (len(channels) - 1)
+        self.latent_channels, self.decode_mean = latent_channels, decode_mean
+        self.reduction = 2 ** (len(channels) - 1)
         self.multiple = self.reduction * noise_stride
         # a residual block holds about eight maps of the widest level at once, in float32
         self.samples_per_pixel = memory_budget * 2**20 / (8 * 4 * channels[0])
         start_at_frequencies(self.task_decoder, class_frequencies, multi_label)
-        self.posterior_form = posterior_form
-        self.posterior_head = nn.Conv2d(both, both, 1) if training_parts and posterior_form == "correction" else None
-        self._start(initial_log_variance)
         self.log_variance_low, self.log_variance_high = float(log_variance_bounds[0]), float(log_variance_bounds[1])
-
-    def _start(self, log_variance: float) -> None:
-        """A posterior equal to the prior, and a prior of this log-variance."""
-        if self.posterior_head is not None:
-            for parameter in self.posterior_head.parameters():
-                nn.init.zeros_(parameter)
-        with torch.no_grad():
-            self.latent_head.get_parameter("bias")[self.latent_channels :] = 8.0 * math.atanh(log_variance / 8.0)
 
     def forward(self, zero_filled: Tensor) -> Tensor:
         """Average ``samples`` segmentations of seed ``seed``; this is what is exported.
@@ -235,14 +226,12 @@ class LatentSegmenter(TaskModel):
             raise ValueError(f"label must have shape {expected} like the image, got {tuple(label.shape)}.")
         zero_filled = self.completed(zero_filled, mask)
         measured = encoder_input(zero_filled, self.multiple, self.magnitude_input)
-        mean, log_variance = self._latent(self.encoder(measured))
-        prior = self._coarse(mean), self._coarse(log_variance)
         seen = torch.cat([measured, pad_to_multiple(label.to(measured.dtype), self.multiple)], dim=1)
-        posterior = self._posterior(self.posterior_encoder(seen), *prior)
-        noise = torch.randn(posterior[0].shape, generator=generator, device=measured.device)
-        z = mean + self._fine(posterior[0] + torch.exp(0.5 * posterior[1]) * noise - prior[0])
-        logits = self.task_decoder(z)[:, :, :height, :width].float()
-        return TaskPass(logits, *prior, *posterior, self._image(mean, zero_filled))
+        mean, prior, posterior = self.latent.both(self.encoder(measured), self.posterior_encoder(seen))
+        z = self.latent.sample(mean, prior, posterior, generator)
+        logits = self.task_decoder(torch.cat([z, mean]) if self.decode_mean else z)[:, :, :height, :width].float()
+        of_mean = logits[batch:] if self.decode_mean else None
+        return TaskPass(logits[:batch], *prior, *posterior, self._image(mean, zero_filled), of_mean)
 
     @torch.jit.unused
     def reconstruct(self, zero_filled: Tensor) -> Tensor:
@@ -264,7 +253,7 @@ class LatentSegmenter(TaskModel):
     @torch.jit.unused
     def inference_state(self) -> dict[str, Tensor]:
         """The state dict without what is only needed in training."""
-        return {k: v for k, v in self.state_dict().items() if not k.startswith("posterior_")}
+        return {k: v for k, v in self.state_dict().items() if "posterior_" not in k}
 
     def _image(self, mean: Tensor, zero_filled: Tensor) -> Tensor:
         if self.reconstruction_decoder is None:
@@ -278,34 +267,9 @@ class LatentSegmenter(TaskModel):
         drawn = torch.randint(2**31 - 2, (1 if shared else batch,), generator=generator, device=generator.device)
         return drawn.to(device).expand(batch)
 
-    def _posterior(self, features: Tensor, mean: Tensor, log_variance: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance of q(z|y,t) from the features of E_t and the prior's mean and log-variance."""
-        if self.posterior_head is None:
-            return self._latent(features)
-        out = self._coarse(self.posterior_head(features).float())
-        shift, log_ratio = out[:, : self.latent_channels], 4.0 * torch.tanh(out[:, self.latent_channels :] / 4.0)
-        return mean + torch.exp(0.5 * log_variance) * shift, log_variance + log_ratio
-
-    def _latent(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance (between -8 and 8) of a latent distribution."""
-        out = self.latent_head(features).float()
-        return out[:, : self.latent_channels], 8.0 * torch.tanh(out[:, self.latent_channels :] / 8.0)
-
     def _prior(self, measured: Tensor) -> tuple[Tensor, Tensor]:
         """Mean of q(z|y) at every latent position, and its standard deviation in every block."""
-        mean, log_variance = self._latent(self.encoder(measured))
-        return mean, torch.exp(0.5 * self._coarse(log_variance))
-
-    def _coarse(self, latent: Tensor) -> Tensor:
-        """Averages over the blocks that share their noise."""
-        return latent if self.noise_stride == 1 else F.avg_pool2d(latent, self.noise_stride)
-
-    def _fine(self, noise: Tensor) -> Tensor:
-        """Noise of the blocks, interpolated to all latent positions."""
-        if self.noise_stride == 1:
-            return noise
-        size = [noise.shape[2] * self.noise_stride, noise.shape[3] * self.noise_stride]
-        return F.interpolate(noise, size=size, mode="bilinear", align_corners=False)
+        return self.latent.prior(self.encoder(measured))
 
     def _part(self, mean: Tensor) -> int:
         """Samples that the memory budget lets decode at once."""
@@ -314,9 +278,7 @@ class LatentSegmenter(TaskModel):
 
     def _decode(self, mean: Tensor, scale: Tensor, seeds: Tensor, first: int, samples: int) -> Tensor:
         """Class probabilities of some samples, (batch, samples, C, H, W)."""
-        noise = latent_noise(seeds, first, samples, scale.shape[1], scale.shape[2], scale.shape[3])
-        z = mean.repeat_interleave(samples, 0) + self._fine((scale.unsqueeze(1) * noise).flatten(0, 1))
-        logits = self.task_decoder(z)
+        logits = self.task_decoder(self.latent.draw(mean, scale, seeds, first, samples))
         return self.probabilities(logits).unflatten(0, [mean.shape[0], samples])
 
     def _sums(self, probabilities: Tensor) -> tuple[Tensor, Tensor]:

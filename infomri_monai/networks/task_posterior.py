@@ -39,6 +39,7 @@ class TaskPass(NamedTuple):
         posterior_mean: mean of q(z|y,t).
         posterior_log_variance: its log-variance.
         reconstruction: mean (real, imaginary) and log-variance per real component, (batch, 3, H, W), in the input's units.
+        mean_logits: logits from the prior's mean, where the network decodes it.
     """
 
     logits: Tensor
@@ -47,3 +48,4 @@ class TaskPass(NamedTuple):
     posterior_mean: Tensor
     posterior_log_variance: Tensor
     reconstruction: Tensor
+    mean_logits: Tensor | None = None

@@ -29,6 +29,7 @@ class SegmentationTraining(NamedTuple):
         log_variance: its log-variance per real component.
         mask: 0/1 mask, (batch, 1, *spatial).
         ratio: realised sampling ratio, (batch,).
+        mean_logits: logits from the prior's mean, where the network decodes it.
     """
 
     logits: Tensor
@@ -40,6 +41,7 @@ class SegmentationTraining(NamedTuple):
     log_variance: Tensor
     mask: Tensor
     ratio: Tensor
+    mean_logits: Tensor | None = None
 
 
 class SegmentationPosterior(NamedTuple):
@@ -116,7 +118,7 @@ class SegmentationSystem(nn.Module):
         zero_filled = complex_to_channels(self.measurement.adjoint(kspace))
         task = self.network.training_pass(zero_filled, label, generator, sample.mask)
         mean, log_variance = self._image(task.reconstruction)
-        return SegmentationTraining(*task[:5], mean, log_variance, sample.mask, sample.ratio)
+        return SegmentationTraining(*task[:5], mean, log_variance, sample.mask, sample.ratio, task.mean_logits)
 
     def infer(
         self,

@@ -26,23 +26,29 @@ def case(multi_label=False, classes=4, batch=2, latents=3, seed=0):
     latent = [draw(batch, latents, 2, 3) for _ in range(4)]
     mean, log_variance = draw(batch, 1, 5, 6, dtype=torch.complex64), draw(batch, 1, 5, 6)
     mask = torch.ones(batch, 1, 5, 6)
-    result = SegmentationTraining(draw(batch, classes, 5, 6), *latent, mean, log_variance, mask, mask.mean((1, 2, 3)))
+    logits, ratio = draw(batch, classes, 5, 6), mask.mean((1, 2, 3))
+    result = SegmentationTraining(logits, *latent, mean, log_variance, mask, ratio, draw(batch, classes, 5, 6))
     return result, SegmentationTarget(draw(batch, 1, 5, 6, dtype=torch.complex64), label)
 
 
+def surprise(logits, label, multi_label):
+    """Negative log-likelihood of one pixel's label."""
+    if multi_label:
+        return sum(math.log1p(math.exp(-z if t else z)) for z, t in zip(logits, label, strict=True))
+    truth = label.index(1.0) + 1 if 1.0 in label else 0
+    return math.log(sum(map(math.exp, logits))) - logits[truth]
+
+
 def by_hand(result, target, multi_label):
-    """Task, KL and reconstruction of the batch's mean, one pixel and one latent after the other."""
-    terms = [0.0, 0.0, 0.0]
+    """Task, KL, reconstruction and the mean's task of the batch's mean, one pixel and one latent after the other."""
+    terms = [0.0, 0.0, 0.0, 0.0]
     batch, _, height, width = result.logits.shape
     for b in range(batch):
         for i in range(height):
             for j in range(width):
-                logits, label = result.logits[b, :, i, j].tolist(), target.label[b, :, i, j].tolist()
-                if multi_label:
-                    terms[0] += sum(math.log1p(math.exp(-z if t else z)) for z, t in zip(logits, label, strict=True))
-                else:
-                    truth = label.index(1.0) + 1 if 1.0 in label else 0
-                    terms[0] += math.log(sum(map(math.exp, logits))) - logits[truth]
+                label = target.label[b, :, i, j].tolist()
+                for place, of_pixel in ((0, result.logits), (3, result.mean_logits)):
+                    terms[place] += surprise(of_pixel[b, :, i, j].tolist(), label, multi_label)
                 error = abs(complex(target.image[b, 0, i, j] - result.mean[b, 0, i, j]))
                 log_variance = float(result.log_variance[b, 0, i, j])
                 terms[2] += error**2 / (2 * math.exp(log_variance)) + log_variance  # two components
@@ -55,9 +61,19 @@ def by_hand(result, target, multi_label):
 def test_is_the_formula(multi_label, classes):
     result, target = case(multi_label, classes)
     expected = by_hand(result, target, multi_label)
-    loss = ELBOLoss(multi_label)
+    loss = ELBOLoss(multi_label, weights={"mean_task": 0.5})
     assert [float(t) for t in loss.terms(result, target)] == pytest.approx(expected, rel=1e-5)
-    assert float(loss(result, target)) == pytest.approx(expected[0] + 50 * expected[1] + expected[2], rel=1e-5)
+    total = expected[0] + 50 * expected[1] + expected[2] + 0.5 * expected[3]
+    assert float(loss(result, target)) == pytest.approx(total, rel=1e-5)
+
+
+def test_without_a_weight_the_mean_need_not_be_decoded():
+    result, target = case()
+    without = result._replace(mean_logits=None)
+    assert float(ELBOLoss()(without, target)) == float(ELBOLoss()(result, target))
+    assert float(ELBOLoss().terms(result, target).mean_task) == 0
+    with pytest.raises(ValueError, match=r"'mean_task'.* > 0 needs a network with decode_mean=True, got one without"):
+        ELBOLoss(weights={"mean_task": 0.5})(without, target)
 
 
 @KINDS
@@ -79,11 +95,12 @@ def test_terms_are_torchs_distributions(multi_label, classes):
 @pytest.mark.parametrize(
     ("weights", "expected"),
     [
-        (None, (1, 50, 1)),
-        ({}, (1, 50, 1)),
-        ({"kl": 10}, (1, 10, 1)),
-        ({"task": 0.0, "kl": 0, "reconstruction": 1}, (0, 0, 1)),
-        ({"reconstruction": 0.02, "task": 2}, (2, 50, 0.02)),
+        (None, (1, 50, 1, 0)),
+        ({}, (1, 50, 1, 0)),
+        ({"kl": 10}, (1, 10, 1, 0)),
+        ({"task": 0.0, "kl": 0, "reconstruction": 1}, (0, 0, 1, 0)),
+        ({"reconstruction": 0.02, "task": 2}, (2, 50, 0.02, 0)),
+        ({"mean_task": 0.5}, (1, 50, 1, 0.5)),
     ],
 )
 def test_weights_are_given_by_name(weights, expected):
@@ -99,7 +116,9 @@ def test_weights_are_given_by_name(weights, expected):
 )
 def test_refuses_unknown_and_negative_weights(weights):
     name = list(weights)[-1]
-    with pytest.raises(ValueError, match=f"weights must name task, kl, reconstruction, each >= 0, got {name}="):
+    with pytest.raises(
+        ValueError, match=f"weights must name task, kl, reconstruction, mean_task, each >= 0, got {name}="
+    ):
         ELBOLoss(weights=weights)
 
 
@@ -119,10 +138,10 @@ def test_latest_holds_the_terms_of_the_last_call_without_their_graph():
         result, target = case(seed=seed)
         result.logits.requires_grad_()
         loss(result, target)
-        assert loss.latest._fields == ("task", "kl", "reconstruction")
+        assert loss.latest._fields == ("task", "kl", "reconstruction", "mean_task")
         assert not any(term.requires_grad for term in loss.latest)
-        expected = by_hand(result._replace(logits=result.logits.detach()), target, False)
-        assert [float(t) for t in loss.latest] == pytest.approx(expected, rel=1e-5)
+        expected = by_hand(result._replace(logits=result.logits.detach()), target, False)[:3]
+        assert [float(t) for t in loss.latest] == pytest.approx([*expected, 0.0], rel=1e-5)
 
 
 @KINDS
@@ -159,7 +178,7 @@ def test_the_bound_holds_for_a_model_whose_evidence_is_known(generator):
 def test_a_model_without_latent_variable_has_no_kl():
     result, target = case(latents=0)
     loss = ELBOLoss()
-    task, kl, reconstruction = loss.terms(result, target)
+    task, kl, reconstruction, _ = loss.terms(result, target)
     assert kl == 0
     assert float(loss(result, target)) == pytest.approx(float(task + reconstruction))
 

@@ -55,7 +55,7 @@ def moved(build, **options) -> TaskModel:
         model = trained(build(**options))
     if isinstance(model, LatentSegmenter):
         with torch.no_grad():
-            model.latent_head.bias[model.latent_channels :] += 2
+            model.latent.head.bias[model.latent_channels :] += 2
     return model
 
 

@@ -39,9 +39,9 @@ def known(low, high, mean=0.0, log_variance=0.0, multi_label=False, num_classes=
     model = latent(num_classes=num_classes, multi_label=multi_label, **options)
     model.task_decoder = ThresholdDecoder(low, high, multi_label, model.structures)
     with torch.no_grad():
-        model.latent_head.weight.zero_()
-        model.latent_head.bias[:4] = mean
-        model.latent_head.bias[4:] = 8 * math.atanh(log_variance / 8)
+        model.latent.head.weight.zero_()
+        model.latent.head.bias[:4] = mean
+        model.latent.head.bias[4:] = 8 * math.atanh(log_variance / 8)
     return model.eval()
 
 
@@ -167,20 +167,30 @@ def test_a_training_pass_draws_one_sample_of_the_posterior(form):
     torch.testing.assert_close(one.logits, model.task_decoder(z))
     unit = image / image.norm(dim=1, keepdim=True).amax((2, 3), keepdim=True)
     unit = torch.cat([unit, unit.norm(dim=1, keepdim=True)], 1)
-    raw = model.latent_head(model.encoder(unit))
+    raw = model.latent.head(model.encoder(unit))
     mean, log_variance = raw[:, :4], 8 * torch.tanh(raw[:, 4:] / 8)
     torch.testing.assert_close(one.prior_mean, mean)
     torch.testing.assert_close(one.prior_log_variance, log_variance)
     seen = model.posterior_encoder(torch.cat([unit, label], 1))
     if form == "paper":  # equation 25: the prior's head
-        raw = model.latent_head(seen)
+        raw = model.latent.head(seen)
         expected = raw[:, :4], 8 * torch.tanh(raw[:, 4:] / 8)
     else:  # in units of the prior
-        raw = model.posterior_head(seen)
+        raw = model.latent.posterior_head(torch.cat([model.encoder(unit), seen], 1))
         expected = mean + torch.exp(0.5 * log_variance) * raw[:, :4], log_variance + 4 * torch.tanh(raw[:, 4:] / 4)
     torch.testing.assert_close(one.posterior_mean, expected[0])
     torch.testing.assert_close(one.posterior_log_variance, expected[1])
     torch.testing.assert_close(one.reconstruction, model.reconstruct(image))
+
+
+@every_kind
+def test_a_training_pass_decodes_the_priors_mean_if_asked(kind):
+    model, image = moved(latent, decode_mean=True, **kind), images()
+    one = model.training_pass(image, labels(model), torch.Generator().manual_seed(4))
+    torch.testing.assert_close(one.mean_logits, model.task_decoder(one.prior_mean))
+    plain = moved(latent, **kind).training_pass(image, labels(model), torch.Generator().manual_seed(4))
+    assert plain.mean_logits is None
+    torch.testing.assert_close(one.logits, plain.logits)
 
 
 def test_the_kl_of_the_correction_does_not_reach_the_prior():
@@ -207,16 +217,16 @@ def test_at_first_the_posterior_is_the_prior_and_nothing_is_known_of_the_task(ki
     torch.testing.assert_close(out[:, -2], torch.full_like(out[:, -2], largest_entropy(model)))
 
 
-def test_the_measurement_is_learned_from_the_second_step_on_and_the_label_from_the_third():
-    """The task decoder's last layer first, then E_y and the posterior's head, then E_t."""
+def test_the_measurement_is_learned_from_the_second_step_on_and_the_label_from_the_fourth():
+    """The task decoder's last layer first, then E_y and the last layer of the posterior's head, then E_t."""
     model, image = latent(), images()
     label = labels(model)
     optimizer = torch.optim.SGD(model.parameters(), 1e-4)
-    for step in range(3):
+    for step in range(4):
         optimizer.zero_grad()
         logits = model.training_pass(image, label, torch.Generator().manual_seed(0)).logits
         torch.nn.functional.cross_entropy(logits, label[:, 0].long(), reduction="sum").backward()
-        for first, part in enumerate((model.encoder, model.posterior_head, model.posterior_encoder)):
+        for first, part in enumerate((model.encoder, model.latent.posterior_head, model.posterior_encoder)):
             gradient = sum(float(p.grad.abs().sum()) for p in part.parameters())
             assert (gradient > 0) == (step > (first == 2))
         optimizer.step()
@@ -256,7 +266,7 @@ def test_without_reconstruction_there_is_none_and_it_says_so():
 def test_the_inference_state_fills_a_network_without_training_parts(tmp_path, reconstruction):
     model = moved(latent, num_classes=3)
     state = model.inference_state()
-    assert set(model.state_dict()) - set(state) == {k for k in model.state_dict() if k.startswith("posterior_")}
+    assert set(model.state_dict()) - set(state) == {k for k in model.state_dict() if "posterior_" in k}
     torch.save(state, tmp_path / "model.pt")
     network = latent(num_classes=3, training_parts=False, reconstruction=reconstruction)
     ignore = () if reconstruction else ("reconstruction_decoder.",)
@@ -318,7 +328,7 @@ def test_paper_scale(num_classes):
     assert count == {
         "encoder": 34_273_056,
         "posterior_encoder": 34_274_208 + 1152 * (num_classes - 2),
-        "latent_head": 32 * 32 + 32,
+        "latent": 32 * 32 + 32,
         "task_decoder": 49_543_169 + 1153 * (num_classes - 1),
         "reconstruction_decoder": 49_543_169 + 1153 * 2,
     }
@@ -369,8 +379,8 @@ def test_coarse_noise_moves_neighbours_together():
     for stride in (1, 4):
         model = moved(latent, noise_stride=stride)
         with torch.no_grad():
-            _, scale = model._prior(encoder_input(images(batch=1), model.multiple, True))
-            z = torch.stack([model._fine(scale * torch.randn(scale.shape)) for _ in range(200)])[:, 0]
+            _, scale = model.latent.prior(model.encoder(encoder_input(images(batch=1), model.multiple, True)))
+            z = torch.stack([model.latent.fine(scale * torch.randn(scale.shape)) for _ in range(200)])[:, 0]
         deviations.append(torch.corrcoef(torch.stack([z[..., 3, 3].flatten(), z[..., 3, 4].flatten()]))[0, 1])
     assert deviations[1] > 0.5 > deviations[0].abs()
 
