@@ -9,6 +9,8 @@ import numpy as np
 from monai.utils import optional_import
 from numpy.typing import NDArray
 
+from infomri_monai.metrics.structure_names import structure_names
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -81,16 +83,8 @@ def window(masks: NDArray[Any], share: float = 0.4, margin: float = 0.08) -> tup
 
 
 def check_structures(names: Sequence[str] | None, number: int) -> tuple[str, ...]:
-    """Names for a legend; none where one structure has no name.
-
-    Raises:
-        ValueError: if there are not as many names as structures.
-    """
-    if names is None:
-        return () if number == 1 else tuple(f"structure {i}" for i in range(1, number + 1))
-    if isinstance(names, str) or len(names) != number:
-        raise ValueError(f"structures must name the {number} structures, got {names!r}.")
-    return tuple(names)
+    """Names for a legend, checked; none where a single structure has no name."""
+    return () if names is None and number == 1 else structure_names(names, number)
 
 
 def add_structure_legend(figure: Figure, names: Sequence[str]) -> None:

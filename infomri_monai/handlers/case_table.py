@@ -15,12 +15,12 @@ from monai.utils import CommonKeys
 
 from infomri_monai.atomic import atomic_path
 from infomri_monai.figures import ged_by_samples_figure, save_figure
+from infomri_monai.handlers.batch_agreement import batch_agreement
+from infomri_monai.handlers.swept_images import SweptImages
 from infomri_monai.metrics import dice_to_raters
 from infomri_monai.metrics.energy_distance import energy_distance_by_count
 from infomri_monai.metrics.structure_masks import rater_masks
-from infomri_monai.sampling.policy import check_ratio
 from infomri_monai.systems import SegmentationPosterior
-from infomri_monai.triage import sample_agreement
 
 __all__ = ["CaseTable"]
 
@@ -30,7 +30,8 @@ class CaseTable:
 
     Columns: ``image`` (number in the data set, from 1), ``ratio`` and ``acceleration`` asked for, ``dice`` of the majority (mean
     over raters and structures), ``agreement`` (mean pairwise Dice of the samples), ``entropy`` (nats per pixel), and ``ged_K``,
-    the squared generalized energy distance of the first K samples (V-statistic). Empty: not defined.
+    the squared generalized energy distance of the first K samples (V-statistic). Empty: not defined. The images of all ranks are
+    there, each once.
 
     Args:
         ratios: the ratios of :class:`~infomri_monai.engines.PrepareRatioSweep`, in its order.
@@ -49,18 +50,17 @@ class CaseTable:
         counts: Sequence[int] = (1, 2, 4, 8, 16, 32),
         simulated_raters: bool = False,
     ) -> None:
-        self.ratios = check_ratio(ratios, "ratios")
+        self.images: SweptImages[dict[str, float]] = SweptImages(ratios)
         if not counts or min(counts) < 1:
             raise ValueError(f"counts must be numbers of samples >= 1, got {list(counts)}.")
         self.output_dir = Path(output_dir)
         self.counts = sorted(set(counts))
         self.simulated_raters = simulated_raters
         self.rows: list[dict[str, float]] = []
-        self._images = 0
 
     def attach(self, engine: Engine) -> None:
-        """Register the handler's three events."""
-        engine.add_event_handler(Events.EPOCH_STARTED, self._forget)
+        """Register after every batch and at an epoch's end."""
+        self.images.attach(engine)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._write)
 
@@ -73,31 +73,26 @@ class CaseTable:
             means[ratio] = {k: _mean([row[f"ged_{k}"] for row in of_ratio]) for k in drawn}
         return means
 
-    def _forget(self, engine: Engine) -> None:
-        self.rows, self._images = [], 0
-
     def _add(self, engine: Engine) -> None:
         output: Any = engine.state.output
         posterior: SegmentationPosterior = output[CommonKeys.PRED]
         samples = posterior.samples
         raters = rater_masks(output[CommonKeys.LABEL], samples.shape[2])
-        several = samples.shape[1] > 1
         columns = {
             "dice": dice_to_raters(posterior.majority, raters).flatten(1).nanmean(1),
-            "agreement": sample_agreement(samples) if several else torch.full((len(samples),), math.nan),
+            "agreement": batch_agreement(engine),
             "entropy": posterior.entropy.flatten(1).mean(1),
         }
         distances = energy_distance_by_count(samples, raters, self.counts)
         columns |= {f"ged_{count}": values for count, values in distances.items()}
-        table = torch.stack(list(columns.values()), 1).tolist()
-        each = len(samples) // len(self.ratios)
-        for i, values in enumerate(table):
-            ratio = float(self.ratios[i // each])
-            place = {"image": self._images + i % each + 1, "ratio": ratio, "acceleration": 1 / ratio}
-            self.rows.append(place | dict(zip(columns, values, strict=True)))
-        self._images += each
+        table = torch.stack([values.cpu() for values in columns.values()], 1).tolist()
+        self.images.add(engine, [dict(zip(columns, values, strict=True)) for values in table])
 
     def _write(self, engine: Engine) -> None:
+        self.rows = [
+            {"image": image.number, "ratio": image.ratio, "acceleration": 1 / image.ratio} | image.note
+            for image in self.images.gathered()
+        ]
         if idist.get_rank() != 0 or not self.rows:
             return
         with atomic_path(self.output_dir / "cases.csv") as part, part.open("w", newline="") as file:

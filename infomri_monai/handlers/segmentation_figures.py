@@ -10,7 +10,6 @@ import torch
 from ignite import distributed as idist
 from ignite.engine import Engine, Events
 from monai.metrics import Cumulative
-from monai.utils import CommonKeys
 from torch import Tensor
 
 from infomri_monai.figures import (
@@ -21,12 +20,13 @@ from infomri_monai.figures import (
     segmentation_figure,
     sweep_figure,
 )
+from infomri_monai.handlers.batch_agreement import batch_agreement
 from infomri_monai.handlers.first_batch import FirstBatch, draw_masks
 from infomri_monai.handlers.segmentation_quality import SegmentationQualityHandler
 from infomri_monai.metrics import SegmentationTable
 from infomri_monai.metrics.probability_metrics import PooledCalibrationError
 from infomri_monai.sampling import SamplingPolicy
-from infomri_monai.triage import RiskCoverage, risk_coverage, sample_agreement, share_removed
+from infomri_monai.triage import RiskCoverage, risk_coverage, share_removed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -86,14 +86,8 @@ class SegmentationFigures:
         """Register: keep the first batch and every case's agreement, draw at the epoch's end."""
         self._first.attach(engine)
         engine.add_event_handler(Events.EPOCH_STARTED, lambda _: self._agreement.reset())
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, lambda e: self._agreement.extend(batch_agreement(e)))
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._draw)
-
-    def _add(self, engine: Engine) -> None:
-        output: Any = engine.state.output
-        samples = output[CommonKeys.PRED].samples
-        if samples.shape[1] > 1:
-            self._agreement.extend(sample_agreement(samples))
 
     def _draw(self, engine: Engine) -> None:
         table = self.quality.table
@@ -150,8 +144,8 @@ class SegmentationFigures:
         return curves_by_acceleration_figure(measured, self._titled(table.method))
 
     def _draw_risk(self, ratio: Tensor, agreement: Tensor, dice: Tensor) -> None:
-        """One curve per ratio; cases without any rater are left out."""
-        known = dice.isfinite()
+        """One curve per ratio; cases without any rater, or of single samples, are left out."""
+        known = dice.isfinite() & agreement.isfinite()
         ratio, agreement, dice = ratio[known], agreement[known], dice[known]
         curves: dict[str, RiskCoverage] = {}
         found: list[float] = []  # within a ratio: over all together it would suffice to tell the ratios apart

@@ -15,16 +15,17 @@ from monai.engines import SupervisedEvaluator
 from monai.utils import CommonKeys, evenly_divisible_all_gather
 from torch import Tensor
 
+from infomri_monai.handlers.batch_agreement import batch_agreement
+from infomri_monai.handlers.swept_images import SweptImages
 from infomri_monai.metrics import dice_to_raters, volume_interval
 from infomri_monai.metrics.structure_masks import rater_masks
-from infomri_monai.sampling.policy import check_ratio
+from infomri_monai.metrics.structure_names import structure_names
 from infomri_monai.systems import SegmentationPosterior
 from infomri_monai.triage import (
     StructureVolume,
     WorklistEntry,
     choose_threshold,
     load_threshold,
-    sample_agreement,
     save_threshold,
     write_worklist,
 )
@@ -50,10 +51,8 @@ class CaseScores:
     def _add(self, engine: Engine) -> None:
         output: Any = engine.state.output
         posterior: SegmentationPosterior = output[CommonKeys.PRED]
-        if posterior.samples.shape[1] < 2:  # a deterministic model has nothing to agree with
-            return
         raters = rater_masks(output[CommonKeys.LABEL], posterior.samples.shape[2])
-        self._agreement.append(sample_agreement(posterior.samples).cpu())
+        self._agreement.append(batch_agreement(engine))
         self._dice.append(dice_to_raters(posterior.majority, raters).flatten(1).nanmean(1).cpu())
 
     def gathered(self) -> tuple[Tensor, Tensor]:
@@ -62,7 +61,7 @@ class CaseScores:
         if idist.get_world_size() > 1:
             parts = [evenly_divisible_all_gather(part.to(idist.device()), concat=True).cpu() for part in parts]
         agreement, dice = parts
-        known = ~dice.isnan()
+        known = ~(agreement.isnan() | dice.isnan())  # a deterministic model has nothing to agree with
         return agreement[known], dice[known]
 
 
@@ -110,7 +109,7 @@ class CalibrateTriage:
 
 
 class EvaluationWorklist:
-    """The worklist of an evaluation: every image at every ratio, least agreement first.
+    """The worklist of an evaluation: every image of all ranks at every ratio, least agreement first.
 
     Images are named by number and acceleration only.
 
@@ -121,7 +120,8 @@ class EvaluationWorklist:
         threshold_path: file of the review threshold; where there is none, nothing is decided.
 
     Raises:
-        ValueError: if a ratio is outside (0, 1]; in the first iteration, if ``structures`` are not as many as the samples'.
+        ValueError: if a ratio is outside (0, 1] or names of structures repeat; in the first iteration, if they are not as many as
+            the samples' structures.
     """
 
     def __init__(
@@ -131,56 +131,39 @@ class EvaluationWorklist:
         structures: Sequence[str] | None = None,
         threshold_path: str | Path | None = None,
     ) -> None:
-        self.ratios = check_ratio(ratios, "ratios")
+        self.images: SweptImages[WorklistEntry] = SweptImages(ratios)
         self.output_dir = Path(output_dir)
-        self.structures = structures
+        self.structures = structure_names(structures) or None
         exists = threshold_path is not None and Path(threshold_path).exists()
         self.threshold = load_threshold(threshold_path) if exists and threshold_path is not None else None
-        self.entries: list[WorklistEntry] = []
-        self._images = 0
 
     def attach(self, engine: Engine) -> None:
-        """Register the handler's three events."""
-        engine.add_event_handler(Events.EPOCH_STARTED, self._forget)
+        """Register after every batch and at an epoch's end."""
+        self.images.attach(engine)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._write)
 
-    def _forget(self, engine: Engine) -> None:
-        self.entries, self._images = [], 0
-
     def _add(self, engine: Engine) -> None:
+        """Note what an image's entry says before the case has a number."""
         output: Any = engine.state.output
         posterior: SegmentationPosterior = output[CommonKeys.PRED]
-        several = posterior.samples.shape[1] > 1
-        nothing = torch.full((posterior.samples.shape[0],), math.nan)
-        agreement = sample_agreement(posterior.samples).cpu() if several else nothing
-        entropy = posterior.entropy.flatten(1).mean(1).cpu()
-        images, _, structures = posterior.samples.shape[:3]
-        pixels = volume_interval(posterior.samples.cpu())
-        low, high = (end if several else torch.full_like(end, math.nan) for end in (pixels.lower, pixels.upper))
-        each = images // len(self.ratios)
-        names = self.structures or [f"structure_{i + 1}" for i in range(structures)]
-        if len(names) != structures:
-            raise ValueError(f"structures must name the {structures} structures of the samples, got {list(names)}.")
-        for i in range(images):
-            image, acceleration = self._images + i % each + 1, 1 / float(self.ratios[i // each])
-            volumes = (
-                StructureVolume(name, float(pixels.median[i, s]), float(low[i, s]), float(high[i, s]))
-                for s, name in enumerate(names)
-            )
-            self.entries.append(
-                WorklistEntry(
-                    case=len(self.entries) + 1,
-                    name=f"image_{image:04d}_{acceleration:.3g}x",
-                    agreement=float(agreement[i]),
-                    mean_entropy=float(entropy[i]),
-                    volumes=tuple(volumes),
-                    acceleration=acceleration,
-                    review=None if self.threshold is None else bool(self.threshold.needs_review(agreement[i : i + 1])),
-                )
-            )
-        self._images += each
+        names = structure_names(self.structures, posterior.samples.shape[2])
+        agreement, entropy = batch_agreement(engine), posterior.entropy.flatten(1).mean(1)
+        median, *ends = volume_interval(posterior.samples.cpu())
+        if posterior.samples.shape[1] == 1:  # one sample says nothing about its spread
+            ends = [torch.full_like(end, math.nan) for end in ends]
+        volumes = torch.stack([median, *ends], 2).tolist()
+        reviews = [None] * len(volumes) if self.threshold is None else self.threshold.needs_review(agreement).tolist()
+        notes = []
+        for i, review in enumerate(reviews):
+            own = tuple(StructureVolume(name, *numbers) for name, numbers in zip(names, volumes[i], strict=True))
+            notes.append(WorklistEntry(0, "", float(agreement[i]), float(entropy[i]), own, review=review))
+        self.images.add(engine, notes)
 
     def _write(self, engine: Engine) -> None:
+        entries = []
+        for case, image in enumerate(self.images.gathered(), 1):
+            name = f"image_{image.number:04d}_{1 / image.ratio:.3g}x"
+            entries.append(image.note._replace(case=case, name=name, acceleration=1 / image.ratio))
         if idist.get_rank() == 0:
-            write_worklist(self.entries, self.output_dir, "pixels")
+            write_worklist(entries, self.output_dir, "pixels")

@@ -17,6 +17,7 @@ from infomri_monai.engines.volume_segmentation import VolumeSegmentation
 from infomri_monai.handlers.case_figure import draw_segmented_case
 from infomri_monai.handlers.case_files import case_sidecar, describe, grid_affine, source_affine, write_files
 from infomri_monai.handlers.write_cases import WriteCases
+from infomri_monai.metrics.structure_names import structure_names
 from infomri_monai.triage import StructureVolume, WorklistEntry, load_threshold, write_worklist
 
 __all__ = ["WriteSegmentation"]
@@ -62,8 +63,6 @@ class WriteSegmentation(WriteCases):
         threshold_path: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__(output_dir, name_by, figure)
-        if structures is not None and (isinstance(structures, str) or len(set(structures)) < len(structures)):
-            raise ValueError(f"structures must be different names, got {structures!r}.")
         if not isinstance(save_samples, bool):
             raise ValueError(
                 f"save_samples must be True or False (on a command line with a capital letter), got {save_samples!r}."
@@ -73,7 +72,7 @@ class WriteSegmentation(WriteCases):
                 f"threshold_path: there is no file {threshold_path}; a training writes it as triage.json. Give '' to leave open "
                 "which cases need review."
             )
-        self.structures = None if structures is None else tuple(structures)
+        self.structures = structure_names(structures) or None
         self.save_samples = save_samples
         self.threshold = load_threshold(threshold_path) if threshold_path else None
         self.entries: dict[int, WorklistEntry] = {}
@@ -83,7 +82,7 @@ class WriteSegmentation(WriteCases):
         """Forget the entries of an earlier run; check the structures' names where the network says how many it knows."""
         self.entries = {}
         if isinstance(number := getattr(network, "structures", None), int):
-            self._names(number)
+            structure_names(self.structures, number)
 
     def write(self, result: VolumeSegmentation, batch: dict[str, Any], index: int, network: Any) -> None:
         """Write the maps and the sidecar, and note the worklist's entry."""
@@ -101,7 +100,7 @@ class WriteSegmentation(WriteCases):
         draw = partial(
             draw_segmented_case, result=result, image=batch["image"] if record.simulated else None, title=text
         )
-        figure = partial(draw, structures=self._names(len(entry.volumes))) if self.figure else None
+        figure = partial(draw, structures=[volume.structure for volume in entry.volumes]) if self.figure else None
         write_files(self.prefix(index), images, sidecar, text, figure)
         self.entries[index] = entry
 
@@ -111,12 +110,6 @@ class WriteSegmentation(WriteCases):
         unknown = tuple(StructureVolume(v.structure, *[math.nan] * 3) for v in (known.volumes if known else ()))
         failed = [WorklistEntry(i, self.names[i], math.nan, math.nan, unknown, review=True) for i in self.failures]
         write_worklist([*self.entries.values(), *failed], self.output_dir, self.unit)
-
-    def _names(self, number: int) -> tuple[str, ...]:
-        names = self.structures or tuple(f"structure_{i}" for i in range(1, number + 1))
-        if len(names) != number:
-            raise ValueError(f"structures must name the network's {number} structures, got {list(names)}.")
-        return names
 
     def _entry(self, result: VolumeSegmentation, index: int, voxel: float) -> WorklistEntry:
         """The worklist's row of a case.
@@ -131,6 +124,7 @@ class WriteSegmentation(WriteCases):
         if len(volumes) == 1:  # one sample says nothing about its spread
             low = high = torch.full_like(median, math.nan)
         ratio = float(result.ratio.double().mean())
+        names = structure_names(self.structures, volumes.shape[1])
         return WorklistEntry(
             case=index,
             name=self.names[index],
@@ -138,7 +132,7 @@ class WriteSegmentation(WriteCases):
             mean_entropy=float(result.entropy.double().mean()),
             volumes=tuple(
                 StructureVolume(name, *map(float, numbers))
-                for name, *numbers in zip(self._names(volumes.shape[1]), median, low, high, strict=True)
+                for name, *numbers in zip(names, median, low, high, strict=True)
             ),
             acceleration=1 / ratio if ratio > 0 else math.nan,
             review=None if self.threshold is None else bool(self.threshold.needs_review([result.agreement])),

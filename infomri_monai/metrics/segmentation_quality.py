@@ -16,6 +16,7 @@ from infomri_monai.metrics.probability_metrics import BrierScore, ExpectedCalibr
 from infomri_monai.metrics.rate_distortion import MaskRatio
 from infomri_monai.metrics.segmentation_table import SegmentationRow, SegmentationTable, structure_field
 from infomri_monai.metrics.structure_masks import channel_masks, structure_masks
+from infomri_monai.metrics.structure_names import structure_names
 from infomri_monai.metrics.volume_distribution import VolumeCoverage
 
 __all__ = ["SegmentationQuality"]
@@ -70,7 +71,10 @@ class SegmentationQuality:
         self.method = method
         self.num_classes = num_classes
         self.multi_label = multi_label
-        self.structures = _names(structures, num_classes if multi_label else num_classes - 1)
+        count = num_classes if multi_label else num_classes - 1
+        if count < 1:
+            raise ValueError(f"num_classes must be at least 2 (multi-label: 1), got {count} structures.")
+        self.structures = structure_names(structures, count)
         self.metrics: dict[str, RatioMetric] = {
             "realised_ratio": MaskRatio(),
             "ged": GeneralizedEnergyDistance(),
@@ -84,7 +88,7 @@ class SegmentationQuality:
             "entropy": MeanEntropy(),
             "volume_coverage": VolumeCoverage(),
         }
-        shown = self.structures if len(self.structures) > 1 else []
+        shown = list(self.structures) if len(self.structures) > 1 else []
         self._fields = {name: structure_field(name) for name in shown}
         clash = [field for field in self._fields.values() if field in self.metrics]
         if clash or len(set(self._fields.values())) < len(shown):
@@ -166,13 +170,3 @@ class SegmentationQuality:
         """Forget all batches."""
         for metric in self.metrics.values():
             metric.reset()
-
-
-def _names(structures: Sequence[str] | None, count: int) -> list[str]:
-    """The structures' names, checked."""
-    if count < 1:
-        raise ValueError(f"num_classes must be at least 2 (multi-label: 1), got {count} structures.")
-    names = [f"structure {i + 1}" for i in range(count)] if structures is None else list(structures)
-    if len(names) != count:
-        raise ValueError(f"structures must be {count} names, one per structure, got {names}.")
-    return names

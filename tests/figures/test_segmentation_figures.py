@@ -314,9 +314,9 @@ def test_figures_of_cases_refuse(draw):
         draw(result, image, labels[:, 0])
     with pytest.raises(ValueError, match="label must lie in -1"):
         draw(result, image, labels + 3)
-    with pytest.raises(ValueError, match="structures must name the 2 structures, got 'ab'"):
+    with pytest.raises(ValueError, match="structures must be different names, one for each of 2, got 'ab'"):
         draw(result, image, labels, structures="ab")
-    with pytest.raises(ValueError, match="structures must name the 2 structures"):
+    with pytest.raises(ValueError, match="structures must be different names, one for each of 2"):
         draw(result, image, labels, structures=["a"])
 
 

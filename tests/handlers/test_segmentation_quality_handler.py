@@ -107,5 +107,5 @@ def test_simulated_raters_are_called_so_in_every_file(outputs, tmp_path):
 def test_refuses():
     with pytest.raises(ValueError, match="ratios"):
         SegmentationQualityHandler((0.0,))
-    with pytest.raises(ValueError, match="structures must be 1 names"):
+    with pytest.raises(ValueError, match="structures must be different names, one for each of 1"):
         SegmentationQualityHandler(RATIOS, structures=NAMES)

@@ -9,59 +9,12 @@ import math
 import pytest
 import torch
 from ignite.engine import Engine
+from known_cases import CASES, GRID, RATIOS, STRUCTURES, evaluator, item
 from monai.data import DataLoader, Dataset
-from monai.engines import SupervisedEvaluator
 
 from infomri_monai.engines import PrepareRaters, PrepareRatioSweep
 from infomri_monai.handlers import CalibrateTriage, EvaluationWorklist
-from infomri_monai.systems import SegmentationPosterior
 from infomri_monai.triage import ReviewThreshold, choose_threshold, load_threshold, save_threshold
-
-GRID = (4, 10)
-RATIOS = (0.125, 0.25)
-STRUCTURES = 2
-
-
-def bar(columns):
-    """The first columns of the grid."""
-    return (torch.arange(GRID[1]) < columns).expand(GRID)
-
-
-class KnownNetwork(torch.nn.Module):
-    """Reads a case's lengths off the image's first row: those of its four samples; at the higher ratio, all are the first.
-
-    Structure 1 is a bar of that many columns, structure 2 the whole grid in every sample. The majority is the longest half.
-    """
-
-    samples = 4
-
-    def infer(self, image, ratio, samples, generator=None):
-        lengths = torch.where(ratio[:, None] > 0.2, image[:, 0, 0, :1], image[:, 0, 0, : self.samples])[:, :samples]
-        masks = torch.stack([torch.stack([bar(int(c)) for c in case]) for case in lengths]).to(torch.uint8)
-        masks = torch.stack([masks, torch.ones_like(masks)], 2)
-        mean = masks.float().mean(1)
-        nothing = torch.zeros_like(image)
-        entropy = (torch.special.entr(mean) + torch.special.entr(1 - mean)).sum(1, keepdim=True)
-        return SegmentationPosterior(
-            masks, (mean > 0.5).to(torch.uint8), mean, entropy, nothing, image, nothing, image, nothing, ratio
-        )
-
-
-def item(lengths, raters):
-    """A case: lengths of its samples, and of its raters' bars (None: missing)."""
-    image = torch.zeros(1, *GRID)
-    image[0, 0, : len(lengths)] = torch.tensor(lengths, dtype=torch.float32)
-    drawn = [torch.stack([bar(r), torch.ones(GRID)]) if r is not None else torch.full((2, *GRID), -1.0) for r in raters]
-    return {"image": image, "label": torch.stack(drawn).to(torch.int8)}
-
-
-CASES = [
-    item([10, 10, 10, 10], [10, 8]),
-    item([4, 4, 2, 2], [4, 4]),
-    item([6, 6, 6, 3], [None, 6]),
-    item([1, 2, 9, 10], [10, None]),
-    item([0, 0, 0, 5], [0, 0]),
-]
 
 
 def dice(a, b):
@@ -77,22 +30,6 @@ def expected(case, sure):
     raters = [int(r[0, 0].sum()) for r in case["label"] if r.min() >= 0]
     quality = sum(dice(majority, r) for r in raters) / len(raters) if raters else math.nan
     return (sum(pairs) / 6 + 1) / 2, (quality + 1) / 2
-
-
-def evaluator(handlers=(), samples=4, cases=CASES, ratios=RATIOS):
-    def infer(inputs, network, *args, **kwargs):
-        return network.infer(inputs, *args, samples=samples, **kwargs)
-
-    prepare = PrepareRaters(PrepareRatioSweep(ratios), STRUCTURES, multi_label=True)
-    return SupervisedEvaluator(
-        device=torch.device("cpu"),
-        val_data_loader=DataLoader(Dataset(cases), batch_size=2),
-        network=KnownNetwork(),
-        prepare_batch=prepare,
-        inferer=infer,
-        val_handlers=[prepare, *handlers],
-        decollate=False,
-    )
 
 
 def by_hand(cases=CASES):
@@ -184,7 +121,8 @@ def test_the_worklist_holds_every_image_at_every_ratio_least_agreement_first(tmp
     agreement = [float(row["agreement"]) for row in rows]
     assert agreement == sorted(agreement)
     assert agreement == pytest.approx(sorted(by_hand()[0]))
-    assert {row["name"] for row in rows} == {f"image_{i:04d}_{a}x" for i in range(1, 6) for a in (4, 8)}
+    numbered = [row["name"] for row in sorted(rows, key=lambda row: int(row["case"]))]
+    assert numbered == [f"image_{i:04d}_{a}x" for i in range(1, 6) for a in (8, 4)]
     assert sorted(int(row["case"]) for row in rows) == list(range(1, 11))
     for row in rows:
         case = CASES[int(row["name"][6:10]) - 1]
@@ -243,10 +181,12 @@ def test_without_a_threshold_file_nothing_is_decided(tmp_path):
 
 @pytest.mark.parametrize("names", [["bar"], ["bar", "all", "more"]])
 def test_refuses_names_that_are_not_as_many_as_the_structures(tmp_path, names):
-    with pytest.raises(ValueError, match="structures must name the 2 structures of the samples"):
+    with pytest.raises(ValueError, match="structures must be different names, one for each of 2"):
         evaluator([EvaluationWorklist(RATIOS, tmp_path, names)]).run()
 
 
-def test_refuses_bad_ratios(tmp_path):
+def test_refuses_bad_ratios_and_names_that_repeat(tmp_path):
     with pytest.raises(ValueError, match="ratios"):
         EvaluationWorklist((0.5, 0.0), tmp_path)
+    with pytest.raises(ValueError, match="structures must be different names"):
+        EvaluationWorklist(RATIOS, tmp_path, ["bar", "bar"])

@@ -325,7 +325,7 @@ def test_refuses_what_does_not_fit_before_any_file(tmp_path):
     write_volume(tmp_path / "in" / "t1.nii.gz")
     with pytest.raises(FileNotFoundError, match=r"threshold_path: there is no file .*nowhere\.json"):
         WriteSegmentation("out", threshold_path=tmp_path / "nowhere.json")
-    with pytest.raises(ValueError, match="must name the network's 2 structures"):
+    with pytest.raises(ValueError, match="structures must be different names, one for each of 2"):
         run(tmp_path / "in", tmp_path / "out", structures=["tumour"])
     with pytest.raises(ValueError, match="keep_samples=True"):
         run(tmp_path / "in", tmp_path / "out", save_samples=True)

@@ -118,7 +118,7 @@ def test_a_structure_that_one_row_lacks_is_not_measured(tmp_path):
     ("arguments", "message"),
     [
         ((1,), "num_classes must be at least 2"),
-        ((3, ["one"]), "structures must be 2 names"),
+        ((3, ["one"]), "structures must be different names, one for each of 2"),
         ((3, ["a b", "A-b"]), "structures must give different columns"),
         ((3, ["a", "samples"]), "structures must give different columns"),
         ((0, None, True), "num_classes must be"),
