@@ -33,7 +33,7 @@ class TrainingCurves:
         panels: title of every panel to the metrics in it and their labels, e.g. ``{"GED": {"ged": "InfoMRI"}}``; None for
             the reconstruction's PSNR.
         loss_unit: unit of the loss, for the picture.
-        loss_terms: a loss whose terms get a panel each (``loss_task``, ``loss_kl``, ``loss_reconstruction``; nats per image).
+        loss_terms: a loss whose terms get a panel each (``loss_task``, ``loss_kl`` and so on; nats per image).
     """
 
     def __init__(
