@@ -62,6 +62,7 @@ bench: install  ## speed and memory ratios, side by side, and the mask's gradien
 	$(BIN)/python benchmarks/transform_speed.py
 	$(BIN)/python benchmarks/ged_speed.py
 	$(BIN)/python benchmarks/training_step.py
+	$(BIN)/python benchmarks/segmentation_speed.py
 	$(BIN)/python benchmarks/mask_gradient.py
 
 clean:  ## remove what the chores made (not .venv)

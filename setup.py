@@ -17,7 +17,7 @@ EXTRAS = {
     "export": ["onnx", "onnxruntime", "onnxscript"],
     "bundle": ["fire", "tqdm", "jsonschema", "pandas"],
 }
-TEST = ["hypothesis", "mypy", "pytest", "pytest-timeout", "pytest-xdist", "ruff", "scikit-image", "sigpy"]
+TEST = ["filelock", "hypothesis", "mypy", "pytest", "pytest-timeout", "pytest-xdist", "ruff", "scikit-image", "sigpy"]
 
 setup(
     name="infomri-monai",

@@ -3,7 +3,7 @@
 - K = 16 samples of one image against 16 passes of the task decoder and one of the encoder, called one after the other.
 - Peak memory of K = 32 samples against K = 4 (high-water mark of a fresh process, as in training_step.py).
 - A training step of the whole system (ratios, masks, noise, zero-filled images, networks, loss, backward, Adam) against the
-  forward and backward pass of the four networks alone, on ready-made inputs.
+  forward and backward pass of its networks alone, on ready-made inputs.
 
 Rows take turns; the median over the rounds counts. Usage: python benchmarks/segmentation_speed.py [--threads 2] [--repeats 9]
 """
@@ -45,14 +45,14 @@ class Bench:
         torch.manual_seed(0)
         self.generator = torch.Generator().manual_seed(0)
         magnitude = 1 / centre_distance((SIZE, SIZE)).clamp_min(2 / SIZE).reshape(SIZE, SIZE)
-        network = LatentSegmenter(num_classes=4)
+        network = LatentSegmenter(num_classes=4, noise_stride=4, decode_mean=True)
         policy = warm_started_pgn(magnitude, (SIZE, SIZE), asymmetry=30.0)
         self.system = SegmentationSystem(policy, FourierMeasurement(noise=ComplexGaussianNoise()), network)
         self.image = torch.rand(BATCH, 1, SIZE, SIZE, generator=self.generator)
         self.label = (torch.rand(BATCH, 3, SIZE, SIZE, generator=self.generator) > 0.9).float()
         self.label = self.label * (self.label.cumsum(1) == 1)
         self.optimizer = torch.optim.Adam(parameter_groups(self.system, 1e-3, 1e-3))
-        self.inferer, self.loss = AutocastInferer(True), ELBOLoss(weights={"kl": 10.0})
+        self.inferer, self.loss = AutocastInferer(True), ELBOLoss(weights={"kl": 1.0, "mean_task": 0.5})
         with torch.no_grad():
             mask = policy(self.ratios(), (SIZE, SIZE), self.generator).mask
             self.zero_filled = complex_to_channels(
@@ -90,13 +90,17 @@ class Bench:
         self.optimizer.step()
 
     def networks_step(self) -> None:
-        """Forward and backward pass of the four networks alone."""
+        """Forward and backward pass of the networks alone, the task decoder for sample and mean."""
         network = self.system.network
         with torch.autocast("cpu", torch.bfloat16):
             first = network.encoder(self.measured)
             second = network.posterior_encoder(torch.cat([self.measured, self.label], dim=1))
             half = network.latent_channels
-            out = network.task_decoder((first + second)[:, :half]), network.reconstruction_decoder(first[:, :half])
+            mean, shift = (
+                first[:, :half],
+                network.latent.posterior_head(torch.cat([first.detach(), second], 1))[:, :half],
+            )
+            out = network.task_decoder(torch.cat([mean + shift, mean])), network.reconstruction_decoder(mean)
         network.zero_grad()
         sum(part.float().square().mean() for part in out).backward()
 

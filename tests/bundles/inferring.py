@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
+from running import command, overrides
 from torch import nn
 
 from infomri_monai.sampling import PatternGenerationNetwork, save_policy
@@ -43,24 +44,24 @@ def copied_bundle(bundle: Path, root: Path, weights: nn.Module) -> Path:
     return root
 
 
-def workflow(*overlays: str, **overrides: Any) -> ConfigWorkflow:
+def workflow(*overlays: str, **values: Any) -> ConfigWorkflow:
     """The workflow of the bundle whose root is the working directory."""
     configs = [f"configs/{name}.json" for name in ("inference", *overlays)]
-    return ConfigWorkflow(config_file=configs, meta_file=None, logging_file=False, workflow_type="infer", **overrides)
+    return ConfigWorkflow(config_file=configs, meta_file=None, logging_file=False, workflow_type="infer", **values)
 
 
-def infer(*overlays: str, **overrides: Any) -> None:
+def infer(*overlays: str, **values: Any) -> None:
     """Run the workflow."""
-    flow = workflow(*overlays, **overrides)
+    flow = workflow(*overlays, **values)
     flow.initialize()
     flow.run()
     flow.finalize()
 
 
-def refusal(**overrides: Any) -> str:
+def refusal(**values: Any) -> str:
     """The messages of the error that the workflow must end with, causes included (MONAI wraps what a ``_target_`` raises)."""
     with pytest.raises((RuntimeError, ValueError)) as error:
-        infer(**overrides)
+        infer(**values)
     messages: list[str] = []
     cause: BaseException | None = error.value
     while cause is not None:
@@ -84,6 +85,21 @@ def write_broken(folder: Path, name: str) -> None:
     nibabel.Nifti1Image(nan, AFFINE).to_filename(folder / f"{name}.nii.gz")
 
 
+def command_with_a_broken_case(root: Path, folder: Path, **values: Any) -> None:
+    """The command, on volumes a, z and a broken one in ``folder / "in"``; it must go on, fail in the end, and name nobody."""
+    write_volumes(folder / "in", ("a", "DOE_JANE", "z"))
+    write_broken(folder / "in", "DOE_JANE")
+    values |= {"dataset_dir": folder / "in", "output_dir": folder / "out"}
+    run = ["-m", "monai.bundle", "run", "--config_file", "configs/inference.json"]
+    done = command(run, overrides(values), root)
+    assert done.returncode != 0
+    assert "1 of 3 cases failed" in done.stderr
+    assert "case 1: ValueError: image holds NaN or Inf values." in done.stderr
+    assert "DOE" not in done.stdout + done.stderr
+    assert "3/3" in done.stderr  # the progress bar
+    assert not list((folder / "out").glob("*DOE*"))
+
+
 def write_kspace(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Two slices of random k-space of 20 x 27 and a mask of lines, which are returned as well."""
     draw = np.random.default_rng(0)
@@ -96,7 +112,8 @@ def write_kspace(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def pixels(path: Path) -> np.ndarray:
     """The array of a NIfTI file."""
-    return np.asanyarray(nibabel.load(path).dataobj)
+    image: Any = nibabel.load(path)
+    return np.asanyarray(image.dataobj)
 
 
 def record(path: Path) -> dict[str, Any]:

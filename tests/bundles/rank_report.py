@@ -1,7 +1,8 @@
-"""Run under torchrun: train the bundle's configuration and gather every rank's weights, ratios and masks into one file."""
+"""Run under torchrun from a bundle's root: train it and gather every rank's weights, ratios and masks into one file."""
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import Any
 
@@ -11,17 +12,14 @@ from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
 
 
-def main(path: str, output_dir: str) -> None:
-    """Train one epoch; rank 0 writes the report to ``path``."""
+def main(path: str, output_dir: str, values: str) -> None:
+    """Train with ``values``, in JSON; rank 0 writes the report to ``path``."""
     workflow = ConfigWorkflow(
         config_file=["configs/train.json", "configs/multi_gpu_train.json"],
         workflow_type="train",
         logging_file=False,
         output_dir=output_dir,
-        max_epochs=1,
-        batch_size=2,
-        grid=[32, 32],
-        **{"train_data#subjects": 4, "validation_data#subjects": 2, "num_workers": 0},
+        **json.loads(values),
     )
     workflow.initialize()
     trainer, system = workflow.parser.get_parsed_content("train#trainer"), workflow.parser.get_parsed_content("system")

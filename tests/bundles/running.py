@@ -7,15 +7,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-
-BUNDLES = Path(__file__).parents[2] / "bundles"
-ROOT = BUNDLES / "infomri_recon"
-SEGMENTATION = BUNDLES / "infomri_segmentation"
+from bundle_table import Bundle
+from monai.bundle import ConfigParser
 
 #: 32 x 32 pixels, 16 slices to train on, 8 to validate on
 TINY = {
@@ -27,14 +25,16 @@ TINY = {
     "validation_interval": 1,
 }
 TINY_TEST = {"grid": [32, 32], "test_data#subjects": 2}
-#: a task model of a few thousand parameters
-TINY_MODEL = {"channels": [8, 8], "latent_channels": 4}
-TINY_SEGMENTATION = {**TINY, **TINY_MODEL, "validation_samples": 4}
-TINY_SEGMENTATION_TEST = {**TINY_TEST, **TINY_MODEL, "evaluation_samples": 6}
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone")
+
+
+def tiny(bundle: Bundle, **values: Any) -> dict[str, Any]:
+    """What makes a training of the bundle small, and more values."""
+    return {**TINY, **bundle.tiny_model, **bundle.tiny_training, **values}
 
 
 def command(
-    program: Sequence[str], arguments: Sequence[str], timeout: float = 300, root: Path = ROOT
+    program: Sequence[str], arguments: Sequence[str], root: Path, timeout: float = 300
 ) -> subprocess.CompletedProcess[str]:
     """Run Python with one thread from a bundle's root; the caller checks the exit code."""
     environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
@@ -48,23 +48,19 @@ def command(
     )
 
 
-def overrides(values: dict[str, Any]) -> list[str]:
+def overrides(values: Mapping[str, Any]) -> list[str]:
     """``{"grid": [32, 32]}`` as MONAI's command line takes it."""
     return [word for name, value in values.items() for word in (f"--{name}", str(value))]
 
 
 def run_bundle(
-    configs: Sequence[str],
-    output_dir: Path,
-    values: dict[str, Any],
-    processes: int = 1,
-    program: Sequence[str] = ("-m", "monai.bundle", "run"),
-    root: Path = ROOT,
+    bundle: Bundle, configs: Sequence[str], output_dir: Path, values: Mapping[str, Any], processes: int = 1
 ) -> subprocess.CompletedProcess[str]:
     """``monai.bundle run`` with configuration files of a bundle, under torchrun for several processes."""
-    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"] if processes > 1 else []
+    launch = [*TORCHRUN, f"--nproc_per_node={processes}"] if processes > 1 else []
     files = ["--config_file", str([f"configs/{name}.json" for name in configs])]
-    return command([*launch, *program], [*files, "--output_dir", str(output_dir), *overrides(values)], root=root)
+    arguments = [*files, "--output_dir", str(output_dir), *overrides(values)]
+    return command([*launch, "-m", "monai.bundle", "run"], arguments, bundle.root)
 
 
 def succeeded(done: subprocess.CompletedProcess[str]) -> str:
@@ -73,28 +69,26 @@ def succeeded(done: subprocess.CompletedProcess[str]) -> str:
     return done.stdout + done.stderr
 
 
-def train(output_dir: Path, overlays: Sequence[str] = (), processes: int = 1, **values: Any) -> str:
+def train(bundle: Bundle, output_dir: Path, overlays: Sequence[str] = (), processes: int = 1, **values: Any) -> str:
     """A tiny training run; returns its log."""
-    return succeeded(run_bundle(["train", *overlays], output_dir, {**TINY, **values}, processes))
+    return succeeded(run_bundle(bundle, ["train", *overlays], output_dir, tiny(bundle, **values), processes))
 
 
-def evaluate(output_dir: Path, **values: Any) -> subprocess.CompletedProcess[str]:
-    """A tiny evaluation of what is in ``output_dir``."""
-    return run_bundle(["train", "evaluate"], output_dir, {**TINY_TEST, **values})
-
-
-def train_segmentation(output_dir: Path, overlays: Sequence[str] = (), processes: int = 1, **values: Any) -> str:
-    """A tiny training run of the segmentation bundle; returns its log."""
-    done = run_bundle(["train", *overlays], output_dir, {**TINY_SEGMENTATION, **values}, processes, root=SEGMENTATION)
-    return succeeded(done)
-
-
-def evaluate_segmentation(
-    output_dir: Path, overlays: Sequence[str] = (), **values: Any
+def evaluate(
+    bundle: Bundle, output_dir: Path, overlays: Sequence[str] = (), **values: Any
 ) -> subprocess.CompletedProcess[str]:
-    """A tiny evaluation of what the segmentation bundle left in ``output_dir``."""
-    configs = ["train", *overlays, "evaluate"]
-    return run_bundle(configs, output_dir, {**TINY_SEGMENTATION_TEST, **values}, root=SEGMENTATION)
+    """A tiny evaluation of what is in ``output_dir``."""
+    values = {**TINY_TEST, **bundle.tiny_model, **bundle.tiny_evaluation, **values}
+    return run_bundle(bundle, ["train", *overlays, "evaluate"], output_dir, values)
+
+
+def parse(bundle: Bundle, *overlays: str, **values: Any) -> ConfigParser:
+    """The training's configuration on a small grid, in this process."""
+    parser = ConfigParser()
+    parser.read_config([str(bundle.root / "configs" / f"{name}.json") for name in ("train", *overlays)])
+    small = {"grid": [32, 32], "train_data#subjects": 1, "validation_data#subjects": 1}
+    parser.update({**small, "bundle_root": str(bundle.root), **values})
+    return parser
 
 
 def files(folder: Path) -> set[str]:

@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
 import h5py
 import numpy as np
 import pytest
-
-BUNDLE = Path(__file__).parents[2] / "bundles/infomri_recon"
-
-
-def run_bundle(configs: str, *options: str) -> str:
-    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", configs, *options]
-    done = subprocess.run(command, cwd=BUNDLE, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    return done.stdout + done.stderr
+from bundle_table import RECON
+from running import run_bundle, succeeded
 
 
 @pytest.mark.slow
@@ -33,18 +22,9 @@ def test_fastmri_overlay_trains_and_evaluates(tmp_path):
             file["kspace"] = ((noise[..., 0] + 1j * noise[..., 1]) * decay * 1e-5).astype(np.complex64)
             file.attrs["patient_id"] = "never-to-be-seen"
         (splits / f"knee_{split}.txt").write_text(name + "\n")
-    overlay = "'configs/data/fastmri_knee.json'"
-    options = [
-        "--dataset_dir",
-        str(data),
-        "--output_dir",
-        str(tmp_path / "out"),
-        "--grid",
-        "[32,32]",
-        "--num_workers",
-        "0",
-    ]
-    text = run_bundle(f"['configs/train.json',{overlay}]", *options, "--max_epochs", "1", "--batch_size", "2")
-    text += run_bundle(f"['configs/train.json','configs/evaluate.json',{overlay}]", *options)
+    values = {"dataset_dir": data, "grid": [32, 32], "num_workers": 0}
+    overlay, once = "data/fastmri_knee", {"max_epochs": 1, "batch_size": 2}
+    text = succeeded(run_bundle(RECON, ["train", overlay], tmp_path / "out", {**values, **once}))
+    text += succeeded(run_bundle(RECON, ["train", "evaluate", overlay], tmp_path / "out", values))
     assert (tmp_path / "out/evaluation/rate_distortion.csv").read_text().count("\n") == 5
     assert "never-to-be-seen" not in text

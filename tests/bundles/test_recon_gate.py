@@ -1,153 +1,21 @@
-"""The model zoo's gate for the reconstruction bundle: its commands from the bundle's root, with the shipped weights."""
+"""What the model zoo's gate asks of the reconstruction bundle alone."""
 
-from __future__ import annotations
-
-import json
-import warnings
-from pathlib import Path
-
-import pytest
 import torch
-from monai.bundle import ConfigParser, ConfigWorkflow
-from running import ROOT, command, succeeded
-
-from infomri_monai.data import embedded_subjects
-from infomri_monai.networks.gaussian import complex_to_channels
-from infomri_monai.sampling import PatternGenerationNetwork
-
-SCHEMA = Path(__file__).with_name("metadata.schema.json")
-NETWORK = ["--net_id", "network_def", "--config_file", "configs/inference.json"]
-META = ["--meta_file", "configs/metadata.json"]
-REQUIRED = [
-    "LICENSE",
-    "configs/metadata.json",
-    "configs/train.json",
-    "configs/inference.json",
-    "configs/evaluate.json",
-    "configs/multi_gpu_train.json",
-    "configs/logging.conf",
-    "docs/README.md",
-    "docs/data_license.txt",
-    "models/model.pt",
-    "models/policy.pt",
-]
+from bundle_table import RECON
+from shipped import shipped, zero_filled
 
 
-def gate(name, *arguments):
-    return succeeded(command(["-m", "monai.bundle", name], arguments))
-
-
-def shipped():
-    """Policy, measurement and network of inference.json with the shipped weights."""
-    parser = ConfigParser()
-    parser.read_config(str(ROOT / "configs" / "inference.json"))
-    parser.update({"bundle_root": str(ROOT), "device": torch.device("cpu")})
-    return [parser.get_parsed_content(name) for name in ("policy", "measurement", "network")]
-
-
-def zero_filled(grid=(96, 96), ratio=0.125):
-    """Network input of an unseen subject, intensities of order 1, and the shipped network."""
-    policy, measurement, network = shipped()
-    items = embedded_subjects("test", subjects=1, slices_per_subject=1, grid=grid, seed=5)
-    image = torch.as_tensor(items[0]["image"])[None]
-    with torch.no_grad():
-        sample = policy.for_grid(grid)(ratio, grid, torch.Generator().manual_seed(0))
-        generator = torch.Generator().manual_seed(1)
-        acquired = measurement.adjoint(measurement(image, sample.mask, generator), sample.mask)
-    return complex_to_channels(acquired), network
-
-
-def assert_agrees(out, expected):
-    """All three channels to 1e-4, absolute."""
-    assert out.shape == expected.shape
-    assert float((out - expected).abs().max()) <= 1e-4
-
-
-@pytest.mark.parametrize("name", REQUIRED)
-def test_required_files(name):
-    assert (ROOT / name).stat().st_size > 0
-
-
-def test_files_are_small_enough_for_the_zoo():
-    assert sum((ROOT / "models" / name).stat().st_size for name in ("model.pt", "policy.pt")) < 20e6
-
-
-def test_metadata_is_valid_and_true():
-    assert "metadata is verified with no error" in gate("verify_metadata", *META, "--filepath", str(SCHEMA))
-    metadata = json.loads((ROOT / "configs" / "metadata.json").read_text())
-    assert metadata["version"] in metadata["changelog"]
-    assert metadata["network_data_format"]["inputs"]["image"]["spatial_shape"] == list(shipped()[0].grid)
-
-
-def test_network_has_the_declared_input_and_output():
-    assert "verified with no error" in gate("verify_net_in_out", *NETWORK, *META)
-
-
-def test_shipped_weights_are_a_plain_state_dict_of_a_calibrated_model():
-    state = torch.load(ROOT / "models" / "model.pt", weights_only=True)
-    assert all(isinstance(value, torch.Tensor) for value in state.values())
-    policy, _, network = shipped()
-    assert isinstance(policy, PatternGenerationNetwork)
-    assert sorted(state) == sorted(network.state_dict())
+def test_the_shipped_weights_are_calibrated():
+    state = torch.load(RECON.root / "models" / "model.pt", weights_only=True)
     assert state["log_variance_line"].abs().max() > 0
-
-
-def test_torchscript_agrees_with_python(tmp_path):
-    path = tmp_path / "model.ts"
-    log = gate("ckpt_export", *NETWORK, *META, "--ckpt_file", "models/model.pt", "--filepath", str(path))
-    assert "exported to file" in log
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
-        exported = torch.jit.load(path)
-    for grid, ratio in (((96, 96), 0.125), ((96, 96), 0.0625), ((72, 81), 0.25)):
-        inputs, network = zero_filled(grid, ratio)
-        with torch.no_grad():
-            assert_agrees(exported(inputs), network(inputs))
-
-
-@pytest.mark.slow
-def test_onnx_agrees_with_python(tmp_path):
-    onnxruntime = pytest.importorskip("onnxruntime")
-    path = tmp_path / "model.onnx"
-    gate("onnx_export", *NETWORK, *META, "--ckpt_file", "models/model.pt", "--filepath", str(path))
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    for ratio in (0.0625, 0.125, 0.25):
-        inputs, network = zero_filled(ratio=ratio)
-        (out,) = session.run(None, {session.get_inputs()[0].name: inputs.numpy()})
-        with torch.no_grad():
-            assert_agrees(torch.from_numpy(out), network(inputs))
 
 
 def test_the_exported_call_without_a_mask_is_the_call_with_it():
     """What Deploy and the zoo call recovers the mask from the image's own k-space (paper, III-D)."""
-    inputs, network = zero_filled()
-    policy = shipped()[0]
+    inputs = zero_filled(RECON)
+    policy, _, network = shipped(RECON)
     mask = policy(0.125, (96, 96), torch.Generator().manual_seed(0)).mask.detach()
     with torch.no_grad():
-        assert_agrees(network(inputs), network(inputs, mask))
-
-
-@pytest.mark.parametrize(("name", "kind"), [("train", "train"), ("inference", "infer")])
-def test_properties_of_the_specification(name, kind, monkeypatch, tmp_path):
-    monkeypatch.chdir(ROOT)
-    workflow = ConfigWorkflow(
-        config_file=f"configs/{name}.json",
-        meta_file="configs/metadata.json",
-        workflow_type=kind,
-        logging_file=False,
-        output_dir=str(tmp_path),
-        grid=[32, 32],
-        **{"train_data#subjects": 1, "validation_data#subjects": 1} if kind == "train" else {},
-    )
-    workflow.initialize()
-    assert not workflow.check_properties()
-    for required in ("bundle_root", "device", "dataset_dir"):
-        assert getattr(workflow, required) is not None
-    if kind == "train":
-        assert workflow.max_epochs == workflow.trainer.state.max_epochs
-        assert len(workflow.train_dataset) == 4
-        assert workflow.train_inferer is not None
-    else:
-        assert workflow.network_def is not None
-        assert workflow.inferer is not None
-        assert workflow.evaluator is not None
+        out, expected = network(inputs), network(inputs, mask)
+    assert out.shape == expected.shape
+    assert float((out - expected).abs().max()) <= 1e-4

@@ -8,30 +8,20 @@ from pathlib import Path
 
 import pytest
 import torch
-from monai.bundle import ConfigParser
-from running import ROOT
+from bundle_table import RECON
+from running import parse
 
 from infomri_monai.losses import MeanSquaredErrorLoss
 from infomri_monai.networks import GaussianUNet, UnrolledReconstructor
 from infomri_monai.sampling import PatternGenerationNetwork, SamplingPolicy
 
-CONFIGS = ROOT / "configs"
+CONFIGS = RECON.root / "configs"
 SYSTEMS = sorted(path.stem for path in (CONFIGS / "systems").iterdir())
 POLICIES = {
     "pgn_paper_start": "PatternGenerationNetwork",
     "pgn_uniform_start": "PatternGenerationNetwork",
     "uniform": "UniformRandom",
 }
-
-
-def parse(*overlays, evaluation=False, **values):
-    """The bundle's configuration on a small grid; a 1D law reads out along the first axis."""
-    parser = ConfigParser()
-    names = ["train", *overlays, *(["evaluate"] if evaluation else [])]
-    parser.read_config([str(CONFIGS / f"{name}.json") for name in names])
-    small = {"grid": [32, 32], "train_data#subjects": 1, "validation_data#subjects": 1, "bundle_root": str(ROOT)}
-    parser.update({**small, **values})
-    return parser
 
 
 def reconstruct(parser, ratio=0.25):
@@ -48,7 +38,7 @@ def reconstruct(parser, ratio=0.25):
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_every_system_has_its_policy(name):
     values = {"readout_axis": 0} if name == "equispaced" else {}
-    system, result = reconstruct(parse(f"systems/{name}", **values))
+    system, result = reconstruct(parse(RECON, f"systems/{name}", **values))
     expected = POLICIES.get(name, "".join(word.capitalize() for word in name.split("_")))
     assert isinstance(system.policy, SamplingPolicy)
     assert type(system.policy).__name__ == expected
@@ -57,12 +47,12 @@ def test_every_system_has_its_policy(name):
 
 @pytest.mark.parametrize("name", [name for name in SYSTEMS if name not in ("poisson_disk", "radial")])
 def test_1d_systems_measure_whole_lines(name):
-    _, result = reconstruct(parse("cartesian", f"systems/{name}"))
+    _, result = reconstruct(parse(RECON, "cartesian", f"systems/{name}"))
     assert result.mask.shape == (1, 1, 1, 32)
 
 
 def test_cartesian_learns_lines():
-    system, result = reconstruct(parse("cartesian"))
+    system, result = reconstruct(parse(RECON, "cartesian"))
     assert isinstance(system.policy, PatternGenerationNetwork)
     assert result.mask.shape == (1, 1, 1, 32)
     assert system.policy.embedding.grad.abs().max() > 0
@@ -73,7 +63,7 @@ def test_cartesian_learns_lines():
     [("unet", GaussianUNet, None), ("unroll", UnrolledReconstructor, None), ("paper_scale", GaussianUNet, 31.11e6)],
 )
 def test_networks(overlay, kind, parameters):
-    parser = parse(overlay)
+    parser = parse(RECON, overlay)
     if parameters:
         with torch.device("meta"):
             network = parser.get_parsed_content("network_def")
@@ -86,7 +76,7 @@ def test_networks(overlay, kind, parameters):
 
 @pytest.mark.parametrize("network", ["unet", "unroll"])
 def test_real_valued_overlay_makes_real_means_and_half_plane_masks(network):
-    system, result = reconstruct(parse(network, "real_valued"))
+    system, result = reconstruct(parse(RECON, network, "real_valued"))
     assert not result.mean.is_complex()
     assert system.network.real_valued is True
     mask = result.mask[0, 0, 1:, 1:].bool()
@@ -94,12 +84,12 @@ def test_real_valued_overlay_makes_real_means_and_half_plane_masks(network):
 
 
 def test_mse_overlay():
-    assert isinstance(parse("mse").get_parsed_content("loss"), MeanSquaredErrorLoss)
+    assert isinstance(parse(RECON, "mse").get_parsed_content("loss"), MeanSquaredErrorLoss)
 
 
 def test_mixed_precision_is_a_switch():
     for enabled in (True, False):
-        inferer = parse(mixed_precision=enabled).get_parsed_content("train#inferer")
+        inferer = parse(RECON, mixed_precision=enabled).get_parsed_content("train#inferer")
         assert inferer.enabled is enabled
 
 
@@ -119,7 +109,7 @@ def test_data_overlays_read_the_shared_files(name):
     shared = Path(__file__).parents[3] / "shared" / "data"
     if not (shared / f"{name}.npz").exists():
         pytest.skip("shared data is absent")
-    parser = parse(f"data/{name}", evaluation=False, dataset_dir=str(shared))
+    parser = parse(RECON, f"data/{name}", dataset_dir=str(shared))
     data = parser.get_parsed_content("test_data")
     assert len(data) > 0
     assert data[0]["image"].shape == (1, 32, 32)
@@ -134,7 +124,7 @@ def test_every_overlay_is_tested_here():
 
 @pytest.mark.parametrize(("overlays", "embedding_rate"), [((), 0.1), (("cartesian",), 0.01)])
 def test_rates_weighting_and_range_reach_what_they_are_for(overlays, embedding_rate):
-    parser = parse(*overlays, ratio_range=[0.1, 0.2], variance_weighting=0.25)
+    parser = parse(RECON, *overlays, ratio_range=[0.1, 0.2], variance_weighting=0.25)
     policy, network = parser.get_parsed_content("policy"), parser.get_parsed_content("network_def")
     groups = parser.get_parsed_content("optimizer").param_groups
     rate = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
@@ -144,11 +134,3 @@ def test_rates_weighting_and_range_reach_what_they_are_for(overlays, embedding_r
     assert len(rate) == len(list(policy.parameters())) + len(list(network.parameters()))
     assert parser.get_parsed_content("loss").variance_weighting == 0.25
     assert policy.ratio_range == (0.1, 0.2)
-
-
-def test_everything_that_trains_is_on_the_device():
-    """Seen with a device that is not the CPU; on a GPU a policy left behind would fail at its first draw."""
-    parser = parse(device=torch.device("meta"))
-    for engine in ("train#trainer", "validate#evaluator"):
-        system = parser.get_parsed_content(engine).network
-        assert {p.device.type for p in (*system.parameters(), *system.buffers())} == {"meta"}

@@ -1,80 +1,39 @@
-"""configs/inference.json of the segmentation bundle as a user runs it, with small random weights."""
+"""What configs/inference.json of the segmentation bundle writes, with small random weights."""
 
-import csv
 import gzip
 import itertools
-import json
 import logging
-import warnings
 
 import nibabel
 import numpy as np
 import pytest
 import torch
+from bundle_table import TINY_MODEL
 from inferring import (
     AFFINE,
-    copied_bundle,
-    infer,
-    network,
+    command_with_a_broken_case,
     pixels,
     record,
     refusal,
-    workflow,
     write_broken,
     write_kspace,
     write_volumes,
 )
-from monai.bundle import ckpt_export
-from running import SEGMENTATION, TINY_MODEL, command, files, overrides
+from running import files
+from segmenting import MAPS, STRUCTURES, WORKLIST, bundle_with_weights, names, rows, segment, task_model
 
 from infomri_monai.acquisition import FourierMeasurement
 from infomri_monai.engines import SegmentationInferer
 from infomri_monai.networks import load_network
-from infomri_monai.triage import ReviewThreshold, choose_threshold, load_threshold, save_threshold
-
-MAPS = {"segmentation", "probability", "entropy", "mutual_information", "mask"}
-STRUCTURES = ["csf", "grey", "white"]
-
-
-def task_model(**values):
-    """A small network whose samples differ: an untrained one gives every class everywhere the same probability."""
-    made = network(SEGMENTATION, **{**TINY_MODEL, "reconstruct": True, **values})
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in made.task_decoder.blocks[-1].parameters():
-            parameter.normal_(generator=generator)
-        if hasattr(made, "posterior"):
-            made.latent_head.bias[TINY_MODEL["latent_channels"] :] = -2
-    return made
+from infomri_monai.triage import ReviewThreshold, save_threshold
 
 
 @pytest.fixture
 def bundle(tmp_path, monkeypatch):
-    """A copy of the bundle with weights as a training leaves them; the working directory is its root."""
-    root = copied_bundle(SEGMENTATION, tmp_path / "bundle", task_model())
-    chosen = choose_threshold([0.6, 0.1], [0.9, 0.1], acceptable=0.7, error_rate=0.1)
-    save_threshold(chosen, root / "models" / "triage.json")
+    """The root of a copy of the bundle, which is the working directory."""
+    root = bundle_with_weights(tmp_path / "bundle")
     monkeypatch.chdir(root)
     return root
-
-
-def segment(folder, output, *overlays, **values):
-    """Three samples of every case, without pictures unless they are asked for."""
-    small = {**TINY_MODEL, "samples": 3, "figure": False}
-    infer(*overlays, **{**small, "dataset_dir": str(folder), "output_dir": str(output), **values})
-
-
-def rows(folder):
-    """``worklist.csv``."""
-    with (folder / "worklist.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def names(case, *more):
-    return {f"{case}_{name}.nii.gz" for name in (*MAPS, *more)} | {f"{case}.json"}
-
-
-WORKLIST = {"worklist.csv", "worklist.json"}
 
 
 def test_a_folder_of_which_one_case_is_broken(bundle, tmp_path, caplog):
@@ -159,19 +118,6 @@ def test_the_worklist_is_sorted_and_says_what_the_sidecars_say(bundle, tmp_path)
             assert {"median": median, "low": low, "high": high} == case["volumes"][name]
 
 
-def test_it_works_out_of_the_box_and_has_the_zoos_properties(bundle):
-    flow = workflow(**TINY_MODEL, samples=2)
-    flow.initialize()
-    assert not flow.check_properties()
-    flow.run()
-    output = bundle / "output" / "inference"
-    found = sorted(path.stem for path in output.glob("subject_*.json"))
-    assert len(found) == 2
-    assert files(output) == names(found[0]) | names(found[1]) | {f"{name}.png" for name in found} | WORKLIST
-    sidecar = record(output / f"{found[0]}.json")
-    assert (sidecar["simulated"], sidecar["ratio_requested"], sidecar["shape"]) == (True, 0.125, [64, 64, 4])
-
-
 def test_raw_kspace_is_the_python_call(bundle, tmp_path):
     kspace, mask = write_kspace(tmp_path / "in" / "scan.npz")
     segment(tmp_path / "in", tmp_path / "out", kind="kspace", save_samples=True, reconstruct=True)
@@ -246,153 +192,11 @@ def test_other_sizes_than_the_policys(bundle, tmp_path, shape, grid_mode):
     assert (sidecar["grid"], sidecar["grid_mode"], sidecar["shape"]) == (list(grid), grid_mode, list(shape))
 
 
-def test_the_seed_decides_every_byte(bundle, tmp_path):
-    write_volumes(tmp_path / "in", ("a", "b"), shape=(16, 18, 2))
-    for output, seed in (("first", 7), ("second", 7), ("other", 8)):
-        segment(tmp_path / "in", tmp_path / output, seed=seed, figure=True, save_samples=True, reconstruct=True)
-    written = files(tmp_path / "first")
-    assert written == files(tmp_path / "second") == files(tmp_path / "other")
-    first, second, other = ({n: (tmp_path / o / n).read_bytes() for n in written} for o in ("first", "second", "other"))
-    assert first == second
-    assert not [name for name in written if first[name] == other[name]]
-    assert record(tmp_path / "other" / "a.json")["samples_seed"] == 8
-
-
-def test_more_samples_begin_with_the_same(bundle, tmp_path):
-    write_volumes(tmp_path / "in", ("a",), shape=(16, 18, 2))
-    for samples in (1, 5):
-        segment(tmp_path / "in", tmp_path / str(samples), samples=samples, save_samples=True)
-    one, five = (pixels(tmp_path / str(samples) / "a_samples.nii.gz") for samples in (1, 5))
-    assert one.shape[-1] == 1
-    assert np.array_equal(five[..., :1], one)
-    assert len({five[..., k].tobytes() for k in range(5)}) == 5
-    alone = record(tmp_path / "1" / "a.json")  # nothing to agree with
-    assert (alone["agreement"], alone["review"]) == (None, True)
-    assert alone["volumes"]["grey"]["interval_90"] == [None, None]
-
-
-def test_without_a_threshold_nothing_is_decided(bundle, tmp_path):
-    write_volumes(tmp_path / "in", shape=(16, 18, 2))
-    segment(tmp_path / "in", tmp_path / "out", triage_path="")
-    assert [row["review"] for row in rows(tmp_path / "out")] == ["", ""]
-    sidecar = record(tmp_path / "out" / "a.json")
-    assert sidecar["review"] is sidecar["review_below_agreement"] is None
-    (bundle / "models" / "triage.json").unlink()
-    message = refusal(**TINY_MODEL, dataset_dir=str(tmp_path / "in"), output_dir=str(tmp_path / "none"))
-    assert "there is no file models/triage.json" in message.replace("./", "")
-    assert not (tmp_path / "none").exists()
-
-
-def test_labels_that_overlap(bundle, tmp_path):
-    """Weights of three independent labels: every label its own mask, on the fourth axis."""
-    values = {"num_classes": 3, "multi_label": True}
-    torch.save(task_model(**values).state_dict(), bundle / "models" / "model.pt")
-    write_volumes(tmp_path / "in", ("a",), shape=(16, 18, 2))
-    segment(tmp_path / "in", tmp_path / "out", **values)
-    segmentation, probability = (pixels(tmp_path / "out" / f"a_{k}.nii.gz") for k in ("segmentation", "probability"))
-    assert segmentation.shape == probability.shape == (16, 18, 2, 3)
-    assert np.array_equal(segmentation, probability > 0.5)
-    assert (segmentation.sum(-1) > 1).any()
-
-
-def test_the_deterministic_overlay_segments_too(bundle, tmp_path):
-    torch.save(network(SEGMENTATION, "systems/deterministic", **TINY_MODEL).state_dict(), "models/model.pt")
-    write_volumes(tmp_path / "in", ("a",), shape=(16, 18, 2))
-    segment(tmp_path / "in", tmp_path / "out", "systems/deterministic", reconstruct=True)
-    sidecar = record(tmp_path / "out" / "a.json")
-    assert (sidecar["network"], sidecar["samples"], sidecar["agreement"]) == ("DeterministicSegmenter", 1, None)
-    assert sidecar["review"] is True
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ({"samples": 0}, "samples must be >= 1"),
-        ({"samples": -3}, "samples must be >= 1"),
-        ({"ratio": 0}, "ratio must lie in"),
-        ({"ratio": 8}, "An acceleration of 4 is a ratio of 0.25"),
-        ({"seed": -1}, "seed >= 0"),
-        ({"dataset_dir": "nowhere"}, "there is no nowhere"),
-        ({"grid_mode": "stretch"}, "grid_mode must be"),
-        ({"name_by": "patient"}, "name_by must be"),
-        ({"model_path": "models/policy.pt"}, "not a plain state dict"),
-        ({"policy_path": "models/model.pt"}, "not a policy checkpoint"),
-        ({"triage_path": "models/nowhere.json"}, "there is no file models/nowhere.json"),
-        ({"triage_path": "configs/metadata.json"}, "threshold file metadata.json lacks threshold"),
-        ({"save_samples": "false"}, "must be True or False"),
-        ({"reconstruct": "false"}, "reconstruct must be True or False"),
-        ({"structures": ["csf", "csf", "white"]}, "structures must be different names"),
-        ({"structures": ["tumour"]}, "structures must name the network's 3 structures"),
-        ({"num_classes": 2, "structures": ["tumour"]}, "another architecture"),
-        ({"channels": [16, 8]}, "another architecture"),
-    ],
-)
-def test_bad_input_is_refused_before_any_work(bundle, values, message):
-    assert message in refusal(**{**TINY_MODEL, **values})
-    assert not (bundle / "output").exists()
-
-
-def test_a_reconstruction_needs_weights_that_hold_one(bundle):
-    state = torch.load(bundle / "models" / "model.pt", weights_only=True)
-    lean = {name: value for name, value in state.items() if not name.startswith("reconstruction_decoder")}
-    torch.save(lean, bundle / "models" / "model.pt")
-    assert "lacks reconstruction_decoder" in refusal(**TINY_MODEL, reconstruct=True)
-    assert not (bundle / "output").exists()
-    infer(**TINY_MODEL, samples=1, figure=False)
-
-
-def test_the_export_takes_the_weights_of_a_training(bundle, tmp_path):
-    """MONAI loads strictly, and a training's file holds the reconstruction that the exported network is without."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=DeprecationWarning)
-        ckpt_export(
-            net_id="network_def",
-            filepath=str(tmp_path / "model.ts"),
-            ckpt_file="models/model.pt",
-            meta_file="configs/metadata.json",
-            config_file="configs/inference.json",
-            **TINY_MODEL,
-        )
-        exported = torch.jit.load(tmp_path / "model.ts")
-    image = torch.rand(2, 2, 21, 18, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        expected = load_network(task_model(), "models/model.pt")(image)
-        torch.testing.assert_close(exported(image), expected, rtol=0, atol=1e-4)
-
-
-def test_inference_has_the_network_and_the_measurement_of_training():
-    train, inference = (
-        json.loads((SEGMENTATION / "configs" / f"{n}.json").read_text()) for n in ("train", "inference")
-    )
-    shared = ("measurement", "noise_std", "num_classes", "structures", "multi_label", "channels", "latent_channels")
-    for name in (*shared, "samples"):
-        assert inference[name] == train[name]
-    own = {"seed": "@seed", "reconstruction": "@reconstruct"}
-    trained = {name: value for name, value in train["network_def"].items() if name != "posterior_form"}
-    assert inference["network_def"] == trained | own
-
-
-def test_the_threshold_of_the_bundle_is_read_as_it_was_written(bundle):
-    flow = workflow(**TINY_MODEL)
-    flow.initialize()
-    (handler,) = flow.parser.get_parsed_content("handlers")
-    assert handler.threshold == load_threshold("models/triage.json")
-
-
 @pytest.mark.slow
-def test_the_command(bundle, tmp_path):
-    """With what a shell hands over: ``True``, lists, and "" for no threshold."""
-    write_volumes(tmp_path / "in", ("a", "DOE_JANE", "z"))
-    write_broken(tmp_path / "in", "DOE_JANE")
+def test_the_command_takes_what_a_shell_hands_over(bundle, tmp_path):
+    """``True``, lists, and "" for no threshold."""
     values = {**TINY_MODEL, "samples": 3, "save_samples": True, "reconstruct": True, "triage_path": "", "ratio": 0.25}
-    values |= {"dataset_dir": tmp_path / "in", "output_dir": tmp_path / "out", "structures": ["one", "two", "three"]}
-    run = ["-m", "monai.bundle", "run", "--config_file", "configs/inference.json"]
-    done = command(run, overrides(values), root=bundle)
-    assert done.returncode != 0
-    assert "1 of 3 cases failed" in done.stderr
-    assert "case 1: ValueError: image holds NaN or Inf values." in done.stderr
-    assert "DOE" not in done.stdout + done.stderr
-    assert "3/3" in done.stderr  # the progress bar
+    command_with_a_broken_case(bundle, tmp_path, structures=["one", "two", "three"], **values)
     more = ("samples", "mean", "sigma")
     assert files(tmp_path / "out") == names("a", *more) | names("z", *more) | {"a.png", "z.png"} | WORKLIST
     assert [row["review"] for row in rows(tmp_path / "out")] == ["yes", "", ""]

@@ -11,9 +11,10 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from bundle_table import SEGMENTATION, TINY_MODEL
 from monai.bundle import ConfigParser
 from monai.data import DataLoader
-from running import SEGMENTATION, TINY_MODEL, files, run_bundle, succeeded, table
+from running import files, run_bundle, succeeded, table
 
 from infomri_monai.losses import SegmentationTarget
 
@@ -21,7 +22,7 @@ from infomri_monai.losses import SegmentationTarget
 @pytest.fixture
 def overlay(tmp_path):
     """The README's overlay in a file, with the folder of ten volumes of two slices in it."""
-    (block,) = re.findall(r"```json\n(.*?)```", (SEGMENTATION / "docs" / "README.md").read_text(), re.DOTALL)
+    (block,) = re.findall(r"```json\n(.*?)```", (SEGMENTATION.root / "docs" / "README.md").read_text(), re.DOTALL)
     content = json.loads(block)
     content |= {"dataset_dir": str(tmp_path / "data"), "grid": [32, 32]}
     (tmp_path / "data").mkdir()
@@ -40,8 +41,8 @@ def overlay(tmp_path):
 
 def test_it_trains(overlay):
     parser = ConfigParser()
-    parser.read_config([str(SEGMENTATION / "configs" / "train.json"), str(overlay)])
-    parser.update({**TINY_MODEL, "bundle_root": str(SEGMENTATION)})
+    parser.read_config([str(SEGMENTATION.root / "configs" / "train.json"), str(overlay)])
+    parser.update({**TINY_MODEL, "bundle_root": str(SEGMENTATION.root)})
     frequencies = parser.get_parsed_content("class_frequencies")
     assert sum(frequencies) == pytest.approx(1)
     assert frequencies[0] > frequencies[1] > frequencies[2] > 0.01
@@ -57,10 +58,10 @@ def test_it_trains(overlay):
 
 @pytest.mark.slow
 def test_the_documented_order_of_overlays(overlay, tmp_path):
-    own = os.path.relpath(overlay.with_suffix(""), SEGMENTATION / "configs")
+    own = os.path.relpath(overlay.with_suffix(""), SEGMENTATION.root / "configs")
     values = {**TINY_MODEL, "max_epochs": 1}
-    succeeded(run_bundle(["train", own], tmp_path / "out", values, root=SEGMENTATION))
-    succeeded(run_bundle(["train", "evaluate", own], tmp_path / "out", values, root=SEGMENTATION))
+    succeeded(run_bundle(SEGMENTATION, ["train", own], tmp_path / "out", values))
+    succeeded(run_bundle(SEGMENTATION, ["train", "evaluate", own], tmp_path / "out", values))
     assert {"model.pt", "policy.pt", "triage.json", "evaluation/cases.csv"} <= files(tmp_path / "out")
     assert [row["images"] for row in table(tmp_path / "out" / "evaluation", "segmentation")] == [4] * 4
     assert "simulated" not in (tmp_path / "out" / "evaluation" / "segmentation.md").read_text()

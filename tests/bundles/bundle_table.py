@@ -1,0 +1,150 @@
+"""The list that a bundle joins to be tested: a row of what differs between the bundles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+
+class Refusal(NamedTuple):
+    """Values that a training must refuse, part of what it must say, and whether only ``make test-all`` tries."""
+
+    values: Mapping[str, Any]
+    message: str
+    slow: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """What the shared tests must know of a bundle.
+
+    Attributes:
+        name: its folder, and its experiment in MLflow.
+        grid: of the shipped policy, and of the embedded data.
+        channels: of the exported network's output.
+        models: shipped in ``models/`` beside model.pt and policy.pt, and made by a training too.
+        not_exported: beginnings of the names of shipped weights that inference does without.
+        real_valued: whether its images are.
+        ratios: of the evaluation, rising.
+        tiny_model: values that make the network small.
+        tiny_training: values that make a training small, beside those of every bundle.
+        tiny_evaluation: the same for an evaluation.
+        report: name of the evaluation's table.
+        report_files: what an evaluation writes.
+        printed: a column's title in the table that an evaluation prints.
+        tracked_parameters: some of what MLflow holds of a tiny training.
+        tracked_metrics: names of some metrics that MLflow holds for every ratio.
+        refusals: what its training refuses.
+        other_architecture: an overlay with another network, and the network's class.
+        tiny_inference: values that make an inference small, beside ``tiny_model``.
+        case_files: ends of the names of what ``tiny_inference`` writes for a case.
+        folder_files: what it writes once.
+    """
+
+    name: str
+    grid: tuple[int, int]
+    channels: int
+    real_valued: bool
+    ratios: tuple[float, ...]
+    report: str
+    report_files: frozenset[str]
+    printed: str
+    tracked_parameters: Mapping[str, str]
+    tracked_metrics: tuple[str, ...]
+    refusals: tuple[Refusal, ...]
+    other_architecture: tuple[str, str]
+    tiny_inference: Mapping[str, Any]
+    case_files: tuple[str, ...]
+    folder_files: frozenset[str] = frozenset()
+    models: tuple[str, ...] = ()
+    not_exported: tuple[str, ...] = ()
+    tiny_model: Mapping[str, Any] = field(default_factory=dict)
+    tiny_training: Mapping[str, Any] = field(default_factory=dict)
+    tiny_evaluation: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def root(self) -> Path:
+        """The bundle's folder, from which a user runs it."""
+        return Path(__file__).parents[2] / "bundles" / self.name
+
+    @property
+    def weights(self) -> set[str]:
+        """All files of ``models/``."""
+        return {"model.pt", "policy.pt", *self.models}
+
+
+#: a task model of a few thousand parameters
+TINY_MODEL = {"channels": [8, 8], "latent_channels": 4}
+
+RECON = Bundle(
+    name="infomri_recon",
+    grid=(96, 96),
+    channels=3,
+    real_valued=False,
+    ratios=(0.0625, 0.125, 0.1875, 0.25),
+    report="rate_distortion",
+    report_files=frozenset(
+        {*(f"rate_distortion.{suffix}" for suffix in ("csv", "json", "md", "png"))}
+        | {"masks.png", "reconstructions.png", "calibration.png"}
+    ),
+    printed="std.sq.err",
+    tracked_parameters={"learning_rate": "0.003"},
+    tracked_metrics=("psnr",),
+    refusals=(Refusal({"grid": [8, 8]}, "grid must lie in [16, 512]"),),
+    other_architecture=("unet", "GaussianUNet"),
+    tiny_inference={"figure": False},
+    case_files=(".json", "_mean.nii.gz", "_sigma.nii.gz", "_mask.nii.gz"),
+)
+
+SEGMENTATION = Bundle(
+    name="infomri_segmentation",
+    grid=(64, 64),
+    channels=6,  # four classes, entropy, mutual information
+    models=("triage.json",),
+    not_exported=("reconstruction_decoder",),
+    real_valued=True,
+    ratios=(0.03125, 0.0625, 0.125, 0.25),
+    tiny_model=TINY_MODEL,
+    tiny_training={"validation_samples": 4},
+    tiny_evaluation={"evaluation_samples": 6},
+    report="segmentation",
+    report_files=frozenset(
+        {*(f"segmentation.{suffix}" for suffix in ("csv", "json", "md"))}
+        | {"cases.csv", "worklist.csv", "worklist.json", "masks.png", "segmentations.png", "sweep.png"}
+        | {"segmentation_by_acceleration.png", "reliability.png", "risk_coverage.png", "ged_by_samples.png"}
+    ),
+    printed="V-stat.",
+    tracked_parameters={"kl_weight": "4.0", "simulated_raters": "True"},
+    tracked_metrics=("ged", "dice"),
+    refusals=(
+        Refusal({"validation_samples": 0}, "samples must be >= 1"),
+        Refusal({"kl_weight": -1.0}, "weights must name", slow=True),
+        Refusal({"num_classes": 1}, "label must lie below 1, got 3", slow=True),
+        Refusal({"structures": ["one"]}, "structures must be", slow=True),
+    ),
+    other_architecture=("systems/deterministic", "DeterministicSegmenter"),
+    tiny_inference={"samples": 2},
+    case_files=(
+        *(".json", ".png", "_segmentation.nii.gz", "_probability.nii.gz"),
+        *("_entropy.nii.gz", "_mutual_information.nii.gz", "_mask.nii.gz"),
+    ),
+    folder_files=frozenset({"worklist.csv", "worklist.json"}),
+)
+
+BUNDLES = (RECON, SEGMENTATION)
+
+
+def bundles(*fast: Bundle, slow: tuple[Bundle, ...] = ()) -> pytest.MarkDecorator:
+    """Parametrise a test by ``bundle``: some always, some in ``make test-all`` only."""
+    marked = [pytest.param(bundle, id=bundle.name) for bundle in fast]
+    marked += [pytest.param(bundle, id=bundle.name, marks=pytest.mark.slow) for bundle in slow]
+    return pytest.mark.parametrize("bundle", marked)
+
+
+every_bundle = bundles(*BUNDLES)
+#: where the bundles share what is tested, one of them answers for all in ``make test``
+first_bundle_fast = bundles(BUNDLES[0], slow=BUNDLES[1:])

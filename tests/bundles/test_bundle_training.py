@@ -1,0 +1,122 @@
+"""Training and evaluating every bundle end to end, by the commands of its README."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import mlflow
+import pytest
+import torch
+from bundle_table import every_bundle
+from running import TORCHRUN, assert_same_weights, command, curve, evaluate, files, parse, succeeded, table, tiny, train
+
+
+def written(bundle, *epochs):
+    """What a training leaves that keeps the checkpoints of these epochs."""
+    curves = {"training.csv", "training.png"}
+    return bundle.weights | curves | {f"checkpoints/checkpoint_epoch={epoch}.pt" for epoch in epochs}
+
+
+@every_bundle
+def test_train_then_evaluate(bundle, trained, evaluated):
+    assert files(trained) == written(bundle, 1, 2, 3, 4)
+    assert [row["epoch"] for row in curve(trained)] == [1, 2, 3, 4]
+    report = {name.removeprefix("evaluation/") for name in files(evaluated) if name.startswith("evaluation")}
+    assert report == bundle.report_files
+    rows = table(evaluated / "evaluation", bundle.report)
+    assert [row["ratio"] for row in rows] == pytest.approx(bundle.ratios)
+    assert [row["realised_ratio"] for row in rows] == pytest.approx(bundle.ratios, abs=1.5e-3)
+    assert [row["images"] for row in rows] == [8] * len(bundle.ratios)
+    for row in rows:
+        assert all(math.isfinite(value) for value in row.values() if isinstance(value, float))
+    assert bundle.printed in (evaluated / "evaluate.log").read_text()  # the table is printed
+    assert not (evaluated / "mlruns.db").exists()
+
+
+@pytest.mark.slow
+@every_bundle
+def test_a_resumed_run_is_the_uninterrupted_one(bundle, trained, tmp_path):
+    (tmp_path / "training.csv").write_text("\n".join((trained / "training.csv").read_text().splitlines()[:3]))
+    checkpoint = trained / "checkpoints" / "checkpoint_epoch=2.pt"
+    train(bundle, tmp_path, max_epochs=4, mixed_precision=False, resume_from=checkpoint)
+    for row, expected in zip(curve(tmp_path), curve(trained), strict=True):
+        assert row == pytest.approx(expected, rel=1e-6)
+    assert_same_weights(tmp_path, trained)
+
+
+@pytest.mark.slow
+@every_bundle
+def test_the_same_seed_trains_the_same_model_and_another_does_not(bundle, trained, tmp_path):
+    train(bundle, tmp_path / "again", max_epochs=4, mixed_precision=False)
+    assert_same_weights(tmp_path / "again", trained)
+    train(bundle, tmp_path / "other", max_epochs=4, mixed_precision=False, seed=1)
+    with pytest.raises(AssertionError):
+        assert_same_weights(tmp_path / "other", trained)
+
+
+@pytest.mark.slow
+@every_bundle
+def test_two_processes_share_weights_and_draw_apart(bundle, tmp_path):
+    values = tiny(bundle, max_epochs=1, batch_size=2, num_workers=0)
+    arguments = [str(tmp_path / "report.pt"), str(tmp_path / "out"), json.dumps(values)]
+    script = str(Path(__file__).with_name("rank_report.py"))
+    succeeded(command([*TORCHRUN, "--nproc_per_node=2", script], arguments, bundle.root))
+    first, second = torch.load(tmp_path / "report.pt", weights_only=False)
+    assert first["weights"].keys() == second["weights"].keys()
+    assert all(torch.equal(value, second["weights"][name]) for name, value in first["weights"].items())
+    assert first["metrics"]
+    assert first["metrics"] == second["metrics"]
+    places = [[place for draw in rank["drawn"] for place in draw["places"]] for rank in (first, second)]
+    assert len(set(places[0]) | set(places[1])) == 16  # every slice once, between them
+    assert not set(places[0]) & set(places[1])
+    for a, b in zip(first["drawn"], second["drawn"], strict=True):
+        assert not torch.isclose(a["ratio"], b["ratio"], atol=1e-4).all()
+        assert not torch.equal(a["mask"], b["mask"])
+    assert written(bundle) <= files(tmp_path / "out")
+
+
+@pytest.mark.slow
+@every_bundle
+def test_the_documented_torchrun_command(bundle, tmp_path):
+    train(bundle, tmp_path, ["multi_gpu_train"], processes=2, max_epochs=1)
+    assert files(tmp_path) == written(bundle, 1)
+
+
+def artifacts(client, run_id, folder=None):
+    entries = client.list_artifacts(run_id, folder)
+    return {name for e in entries for name in (artifacts(client, run_id, e.path) if e.is_dir else {e.path})}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning")
+@every_bundle
+def test_tracking_holds_training_and_evaluation(bundle, tmp_path):
+    train(bundle, tmp_path, tracking="mlflow")
+    succeeded(evaluate(bundle, tmp_path, tracking="mlflow"))
+    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'mlruns.db'}")
+    experiment = client.get_experiment_by_name(bundle.name)
+    runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    assert set(runs) == {"train-InfoMRI-seed0", "evaluate-InfoMRI-seed0"}
+    assert all(run.info.status == "FINISHED" for run in runs.values())
+    training, evaluation = runs["train-InfoMRI-seed0"], runs["evaluate-InfoMRI-seed0"]
+    assert training.data.params.items() >= {"grid": "[32, 32]", **bundle.tracked_parameters}.items()
+    history = client.get_metric_history(training.info.run_id, "train_loss")
+    assert [metric.step for metric in history] == [1, 2, 3, 4]
+    metrics = {f"{name}_at_{ratio:.4f}" for name in bundle.tracked_metrics for ratio in bundle.ratios}
+    for run in (training, evaluation):
+        assert metrics <= set(run.data.metrics)
+    logged = artifacts(client, training.info.run_id)
+    assert logged >= written(bundle, 2)
+    assert any(name.startswith("config_") for name in logged)
+    assert artifacts(client, evaluation.info.run_id) >= bundle.report_files
+
+
+@every_bundle
+def test_everything_that_trains_is_on_the_device(bundle):
+    """Seen with a device that is not the CPU; on a GPU a policy left behind would fail at its first draw."""
+    parser = parse(bundle, device=torch.device("meta"), **bundle.tiny_model)
+    for engine in ("train#trainer", "validate#evaluator"):
+        system = parser.get_parsed_content(engine).network
+        assert {p.device.type for p in (*system.parameters(), *system.buffers())} == {"meta"}
