@@ -70,7 +70,8 @@ PROTOCOL = (
     "64 channels, 8 latent channels, learned masks; `infomri` has noise in blocks of 4 x 4 latents. `tradpat_unet_rs`: "
     "variable-density masks and two U-Nets (16, 32, 64, 128, 128, 16), each trained for the whole number of steps. KL "
     "weights (hippocampus 1, tumours 5) and weights of the mean's likelihood (0.5 and 1) were chosen on validation slices, "
-    "with shorter trainings, the tumours' on `tumour_mixed`."
+    "with shorter trainings, the tumours' on `tumour_mixed`. The rows of the KL weight keep the mean's likelihood, which the "
+    "paper does not have. Cells without ± are of one seed."
 )
 
 
@@ -92,7 +93,7 @@ def run_one(name: str, seed: int, data: Path, runs: Path) -> None:
         run_bundle("infomri_segmentation", first, folder / "stage1", **train, **overrides)
     run_bundle("infomri_segmentation", configs, folder, **train, **overrides)
     seconds = time.perf_counter() - start
-    evaluation = ["train.json", *SYSTEMS[system], "evaluate.json", overlay]
+    evaluation = [*configs, "evaluate.json"]
     run_bundle(
         "infomri_segmentation",
         evaluation,

@@ -30,21 +30,30 @@ def run_bundle(bundle: str, configs: Sequence[str], folder: Path, **overrides: A
     )
 
 
-def run_queue(script: str, todo: Sequence[tuple[str, int]], data: Path, runs: Path, jobs: int) -> None:
-    """Run ``script one`` for every (experiment, seed), ``jobs`` processes of one thread at a time."""
+def run_queue(script: str, todo: Sequence[tuple[str, int]], data: Path, runs: Path, jobs: int) -> list[str]:
+    """Run ``script one`` for every (experiment, seed), ``jobs`` processes of one thread at a time; returns what failed."""
     runs.mkdir(parents=True, exist_ok=True)
-    active: list[subprocess.Popen[bytes]] = []
-    for number, (name, seed) in enumerate(todo):
-        while len(active) >= jobs:
+    active: dict[str, subprocess.Popen[bytes]] = {}
+    failed: list[str] = []
+
+    def wait_below(number: int) -> None:
+        while len(active) >= number:
             time.sleep(0.5)
-            active = [process for process in active if process.poll() is None]
+            for run in [run for run, process in active.items() if process.poll() is not None]:
+                if active.pop(run).returncode:
+                    print(f"FAILED: {run}, see {runs / run}.log", flush=True)
+                    failed.append(run)
+
+    for number, (name, seed) in enumerate(todo):
+        wait_below(jobs)
         print(f"[{number + 1}/{len(todo)}] {name} seed {seed}", flush=True)
         command = [sys.executable, script, "one", "--data", data, "--runs", runs, "--name", name, "--seed", str(seed)]
-        with open(runs / f"{name}-seed{seed}.log", "wb") as log:
+        run = f"{name}-seed{seed}"
+        with open(runs / f"{run}.log", "wb") as log:
             environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-            active.append(subprocess.Popen([str(c) for c in command], stdout=log, stderr=log, env=environment))
-    for process in active:
-        process.wait()
+            active[run] = subprocess.Popen([str(c) for c in command], stdout=log, stderr=log, env=environment)
+    wait_below(1)
+    return failed
 
 
 def study_main(
@@ -74,4 +83,5 @@ def study_main(
         wanted = [(n, s) for n, seeds in seeds_of.items() if not given.only or n in given.only for s in seeds]
         wanted.sort(key=lambda pair: pair[1])  # one seed of everything first
         todo = [(n, s) for n, s in wanted if not (folder / f"{n}-seed{s}" / "finished.json").exists()]
-        run_queue(script, todo, data, folder, given.jobs)
+        if failed := run_queue(script, todo, data, folder, given.jobs):
+            sys.exit(f"{len(failed)} of {len(todo)} runs failed: {', '.join(failed)}")

@@ -35,7 +35,8 @@ def segmentation_figure(
     """One row per case: mask, raters, majority, samples, predictive entropy and mutual information.
 
     Outlines are drawn over the image's magnitude, one colour per structure. The panels show the part of the image around the
-    structures. Entropy and mutual information share one colour scale in all rows, so that they can be compared.
+    structures. Entropy has one colour scale in all rows, and so has mutual information; the latter is much the smaller, so that its
+    title says how many nats its scale's end is.
 
     Args:
         posterior: what the system or the network returned; K samples, S structures.
@@ -75,7 +76,7 @@ def segmentation_figure(
         mask = posterior.mask
     shown = min(shown_samples, posterior.samples.shape[1])
     columns = (mask is not None) + (labels is not None) + 1 + shown + 2
-    highest = top_entropy(posterior.entropy, indices)
+    highest, most = (top_entropy(each, indices) for each in (posterior.entropy, posterior.mutual_information))
     height = (1.5 * image.shape[2] / image.shape[3] + 0.3) * len(indices) + (0.7 if title else 0.45)
     with styled(len(indices), columns, 1.62 * columns + 0.8, height) as (figure, grid):
         for axes, case, i in zip(grid, cases, indices, strict=True):
@@ -90,9 +91,9 @@ def segmentation_figure(
             for k in range(shown):
                 case.draw(next(panels), [case.samples[k]], f"sample {k + 1}")
             heat = case.draw_map(next(panels), posterior.entropy[i, 0], highest, "entropy")
-            case.draw_map(next(panels), posterior.mutual_information[i, 0], highest, "mutual information")
+            case.draw_map(next(panels), posterior.mutual_information[i, 0], most, f"mutual inf., 0 to {most:.2g}")
             axes[0].set_ylabel(case.agreement)
-        figure.colorbar(heat, ax=grid[:, -2:].ravel().tolist(), shrink=0.8, pad=0.02, aspect=18, label="nats")
+        figure.colorbar(heat, ax=grid[:, -2:].ravel().tolist(), shrink=0.8, pad=0.02, aspect=18, label="entropy, nats")
         add_structure_legend(figure, names)
         if title:
             figure.suptitle(title, fontsize=11, fontweight="bold")

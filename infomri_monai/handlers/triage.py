@@ -29,6 +29,7 @@ from infomri_monai.triage import (
     save_threshold,
     write_worklist,
 )
+from infomri_monai.triage.threshold import check_wish
 
 __all__ = ["CalibrateTriage", "EvaluationWorklist"]
 
@@ -76,6 +77,9 @@ class CalibrateTriage:
         acceptable: majority Dice from which a case is acceptable.
         error_rate: wanted share of unacceptable cases among those that are not reviewed.
         confidence: see :func:`~infomri_monai.triage.choose_threshold`.
+
+    Raises:
+        ValueError: if ``acceptable``, ``error_rate`` or ``confidence`` is outside its range.
     """
 
     def __init__(
@@ -86,6 +90,7 @@ class CalibrateTriage:
         error_rate: float = 0.1,
         confidence: float | None = None,
     ) -> None:
+        check_wish(acceptable, error_rate, confidence)
         self.validator, self.path = validator, Path(path)
         self.acceptable, self.error_rate, self.confidence = acceptable, error_rate, confidence
         self.scores = CaseScores()

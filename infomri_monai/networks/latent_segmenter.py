@@ -135,6 +135,7 @@ class LatentSegmenter(TaskModel):
         self.latent_channels, self.decode_mean = latent_channels, decode_mean
         self.reduction = 2 ** (len(channels) - 1)
         self.multiple = self.reduction * noise_stride
+        self.keep_option("noise_stride", noise_stride)
         # a residual block holds about eight maps of the widest level at once, in float32
         self.samples_per_pixel = memory_budget * 2**20 / (8 * 4 * channels[0])
         start_at_frequencies(self.task_decoder, class_frequencies, multi_label)

@@ -22,6 +22,8 @@ from infomri_monai.networks.gaussian import (
 )
 from infomri_monai.networks.task_posterior import TaskPass, TaskPosterior
 
+_OPTION = "option_"
+
 __all__ = ["TaskModel", "autoencoder_blocks", "structures_of"]
 
 
@@ -81,6 +83,9 @@ class TaskModel(nn.Module, ABC):
             raise ValueError(f"samples must be >= 1 and seed >= 0, got {samples} and {seed}.")
         self.num_classes, self.multi_label = num_classes, multi_label
         self.samples, self.seed = int(samples), int(seed)
+        self.register_load_state_dict_pre_hook(_refuse_other_options)
+        self.keep_option("real_valued", real_valued)
+        self.keep_option("multi_label", multi_label)
 
     @abstractmethod
     def training_pass(
@@ -151,10 +156,24 @@ class TaskModel(nn.Module, ABC):
         uncertainty = self.pixel_entropy(probabilities)
         return probabilities, uncertainty, (uncertainty - entropy / samples).clamp(min=0.0)
 
+    def keep_option(self, name: str, value: int) -> None:
+        """Keep in the state dict what the weights were trained with and no tensor's shape shows; loading compares it."""
+        self.register_buffer(_OPTION + name, torch.tensor(int(value)))
+
     def check_samples(self, samples: int) -> None:
         """Refuse less than one sample."""
         if samples < 1:
             raise ValueError(f"samples must be >= 1, got {samples}.")
+
+
+def _refuse_other_options(module: TaskModel, state: dict[str, Tensor], prefix: str, *others: object) -> None:
+    for name, own in module.named_buffers(recurse=False):
+        saved = state.get(prefix + name)
+        if name.startswith(_OPTION) and saved is not None and int(saved) != int(own):
+            option = name.removeprefix(_OPTION)
+            raise ValueError(
+                f"the weights were trained with {option}={int(saved)}, the network has {option}={int(own)}."
+            )
 
 
 def encoder_input(zero_filled: Tensor, multiple: int, magnitude: bool) -> Tensor:

@@ -112,8 +112,10 @@ class SegmentationSystem(nn.Module):
             generator: source of the mask's, the noise's and the latent sample's randomness.
 
         Raises:
-            ValueError: if ``ratio`` has neither one entry nor one per image, or ``label`` does not fit.
+            ValueError: if ``ratio`` has neither one entry nor one per image, ``label`` does not fit, or the image is complex
+                and the network takes real-valued images.
         """
+        self._check(image)
         kspace, sample = acquire(self.policy, self.measurement, image, ratio, generator)
         zero_filled = complex_to_channels(self.measurement.adjoint(kspace))
         task = self.network.training_pass(zero_filled, label, generator, sample.mask)
@@ -139,12 +141,20 @@ class SegmentationSystem(nn.Module):
             ValueError: as :meth:`forward`, or if ``samples`` < 1.
         """
         self.network.check_samples(samples)
+        self._check(image)
         kspace, sample = acquire(self.policy, self.measurement, image, ratio, generator)
         zero_filled = self.measurement.adjoint(kspace)
         channels = complex_to_channels(zero_filled)
         task = self.network.posterior(channels, samples, generator)
         out = self.network.reconstruct(channels)
         return SegmentationPosterior(*task, *self._image(out), zero_filled, sample.mask, sample.ratio)
+
+    def _check(self, image: Tensor) -> None:
+        if self.network.real_valued and image.is_complex():
+            raise ValueError(
+                "image is complex and the network was built with real_valued=True: give magnitudes, or train a network with "
+                "real_valued=False."
+            )
 
     def _image(self, channels: Tensor) -> tuple[Tensor, Tensor]:
         """Mean, real for real-valued images and else complex, and log-variance of a reconstruction's three channels."""

@@ -118,7 +118,7 @@ SEGMENTATION = Bundle(
         | {"segmentation_by_acceleration.png", "reliability.png", "risk_coverage.png", "ged_by_samples.png"}
     ),
     printed="V-stat.",
-    tracked_parameters={"kl_weight": "4.0", "simulated_raters": "True"},
+    tracked_parameters={"kl_weight": "1.5", "simulated_raters": "True"},
     tracked_metrics=("ged", "dice"),
     refusals=(
         Refusal({"validation_samples": 0}, "samples must be >= 1"),

@@ -137,7 +137,7 @@ def test_inference_has_the_network_and_the_measurement_of_training():
         json.loads((SEGMENTATION.root / "configs" / f"{n}.json").read_text()) for n in ("train", "inference")
     )
     shared = ("measurement", "noise_std", "num_classes", "structures", "multi_label", "channels", "latent_channels")
-    for name in (*shared, "samples"):
+    for name in (*shared, "encoder_blocks", "noise_stride", "real_valued", "samples"):
         assert inference[name] == train[name]
     own = {"seed": "@seed", "reconstruction": "@reconstruct"}
     trained = {name: value for name, value in train["network_def"].items() if name != "decode_mean"}

@@ -85,6 +85,18 @@ def test_paper_scale_has_the_papers_numbers():
         "reconstruction": 1.0,
         "mean_task": 0.0,
     }
+    assert parser.get_parsed_content("loss").image_likelihood.variance_weighting == 0
+    assert parser.get_parsed_content("flip_axes") == []
+
+
+@pytest.mark.parametrize("data", ["brain_tumour_1380", "hippocampus_200"])
+@pytest.mark.parametrize("system", ["systems/deterministic", "systems/tradpat_unet_rs", "paper_scale"])
+def test_the_documented_order_data_then_system_gives_the_systems_loss_and_network(data, system):
+    parser = parse(SEGMENTATION, f"data/{data}", system)
+    assert parser.get_parsed_content("mean_task_weight") == 0
+    assert parser.get("network_def") == json.loads((CONFIGS / f"{system}.json").read_text())["network_def"]
+    evaluation = parse(SEGMENTATION, f"data/{data}", system, "evaluate")
+    assert evaluation.get("test_data")["_target_"] == f"infomri_monai.data.{data}"
 
 
 @pytest.mark.parametrize("name", ["brain_tumour_1380", "hippocampus_200"])

@@ -20,10 +20,9 @@ def rows_of(path):
 def test_the_loss_is_its_terms_and_the_task_gets_better(trained):
     curves = curve(trained)
     assert curves[-1]["loss_task"] < curves[0]["loss_task"]
+    weights = json.loads((SEGMENTATION.root / "configs" / "train.json").read_text())
     for row in curves:
-        weighted = (
-            row["loss_task"] + 4 * row["loss_kl"] + 0.02 * row["loss_reconstruction"] + 0.5 * row["loss_mean_task"]
-        )
+        weighted = sum(weights[f"{n}_weight"] * row[f"loss_{n}"] for n in ("task", "kl", "reconstruction", "mean_task"))
         assert row["loss"] == pytest.approx(weighted, rel=1e-3)
 
 

@@ -22,6 +22,7 @@ from infomri_monai.figures import (
     sweep_figure,
 )
 from infomri_monai.figures.outlines import STRUCTURE_COLOURS, draw_outlines, window
+from infomri_monai.figures.segmented_case import top_entropy
 from infomri_monai.figures.style import styled
 from infomri_monai.metrics import dice_to_raters
 from infomri_monai.metrics.probability_calibration import ReliabilityDiagram
@@ -115,7 +116,8 @@ def test_panels_of_a_case(multi_label, lines):
         f"mask, {acceleration:.3g}×",
         "2 simulated raters",
         f"majority, Dice {dice:.2f}",
-        *("sample 1", "sample 2", "sample 3", "entropy", "mutual information"),
+        *("sample 1", "sample 2", "sample 3", "entropy"),
+        f"mutual inf., 0 to {top_entropy(result.mutual_information, (0, 1)):.2g}",
     ]
     axes = list(row.values())
     np.testing.assert_array_equal(axes[0].images[0].get_array(), result.mask[0, 0].expand(GRID))
@@ -131,8 +133,10 @@ def test_panels_of_a_case(multi_label, lines):
     assert figure.get_suptitle() == "two cases"
     other = panels(figure, 8)
     assert list(other)[1:3] == ["no simulated rater", "majority"]
-    assert len({a.images[0].get_clim() for a in [*axes[6:], *list(other.values())[6:]]}) == 1  # one scale for all
-    assert figure.axes[16].get_ylabel() == "nats"
+    for column, shown in ((6, result.entropy), (7, result.mutual_information)):  # one scale for all rows
+        for panel in (axes[column], list(other.values())[column]):
+            assert panel.images[0].get_clim() == pytest.approx((0, top_entropy(shown, (0, 1))))
+    assert figure.axes[16].get_ylabel() == "entropy, nats"
 
 
 @pytest.mark.parametrize("k", [1, 2])
@@ -140,7 +144,9 @@ def test_inference_has_no_raters_and_perhaps_no_mask(k, tmp_path):
     result, image = posterior(k=k)
     figure = segmentation_figure(TaskPosterior(*result[:5]), image, structures=["liver", "spleen"])
     samples = [f"sample {i + 1}" for i in range(k)]
-    assert [axes.get_title() for axes in figure.axes[:-1]] == ["majority", *samples, "entropy", "mutual information"]
+    titles = [axes.get_title() for axes in figure.axes[:-1]]
+    assert titles[:-1] == ["majority", *samples, "entropy"]
+    assert titles[-1].startswith("mutual inf., 0 to ")
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["liver", "spleen"]
     assert [to_hex(line.get_color()).upper() for line in figure.legends[0].get_lines()] == list(STRUCTURE_COLOURS[:2])
     assert figure.axes[0].get_ylabel().startswith("agreement") == (k > 1)

@@ -24,7 +24,7 @@ from torch.distributions import Bernoulli, Categorical
 from infomri_monai.acquisition import FourierMeasurement
 from infomri_monai.acquisition.symmetry import conjugate_partner
 from infomri_monai.information import gaussian_kl
-from infomri_monai.networks import complex_to_channels
+from infomri_monai.networks import complex_to_channels, load_network
 from infomri_monai.networks.task_model import structures_of
 
 GRIDS = [(32, 32), (33, 35), (32, 41), (47, 34)]
@@ -252,3 +252,20 @@ def test_the_policy_learns_through_the_completion():
     one.logits.square().sum().backward()
     partner = float(mask.grad[0, 0, 6, 5])  # 2 and 1 beyond the centre (4, 4), as (2, 3) is before it
     assert abs(partner) < 1e-3 * float(mask.grad.abs().max())
+
+
+@pytest.mark.parametrize(
+    ("option", "trained_with", "given"), [("real_valued", 1, 0), ("multi_label", 0, 1), ("noise_stride", 4, 1)]
+)
+def test_weights_of_other_options_are_refused_though_every_shape_fits(tmp_path, option, trained_with, given):
+    options = {"num_classes": 3, "training_parts": False}
+    torch.save(latent(**options, **{option: trained_with}).state_dict(), tmp_path / "model.pt")
+    load_network(latent(**options, **{option: trained_with}), tmp_path / "model.pt")
+    network = latent(**options, **{option: given})
+    message = f"the weights were trained with {option}={trained_with}, the network has {option}={given}"
+    with pytest.raises(ValueError, match=message):
+        load_network(network, tmp_path / "model.pt")
+    with pytest.raises(ValueError, match=message):  # inside a system, as a training resumes
+        torch.nn.Sequential(network).load_state_dict(
+            {f"0.{name}": value for name, value in torch.load(tmp_path / "model.pt", weights_only=True).items()}
+        )

@@ -198,3 +198,11 @@ def test_parameter_groups_hold_every_parameter_once():
     assert [id(p) for p in groups[1]["params"]] == [id(system.policy.embedding)]
     assert [g["lr"] for g in parameter_groups(system, 1e-3, 1e-2)] == [1e-3, 1e-2, 1e-2]
     assert len(parameter_groups(system_for(policy=UniformRandom()), 1e-3, 1e-2)) == 1
+
+
+def test_a_complex_image_is_refused_by_a_network_for_real_valued_ones():
+    system = system_for(lambda: LatentSegmenter(3, channels=(8, 8), latent_channels=4, real_valued=True))
+    image = images().to(torch.complex64)
+    for call in (lambda: system(image, 0.3, labels()), lambda: system.infer(image, 0.3, 2)):
+        with pytest.raises(ValueError, match="image is complex and the network was built with real_valued=True"):
+            call()
