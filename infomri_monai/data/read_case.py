@@ -23,7 +23,8 @@ class ReadCased(Transform):
 
     An "image" becomes a MetaTensor, float32 or complex64, shape (1, height, width[, slice]), in the file's intensity units with
     its 4 x 4 affine (RAS, mm; the identity where the source has none) and nothing else of its header. A "kspace" becomes a
-    complex64 tensor of that shape, with "mask" (float32, same shape) if the file holds one. The path and the reader are
+    complex64 tensor of that shape, with "mask" (float32, same shape) if the file holds one. "has_geometry", a bool, says whether
+    the affine is the source's: PNG, arrays and k-space have none, and so no size of a voxel. The path and the reader are
     dropped. Messages of errors name no file: the file's name may be a patient's.
 
     Args:
@@ -45,11 +46,11 @@ class ReadCased(Transform):
         d = dict(data)
         reader = d.pop("reader", None)
         if "image" in d:
-            image = _image(d["image"], reader)
+            image, d["has_geometry"] = _image(d["image"], reader)
             d["image"] = image.abs() if self.magnitude and image.is_complex() else image
         else:
             kspace, mask = read_kspace(d["kspace"])
-            d["kspace"] = _slices_last(kspace)
+            d["kspace"], d["has_geometry"] = _slices_last(kspace), False
             if mask is not None:
                 d["mask"] = _slices_last(mask)
         return d
@@ -58,8 +59,9 @@ class ReadCased(Transform):
 ReadCaseD = ReadCaseDict = ReadCased
 
 
-def _image(source: Any, reader: Any) -> MetaTensor:
-    array, affine = source, getattr(source, "affine", np.eye(4))
+def _image(source: Any, reader: Any) -> tuple[MetaTensor, bool]:
+    """The image, and whether its affine is the source's."""
+    array, affine = source, getattr(source, "affine", None)
     if reader is not None:
         try:
             with warnings.catch_warnings():
@@ -68,12 +70,13 @@ def _image(source: Any, reader: Any) -> MetaTensor:
                 array, meta = reader.get_data(reader.read(source))
         except Exception as error:  # readers differ in what they raise; their messages may quote the header
             raise OSError(f"the image cannot be read ({type(error).__name__}).") from None
-        array, affine = np.asarray(array)[None], meta.get("affine", affine)
+        array, affine = np.asarray(array)[None], meta.get("affine")
     pixels = plain(checked_tensor(array, "image", 2))
     if pixels.shape[0] != 1:
         raise ValueError(f"image must have one channel, got shape {tuple(pixels.shape)}.")
     pixels = pixels.to(torch.complex64 if pixels.is_complex() else torch.float32)
-    return MetaTensor(pixels, affine=torch.as_tensor(to_affine_nd(3, np.asarray(affine, dtype=np.float64))))
+    matrix = np.asarray(np.eye(4) if affine is None else affine, dtype=np.float64)
+    return MetaTensor(pixels, affine=torch.as_tensor(to_affine_nd(3, matrix))), affine is not None
 
 
 def _slices_last(stack: np.ndarray) -> torch.Tensor:

@@ -64,8 +64,13 @@ def brain_tumour_1380(
 
     Returns:
         One dictionary a slice: "image", magnitude, float32 (1, height, width), maximum 1; "label", uint8 (rater, height, width);
-        "subject", the number of the block of 23 neighbouring slices, which stands in for the unknown patient; "slice",
-        the slice's id in the source; "simulated_raters", a bool.
+        "subject", the number of one of 60 equal blocks of neighbouring slices in the file (23 slices in the whole file), which
+        with "slice" seeds the simulated raters; "slice", the slice's id in the source; "simulated_raters", a bool.
+
+        "subject" is not a patient. With one stretch no block is in two splits. With several stretches the splits' borders run
+        through blocks, so that one number can be in two splits (20 numbers are in validation and in test with
+        ``stretches=20``), although no slice is: there it must not be compared between splits. What keeps a patient out of two
+        splits are the 3 slices left out at every border.
 
     Raises:
         FileNotFoundError: if there is no such file.

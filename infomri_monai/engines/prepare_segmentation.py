@@ -60,7 +60,8 @@ class PrepareOneRater(PrepareBatch):
         flip_axes: spatial axes (0 is the first) along which image and label are mirrored together, each with probability 1/2.
 
     Raises:
-        ValueError: if an axis is not 0 or 1; when called, if an image has no expert, or label and image have different grids.
+        ValueError: if an axis is not 0 or 1; when called, if an image has no expert, an expert's label is missing (-1) in some
+            pixels only, or label and image have different grids.
 
     Example:
         >>> import torch

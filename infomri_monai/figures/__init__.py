@@ -1,5 +1,6 @@
 """Figures of masks, reconstructions, segmentations and their uncertainty, curves of quality, and calibration."""
 
+from infomri_monai.figures.acceleration import acceleration_text
 from infomri_monai.figures.calibration import calibration_figure
 from infomri_monai.figures.masks import mask_figure
 from infomri_monai.figures.rate_distortion import rate_distortion_figure
@@ -13,6 +14,7 @@ from infomri_monai.figures.sweep import sweep_figure
 from infomri_monai.figures.training import training_figure
 
 __all__ = [
+    "acceleration_text",
     "calibration_figure",
     "curves_by_acceleration_figure",
     "ged_by_samples_figure",

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from infomri_monai.acquisition.symmetry import redundancy_ratio
+from infomri_monai.figures.acceleration import acceleration_text
 from infomri_monai.figures.style import SEQUENTIAL, styled, tidy_axes
 from infomri_monai.sampling.policy import SamplingPolicy
 
@@ -68,7 +69,7 @@ def mask_figure(
             heat = bottom.imshow(
                 _plane(probabilities[i], shape), cmap=SEQUENTIAL, vmin=0, vmax=1, interpolation="nearest"
             )
-            top.set_title(f"ratio {ratio:.4g}  ({1 / ratio:.3g}\u00d7)")
+            top.set_title(f"ratio {ratio:.4g}  ({acceleration_text(ratio)})")
             top.set_xlabel(
                 f"realised {float(sample.ratio[i]):.4f}, redundancy {float(redundancy[i]):.2f}", fontsize=7.5
             )

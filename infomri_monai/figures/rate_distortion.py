@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 from typing import TYPE_CHECKING
 
+from infomri_monai.figures.acceleration import acceleration_text
 from infomri_monai.figures.curves import draw_curves
 from infomri_monai.figures.style import styled
 
@@ -50,7 +51,7 @@ def rate_distortion_figure(
         axes.set(xlabel="sampling ratio [%]", ylabel=quantity, xticks=[100 * s for s in ratios])
         axes.set_xticklabels([f"{100 * s:.4g}" for s in ratios])
         top = axes.secondary_xaxis("top")
-        top.set_xticks([100 * s for s in ratios], [f"{1 / s:.3g}\u00d7" for s in ratios])
+        top.set_xticks([100 * s for s in ratios], [acceleration_text(s) for s in ratios])
         top.set_xlabel("acceleration")
         top.spines[:].set_visible(False)
         axes.legend(loc="best")

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from infomri_monai.figures.acceleration import acceleration_text
 from infomri_monai.figures.outlines import draw_outlines, window
 from infomri_monai.figures.style import SEQUENTIAL, tidy_axes
 from infomri_monai.metrics.dice_raters import dice_to_raters
@@ -131,8 +132,7 @@ def acceleration(mask: Tensor) -> str:
         >>> acceleration(torch.tensor([[1.0, 0.0, 0.0, 0.0]])), acceleration(torch.zeros(1, 4))
         ('4×', 'nothing measured')
     """
-    ratio = float(mask.detach().float().mean())
-    return f"{1 / ratio:.3g}\u00d7" if ratio > 0 else "nothing measured"
+    return acceleration_text(float(mask.detach().float().mean()))
 
 
 def draw_mask(axes: Any, mask: Tensor, shape: Sequence[int]) -> None:

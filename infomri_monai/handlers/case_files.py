@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,7 +20,7 @@ import infomri_monai
 from infomri_monai.atomic import atomic_path
 from infomri_monai.engines.slice_acquisition import AcquisitionRecord
 
-__all__ = ["case_sidecar", "describe", "grid_affine", "source_affine", "write_files"]
+__all__ = ["case_sidecar", "describe", "grid_affine", "source_affine", "voxel_volume", "write_files"]
 
 
 def describe(record: AcquisitionRecord, ratio: Tensor, task: str) -> str:
@@ -65,6 +66,21 @@ def source_affine(batch: Mapping[str, Any]) -> NDArray[np.float64]:
         return np.eye(4)
     matrix = np.asarray(source, dtype=np.float64)
     return np.asarray(to_affine_nd(3, matrix.reshape(-1, *matrix.shape[-2:])[0]), dtype=np.float64)
+
+
+def voxel_volume(batch: Mapping[str, Any]) -> float | None:
+    """Volume of the source's voxels.
+
+    Args:
+        batch: one case; its "has_geometry" is that of :class:`~infomri_monai.data.ReadCased`.
+
+    Returns:
+        In mm3; NaN if the affine is singular; None where the source says nothing about its voxels (PNG, arrays, raw k-space).
+    """
+    if "has_geometry" not in batch or not bool(batch["has_geometry"][0]):
+        return None
+    volume = abs(float(np.linalg.det(source_affine(batch)[:3, :3])))
+    return volume if volume > 0 else math.nan
 
 
 def grid_affine(record: AcquisitionRecord, affine: NDArray[np.float64]) -> NDArray[np.float64]:

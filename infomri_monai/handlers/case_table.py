@@ -14,7 +14,7 @@ from ignite.engine import Engine, Events
 from monai.utils import CommonKeys
 
 from infomri_monai.atomic import atomic_path
-from infomri_monai.figures import ged_by_samples_figure, save_figure
+from infomri_monai.figures import acceleration_text, ged_by_samples_figure, save_figure
 from infomri_monai.handlers.batch_agreement import batch_agreement
 from infomri_monai.handlers.swept_images import SweptImages
 from infomri_monai.metrics import dice_to_raters
@@ -100,7 +100,7 @@ class CaseTable:
             writer.writeheader()
             writer.writerows({k: "" if math.isnan(v) else v for k, v in row.items()} for row in self.rows)
         curves = {
-            f"{1 / ratio:.3g}\u00d7": {k: (value, math.nan) for k, value in means.items()}
+            acceleration_text(ratio): {k: (value, math.nan) for k, value in means.items()}
             for ratio, means in reversed(self.mean_ged().items())
         }
         if all(len(curve) > 1 for curve in curves.values()):

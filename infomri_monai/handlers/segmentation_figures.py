@@ -13,6 +13,7 @@ from monai.metrics import Cumulative
 from torch import Tensor
 
 from infomri_monai.figures import (
+    acceleration_text,
     curves_by_acceleration_figure,
     reliability_figure,
     risk_coverage_figure,
@@ -104,7 +105,9 @@ class SegmentationFigures:
             draw_masks(self.policy, self.quality.ratios, self._first.image, self.seed, masks)
         self._draw_cases()
         save_figure(self._curves(table), self.output_dir / "segmentation_by_acceleration.png")
-        known = {_times(s): d for s, d in sorted(diagrams.items(), reverse=True) if bool((d.share > 0).any())}
+        known = {
+            acceleration_text(s): d for s, d in sorted(diagrams.items(), reverse=True) if bool((d.share > 0).any())
+        }
         if known:
             reliability = reliability_figure(known, "Reliability of the averaged samples", self.simulated_raters)
             save_figure(reliability, self.output_dir / "reliability.png")
@@ -120,7 +123,7 @@ class SegmentationFigures:
         cases = labelled.argsort(descending=True, stable=True)[: self.cases].tolist()
         middle = order[(len(order) - 1) // 2]
         options: dict[str, Any] = {"structures": self.structures, "simulated_raters": self.simulated_raters}
-        title = f"Segmentations at {_times(float(self.quality.ratios[middle]))}"
+        title = f"Segmentations at {acceleration_text(float(self.quality.ratios[middle]))}"
         at_middle = [middle * each + case for case in cases]
         figure = segmentation_figure(result, image, label, at_middle, title=self._titled(title), **options)
         save_figure(figure, self.output_dir / "segmentations.png")
@@ -152,7 +155,7 @@ class SegmentationFigures:
         for s in sorted(self.quality.ratios.tolist(), reverse=True):
             at = torch.isclose(ratio, torch.as_tensor(s, dtype=ratio.dtype), atol=1e-6)
             if bool(at.any()):
-                curves[_times(s)] = risk_coverage(agreement[at], dice[at])
+                curves[acceleration_text(s)] = risk_coverage(agreement[at], dice[at])
                 found.append(share_removed(agreement[at], dice[at]))
         if curves:
             share = f"{100 * sum(found) / len(found):.0f} %"
@@ -163,7 +166,3 @@ class SegmentationFigures:
     def _titled(self, title: str) -> str:
         said = "simulated raters" in title  # a table's title may say it
         return f"{title} (simulated raters)" if self.simulated_raters and not said else title
-
-
-def _times(ratio: float) -> str:
-    return f"{1 / ratio:.3g}\u00d7"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from infomri_monai.handlers.batch_agreement import batch_agreement
 from infomri_monai.handlers.swept_images import SweptImages
-from infomri_monai.metrics import dice_to_raters, volume_interval
+from infomri_monai.metrics import dice_to_raters, mask_pixels, volume_quantiles
 from infomri_monai.metrics.structure_masks import rater_masks
 from infomri_monai.metrics.structure_names import structure_names
 from infomri_monai.systems import SegmentationPosterior
@@ -154,10 +153,7 @@ class EvaluationWorklist:
         posterior: SegmentationPosterior = output[CommonKeys.PRED]
         names = structure_names(self.structures, posterior.samples.shape[2])
         agreement, entropy = batch_agreement(engine), posterior.entropy.flatten(1).mean(1)
-        median, *ends = volume_interval(posterior.samples.cpu())
-        if posterior.samples.shape[1] == 1:  # one sample says nothing about its spread
-            ends = [torch.full_like(end, math.nan) for end in ends]
-        volumes = torch.stack([median, *ends], 2).tolist()
+        volumes = torch.stack(volume_quantiles(mask_pixels(posterior.samples.cpu())), 2).tolist()
         reviews = [None] * len(volumes) if self.threshold is None else self.threshold.needs_review(agreement).tolist()
         notes = []
         for i, review in enumerate(reviews):

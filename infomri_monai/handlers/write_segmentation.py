@@ -10,13 +10,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from infomri_monai.engines.volume_segmentation import VolumeSegmentation
 from infomri_monai.handlers.case_figure import draw_segmented_case
-from infomri_monai.handlers.case_files import case_sidecar, describe, grid_affine, source_affine, write_files
+from infomri_monai.handlers.case_files import (
+    case_sidecar,
+    describe,
+    grid_affine,
+    source_affine,
+    voxel_volume,
+    write_files,
+)
 from infomri_monai.handlers.write_cases import WriteCases
+from infomri_monai.json_numbers import null_unless_finite
+from infomri_monai.metrics import volume_quantiles
 from infomri_monai.metrics.structure_names import structure_names
 from infomri_monai.triage import StructureVolume, WorklistEntry, load_threshold, write_worklist
 
@@ -34,6 +42,9 @@ class WriteSegmentation(WriteCases):
     sample, then of the second). Two-dimensional sources have one slice where there is a fourth axis.
 
     At the end ``worklist.csv`` and ``worklist.json``: every case, least agreement first, before it the cases that failed.
+
+    Volumes are in mm3 where the source says how large its voxels are (NIfTI, DICOM), else in voxels (PNG, arrays, raw k-space).
+    The worklist has one unit: voxels as soon as one case has no other.
 
     Args:
         output_dir: folder of the files; made if absent.
@@ -75,12 +86,12 @@ class WriteSegmentation(WriteCases):
         self.structures = structure_names(structures) or None
         self.save_samples = save_samples
         self.threshold = load_threshold(threshold_path) if threshold_path else None
-        self.entries: dict[int, WorklistEntry] = {}
-        self.unit = "mm3"
+        self.entries: dict[int, WorklistEntry] = {}  # volumes in voxels
+        self.voxels: dict[int, float | None] = {}
 
     def begin(self, network: Any) -> None:
         """Forget the entries of an earlier run; check the structures' names where the network says how many it knows."""
-        self.entries = {}
+        self.entries, self.voxels = {}, {}
         if isinstance(number := getattr(network, "structures", None), int):
             structure_names(self.structures, number)
 
@@ -90,75 +101,65 @@ class WriteSegmentation(WriteCases):
             raise ValueError("save_samples=True needs an inferer with keep_samples=True.")
         if self.names[index] == "worklist":
             raise FileExistsError(errno.EEXIST, "the name is the worklist's")
-        affine, record = source_affine(batch), result.record
-        self.unit = "mm3" if "image" in batch else "voxels"
-        entry = self._entry(result, index, abs(float(torch.linalg.det(torch.from_numpy(affine[:3, :3])))))
+        affine, record, voxel = source_affine(batch), result.record, voxel_volume(batch)
+        entry = self._entry(result, index)
         images = {name: (image, affine) for name, image in _maps(result, self.save_samples).items()}
         images["mask"] = (result.mask, grid_affine(record, affine))
         text = describe(record, result.ratio, "segmentation")
-        sidecar = case_sidecar(record, result.ratio, type(network).__name__, self._details(result, entry))
+        sidecar = case_sidecar(record, result.ratio, type(network).__name__, self._details(result, entry, voxel))
         draw = partial(
             draw_segmented_case, result=result, image=batch["image"] if record.simulated else None, title=text
         )
         figure = partial(draw, structures=[volume.structure for volume in entry.volumes]) if self.figure else None
         write_files(self.prefix(index), images, sidecar, text, figure)
-        self.entries[index] = entry
+        self.entries[index], self.voxels[index] = entry, voxel
 
     def end(self) -> None:
         """Write the worklist; cases that failed have nothing but their name there, and need review."""
-        known = next(iter(self.entries.values()), None)
+        in_mm3 = None not in self.voxels.values()
+        entries = [_scaled(entry, self.voxels[i]) if in_mm3 else entry for i, entry in self.entries.items()]
+        known = entries[0] if entries else None
         unknown = tuple(StructureVolume(v.structure, *[math.nan] * 3) for v in (known.volumes if known else ()))
         failed = [WorklistEntry(i, self.names[i], math.nan, math.nan, unknown, review=True) for i in self.failures]
-        write_worklist([*self.entries.values(), *failed], self.output_dir, self.unit)
+        write_worklist([*entries, *failed], self.output_dir, "mm3" if in_mm3 else "voxels")
 
-    def _entry(self, result: VolumeSegmentation, index: int, voxel: float) -> WorklistEntry:
-        """The worklist's row of a case.
-
-        Args:
-            result: the inferer's result.
-            index: number of the case.
-            voxel: volume of a voxel in the worklist's unit; 0 if the affine is singular, which leaves volumes unknown.
-        """
-        volumes = result.volumes.double() * (voxel if voxel > 0 else math.nan)
-        low, median, high = torch.quantile(volumes, volumes.new_tensor([0.05, 0.5, 0.95]), dim=0)
-        if len(volumes) == 1:  # one sample says nothing about its spread
-            low = high = torch.full_like(median, math.nan)
+    def _entry(self, result: VolumeSegmentation, index: int) -> WorklistEntry:
+        """The worklist's row of a case, volumes in voxels."""
+        volumes = [quantile[0].tolist() for quantile in volume_quantiles(result.volumes[None])]
         ratio = float(result.ratio.double().mean())
-        names = structure_names(self.structures, volumes.shape[1])
+        names = structure_names(self.structures, result.volumes.shape[1])
         return WorklistEntry(
             case=index,
             name=self.names[index],
             agreement=result.agreement,
             mean_entropy=float(result.entropy.double().mean()),
-            volumes=tuple(
-                StructureVolume(name, *map(float, numbers))
-                for name, *numbers in zip(names, median, low, high, strict=True)
-            ),
+            volumes=tuple(StructureVolume(*row) for row in zip(names, *volumes, strict=True)),
             acceleration=1 / ratio if ratio > 0 else math.nan,
             review=None if self.threshold is None else bool(self.threshold.needs_review([result.agreement])),
             picture=f"{self.names[index]}.png" if self.figure else "",
         )
 
-    def _details(self, result: VolumeSegmentation, entry: WorklistEntry) -> dict[str, Any]:
+    def _details(self, result: VolumeSegmentation, entry: WorklistEntry, voxel: float | None) -> dict[str, Any]:
         """What the sidecar says about the segmentation; null for what is unknown."""
+        null = null_unless_finite
         return {
             "shape": list(result.entropy.shape),
             "classes": result.class_probabilities.shape[0],
             "multi_label": result.segmentation.ndim > result.entropy.ndim,
             "samples": len(result.volumes),
             "samples_seed": result.seed,
-            "agreement": _null(entry.agreement),
+            "agreement": null(entry.agreement),
             "mean_entropy": entry.mean_entropy,
             "volumes": {
                 volume.structure: {
-                    "median": _null(volume.median),
-                    "interval_90": [_null(volume.low), _null(volume.high)],
+                    "median": null(volume.median),
+                    "interval_90": [null(volume.low), null(volume.high)],
                 }
-                for volume in entry.volumes
+                for volume in _scaled(entry, voxel).volumes
             },
-            "volume_unit": self.unit,
+            "volume_unit": "voxels" if voxel is None else "mm3",
             "review": entry.review,
-            "review_below_agreement": None if self.threshold is None else _null(self.threshold.threshold),
+            "review_below_agreement": None if self.threshold is None else null(self.threshold.threshold),
             "units": "segmentation: class number, 0 is background (multi-label: 0/1); probability: 0 to 1; entropy and "
             "mutual_information: nats; mean, sigma: intensity of the source; mask: 1 where k-space was measured, DC at n // 2",
         }
@@ -187,5 +188,8 @@ def _maps(result: VolumeSegmentation, save_samples: bool) -> dict[str, Tensor]:
     return maps
 
 
-def _null(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _scaled(entry: WorklistEntry, voxel: float | None) -> WorklistEntry:
+    """The entry with its volumes in the unit of ``voxel``, the volume of a voxel; None keeps voxels."""
+    factor = 1.0 if voxel is None else voxel
+    volumes = [StructureVolume(v.structure, *(factor * number for number in v[1:])) for v in entry.volumes]
+    return entry._replace(volumes=tuple(volumes))

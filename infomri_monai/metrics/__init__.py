@@ -35,7 +35,13 @@ from infomri_monai.metrics.segmentation_quality import SegmentationQuality
 from infomri_monai.metrics.segmentation_table import SegmentationRow, SegmentationTable
 from infomri_monai.metrics.slice_quality import PSNR, SSIM
 from infomri_monai.metrics.structure_masks import channel_masks, structure_masks
-from infomri_monai.metrics.volume_distribution import VolumeCoverage, VolumeInterval, volume_coverage, volume_interval
+from infomri_monai.metrics.volume_distribution import (
+    VolumeCoverage,
+    VolumeInterval,
+    volume_coverage,
+    volume_interval,
+    volume_quantiles,
+)
 from infomri_monai.metrics.volume_quality import VolumePSNR, VolumeSSIM
 
 __all__ = [
@@ -92,4 +98,5 @@ __all__ = [
     "uncertainty_error_correlation",
     "volume_coverage",
     "volume_interval",
+    "volume_quantiles",
 ]

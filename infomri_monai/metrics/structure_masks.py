@@ -20,7 +20,8 @@ def structure_masks(label: Tensor, num_classes: int) -> Tensor:
         float32, shape (batch, N, C - 1, *spatial): 1 inside the structure, 0 outside, NaN where -1 stood.
 
     Raises:
-        ValueError: if ``num_classes`` is below 2, ``label`` has fewer than 3 axes or a value that is no class.
+        ValueError: if ``num_classes`` is below 2, ``label`` has fewer than 3 axes or a value that is no class, or -1 stands in
+            some pixels of a rater only.
 
     Example:
         >>> import torch
@@ -49,7 +50,8 @@ def channel_masks(label: Tensor) -> Tensor:
         float32 of the same shape, NaN where -1 stood.
 
     Raises:
-        ValueError: if ``label`` has fewer than 4 axes or another value.
+        ValueError: if ``label`` has fewer than 4 axes or another value, or -1 stands in some pixels of a rater only (of all
+            structures together).
 
     Example:
         >>> import torch
@@ -73,7 +75,7 @@ def rater_masks(labels: Tensor, structures: int) -> Tensor:
         float32, (batch, R, S, H, W), NaN for a missing rater.
 
     Raises:
-        ValueError: if the labels have another shape, or a value that is no structure.
+        ValueError: if the labels have another shape, a value that is no structure, or -1 in some pixels of a rater only.
 
     Example:
         >>> rater_masks(torch.tensor([[[[0, 1, 2]]]]), 2).tolist()
@@ -96,3 +98,12 @@ def _check_values(label: Tensor, axes: int, shape: str, largest: int) -> None:
     low, high = (int(label.amin()), int(label.amax())) if label.numel() else (0, 0)
     if low < -1 or high > largest:
         raise ValueError(f"label must lie in -1 (missing rater) to {largest}, got values from {low} to {high}.")
+    if low < 0:
+        gaps = (label < 0).flatten(2)
+        image, rater = (part.tolist() for part in (gaps.any(2) & ~gaps.all(2)).nonzero(as_tuple=True))
+        if image:
+            raise ValueError(
+                f"label must be -1 in every pixel of a missing rater and in none of another, got -1 in "
+                f"{int(gaps[image[0], rater[0]].sum())} of {gaps.shape[2]} values of rater {rater[0]} of the batch's image "
+                f"{image[0]}, the first of {len(image)} such labels; pixels that nobody labelled have no value of their own."
+            )

@@ -10,7 +10,7 @@ from torch import Tensor
 from infomri_monai.metrics.bit_masks import check_mask_sets, mask_pixels
 from infomri_monai.metrics.cumulative import PerImageMetric
 
-__all__ = ["VolumeCoverage", "VolumeInterval", "volume_coverage", "volume_interval"]
+__all__ = ["VolumeCoverage", "VolumeInterval", "volume_coverage", "volume_interval", "volume_quantiles"]
 
 
 class VolumeInterval(NamedTuple):
@@ -54,8 +54,50 @@ def volume_interval(samples: Tensor, pixel_volume: Tensor | float = 1.0, level: 
         raise ValueError(
             f"pixel_volume must be positive, 1 or {len(pixels)} numbers (one per image), got {pixel_volume}."
         )
-    quantiles = torch.tensor([0.5, 0.5 - level / 2, 0.5 + level / 2], dtype=pixels.dtype, device=pixels.device)
-    return VolumeInterval(*(scale * torch.quantile(pixels, quantiles, dim=1)).unbind(0))
+    return VolumeInterval(*(scale * quantile for quantile in _quantiles(pixels, level)))
+
+
+def volume_quantiles(volumes: Tensor, level: float = 0.9) -> VolumeInterval:
+    """The quantiles of :func:`volume_interval` for reports, from volumes that are counted already.
+
+    One sample says nothing about its spread: the ends of its interval are NaN, while :func:`volume_interval` puts them on the
+    median.
+
+    Args:
+        volumes: of every structure in every sample, (batch, sample, structure), any real type and unit, e.g. from
+            :func:`~infomri_monai.metrics.mask_pixels`.
+        level: share of the samples inside the interval, in (0, 1).
+
+    Returns:
+        The three quantiles, float64, in the unit of ``volumes``.
+
+    Raises:
+        ValueError: if the shape does not fit, there is no sample, or ``level`` is out of range.
+
+    Example:
+        >>> import torch
+        >>> volumes = torch.tensor([[[2], [3], [7]]])
+        >>> [round(float(v), 2) for v in volume_quantiles(volumes)]
+        [3.0, 2.1, 6.6]
+        >>> [float(v) for v in volume_quantiles(volumes[:, :1])]
+        [2.0, nan, nan]
+    """
+    _check_level(level)
+    if volumes.ndim != 3 or volumes.shape[1] == 0:
+        raise ValueError(
+            f"volumes must have shape (batch, sample, structure) and at least one sample, got {tuple(volumes.shape)}."
+        )
+    interval = _quantiles(volumes.double(), level)
+    if volumes.shape[1] > 1:
+        return interval
+    unknown = torch.full_like(interval.median, torch.nan)
+    return interval._replace(lower=unknown, upper=unknown)
+
+
+def _quantiles(volumes: Tensor, level: float) -> VolumeInterval:
+    """Over the second axis."""
+    quantiles = torch.tensor([0.5, 0.5 - level / 2, 0.5 + level / 2], dtype=volumes.dtype, device=volumes.device)
+    return VolumeInterval(*torch.quantile(volumes, quantiles, dim=1).unbind(0))
 
 
 def volume_coverage(samples: Tensor, raters: Tensor, level: float = 0.9) -> Tensor:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from infomri_monai.atomic import atomic_path
+from infomri_monai.json_numbers import null_unless_finite
 from infomri_monai.triage.threshold import ReviewThreshold, check_wish
 
 __all__ = ["load_threshold", "save_threshold"]
@@ -18,20 +19,20 @@ def save_threshold(chosen: ReviewThreshold, path: str | os.PathLike[str]) -> Non
     """Write a threshold as JSON, completely or not at all; a threshold of inf is null, and so is an error of NaN.
 
     Args:
-        chosen: what :func:`~infomri_monai.triage.choose_threshold` returned.
+        chosen: what :func:`~infomri_monai.triage.choose_threshold` returned for agreements in [0, 1].
         path: the file; its folder is made if absent.
+
+    Raises:
+        ValueError: if :func:`load_threshold` would refuse the file.
     """
-    content = {name: _plain(value) for name, value in chosen._asdict().items()}
+    _check(chosen, Path(path).name)
+    content = {name: null_unless_finite(value) for name, value in chosen._asdict().items()}
     with atomic_path(path) as part:
         part.write_text(json.dumps(content | {"meaning": str(chosen)}, indent=2, allow_nan=False) + "\n")
 
 
-def _plain(value: float | int | None) -> float | int | None:
-    return value if value is not None and math.isfinite(value) else None
-
-
 def load_threshold(path: str | os.PathLike[str]) -> ReviewThreshold:
-    """Read what :func:`save_threshold` wrote.
+    """Read what :func:`save_threshold` wrote; a threshold of null is inf, which sends every case to review.
 
     Args:
         path: the file.
@@ -60,6 +61,17 @@ def load_threshold(path: str | os.PathLike[str]) -> ReviewThreshold:
     nullable = {"threshold": math.inf, "measured_error": math.nan, "confidence": None}
     values = {field: _number(name, field, fields[field], nullable) for field in ReviewThreshold._fields}
     chosen = ReviewThreshold(**values)
+    _check(chosen, name)
+    return chosen
+
+
+def _check(chosen: ReviewThreshold, name: str) -> None:
+    """Refuse numbers outside their range; ``name`` is the file's."""
+    if not (0 <= chosen.threshold <= 1 or chosen.threshold == math.inf):
+        raise ValueError(
+            f"threshold file {name}: threshold must be an agreement in [0, 1], or null in the file (inf in Python) where every "
+            f"case goes to review, got {chosen.threshold}."
+        )
     try:
         check_wish(chosen.acceptable, chosen.error_rate, chosen.confidence)
     except ValueError as error:
@@ -74,7 +86,6 @@ def load_threshold(path: str | os.PathLike[str]) -> ReviewThreshold:
             f"threshold file {name}: kept must lie in [0, 1], cases be a whole number above 0 and measured_error at most 1, "
             f"got {chosen.kept}, {chosen.cases} and {chosen.measured_error}."
         )
-    return chosen
 
 
 def _number(name: str, field: str, value: Any, nullable: dict[str, float | None]) -> Any:

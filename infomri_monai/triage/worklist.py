@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
 
 from infomri_monai.atomic import atomic_path
+from infomri_monai.json_numbers import null_unless_finite
 
 __all__ = ["StructureVolume", "WorklistEntry", "write_worklist"]
 
@@ -142,16 +143,14 @@ def _text(value: Any) -> Any:
 
 def _nested(entry: WorklistEntry) -> dict[str, Any]:
     """The entry for JSON."""
-    plain = {name: _null(value) for name, value in entry._asdict().items() if name != "volumes"}
+    plain = {name: null_unless_finite(value) for name, value in entry._asdict().items() if name != "volumes"}
     volumes = {
-        volume.structure: {name: _null(number) for name, number in volume._asdict().items() if name != "structure"}
+        volume.structure: {
+            name: null_unless_finite(number) for name, number in volume._asdict().items() if name != "structure"
+        }
         for volume in entry.volumes
     }
     return plain | {"volumes": volumes}
-
-
-def _null(value: Any) -> Any:
-    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _check(entries: Sequence[WorklistEntry]) -> None:

@@ -39,6 +39,8 @@ def test_a_folder_of_images_is_one_case_a_volume(tmp_path):
     assert all(item["image"].dtype == torch.float32 for item in (plane, scan, t1))
     assert all("reader" not in item for item in (plane, scan, t1))
     assert PATIENT not in str(scan["image"].meta)
+    assert [item["has_geometry"] for item in (plane, scan, t1)] == [False, True, True]
+    assert torch.equal(plane["image"].affine, torch.eye(4, dtype=torch.float64))
 
 
 def test_complex_and_2d_nifti(tmp_path):
@@ -69,6 +71,9 @@ def test_embedded_cases_are_two_subjects(name):
     assert np.array_equal(item["image"], np.stack(slices, -1))
     assert (first["index"], second["index"]) == (1, 2)
     assert first["name"] != second["name"]
+    assert item["has_geometry"] is False
+    located = MetaTensor(torch.ones(1, 4, 4), affine=2 * torch.eye(4))
+    assert ReadCased()({"image": located})["has_geometry"] is True
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".npy", ".h5"])
@@ -92,6 +97,7 @@ def test_kspace_files(tmp_path, suffix, shape):
         assert item["mask"].shape == item["kspace"].shape
         assert np.array_equal(item["mask"].numpy().reshape(7, 6, -1)[2, :, 0], columns)
     assert item["name"] == "scan"
+    assert item["has_geometry"] is False
     assert PATIENT not in str(item)
 
 

@@ -133,6 +133,18 @@ def test_every_stretch_is_split_with_gaps(tumours):
         brain_tumour_1380("absent.npz", "test", stretches=0)
 
 
+@needs_shared
+def test_with_stretches_a_block_may_be_in_two_splits_but_no_slice_is():
+    """What the docstring says of "subject"; the numbers stay, because the simulated raters are seeded with them."""
+    path = SHARED / "brain_tumour_1380.npz"
+    for stretches, shared in ((1, 0), (20, 20)):
+        of = {split: brain_tumour_1380(path, split, (8, 8), raters=1, stretches=stretches) for split in SPLITS}
+        numbers, ids = ({split: {e[key] for e in of[split]} for split in SPLITS} for key in ("subject", "slice"))
+        assert len(numbers["validation"] & numbers["test"]) == shared
+        assert not any(ids[a] & ids[b] for a, b in combinations(SPLITS, 2))
+    assert "must not be compared between splits" in " ".join(brain_tumour_1380.__doc__.split())
+
+
 def test_raters_depend_on_the_seed_and_the_image_alone(tumours):
     def labels(**options):
         options = {"rater_options": {"amplitude": 1.5}, **options}

@@ -87,6 +87,14 @@ def test_an_image_without_any_expert_is_refused(make, classes, is_multi_label):
         one_rater(classes, is_multi_label)(batch)
 
 
+@every_kind
+def test_a_label_that_is_missing_in_a_pixel_is_refused_not_dropped(make, classes, is_multi_label):
+    batch = make(4, torch.int16)
+    batch["label"][2, 1, ..., 0, 0] = -1
+    with pytest.raises(ValueError, match=r"-1 in every pixel of a missing rater .* rater 1 of the batch's image 2"):
+        one_rater(classes, is_multi_label)(batch)
+
+
 def test_seed_and_iteration_decide_and_nothing_else():
     batch = multi_class(200)
     reference = chosen(one_rater(CLASSES, False, seed=1), batch, 5)

@@ -3,13 +3,15 @@
 import csv
 import json
 import logging
+import math
 
 import nibabel
 import numpy as np
 import pytest
 import torch
-from monai.data import DataLoader
+from monai.data import DataLoader, MetaTensor
 from monai.engines import SupervisedEvaluator
+from PIL import Image
 from threshold_network import ThresholdNetwork
 
 import infomri_monai
@@ -17,6 +19,7 @@ from infomri_monai.acquisition import FourierMeasurement
 from infomri_monai.data import CaseDataset, ReadCased, inference_cases
 from infomri_monai.engines import PrepareCase, SegmentationInferer, TolerantInferer
 from infomri_monai.handlers import WriteSegmentation
+from infomri_monai.handlers.case_files import voxel_volume
 from infomri_monai.networks import DeterministicSegmenter
 from infomri_monai.sampling import PatternGenerationNetwork, UniformRandom
 from infomri_monai.triage import choose_threshold, save_threshold
@@ -173,6 +176,55 @@ def test_measured_kspace_is_called_measured_and_counted_in_voxels(tmp_path):
     assert record["volume_unit"] == "voxels"
     assert (tmp_path / "out" / "scan.png").stat().st_size > 10_000
     assert "structure_1_median_voxels" in (tmp_path / "out" / "worklist.csv").read_text()
+
+
+def write_png(path, shape=(21, 18)):
+    """An image without geometry, of whole numbers as :func:`write_volume`."""
+    pixels = np.random.default_rng(0).integers(0, 30, shape).astype(np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    return pixels
+
+
+def test_a_picture_without_geometry_is_counted_in_voxels(tmp_path):
+    counts = sampled_volumes(write_png(tmp_path / "in" / "plane.png"))
+    run(tmp_path / "in", tmp_path / "out")
+    record = sidecar(tmp_path / "out" / "plane.json")
+    assert record["volume_unit"] == "voxels"
+    assert record["volumes"]["structure_2"]["median"] == np.median(counts[:, 1])
+    (row,) = csv.DictReader((tmp_path / "out" / "worklist.csv").read_text().splitlines())
+    assert float(row["structure_2_median_voxels"]) == np.median(counts[:, 1])
+    assert "mm3" not in (tmp_path / "out" / "worklist.json").read_text()
+
+
+def test_embedded_arrays_are_counted_in_voxels(tmp_path):
+    run("embedded", tmp_path / "out", network=ThresholdNetwork(thresholds=(0.25, 0.5, 0.75, 1.0), step=0.5))
+    assert [sidecar(path)["volume_unit"] for path in (tmp_path / "out").glob("subject_*.json")] == ["voxels"] * 2
+    assert "_mm3" not in (tmp_path / "out" / "worklist.csv").read_text()
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("b", "a")])
+def test_a_worklist_of_both_kinds_has_one_unit(tmp_path, names):
+    """Voxels, which every case has; each sidecar keeps its own unit."""
+    volume = write_volume(tmp_path / "in" / f"{names[0]}.nii.gz")
+    pixels = write_png(tmp_path / "in" / f"{names[1]}.png")
+    run(tmp_path / "in", tmp_path / "out")
+    rows = {row["name"]: row for row in csv.DictReader((tmp_path / "out" / "worklist.csv").read_text().splitlines())}
+    for name, image, voxel, unit in zip(names, (volume, pixels), (VOXEL, 1), ("mm3", "voxels"), strict=True):
+        median = np.median(sampled_volumes(image)[:, 0])
+        record = sidecar(tmp_path / "out" / f"{name}.json")
+        assert float(rows[name]["structure_1_median_voxels"]) == median
+        assert record["volumes"]["structure_1"]["median"] == pytest.approx(voxel * median)
+        assert record["volume_unit"] == unit
+
+
+def test_a_case_that_says_nothing_of_its_geometry_has_no_voxel_size():
+    image = MetaTensor(torch.ones(1, 1, 4, 4), affine=torch.from_numpy(AFFINE))
+    assert voxel_volume({"image": image}) is None
+    assert voxel_volume({"image": image, "has_geometry": torch.tensor([False])}) is None
+    assert voxel_volume({"image": image, "has_geometry": torch.tensor([True])}) == pytest.approx(VOXEL)
+    flat = MetaTensor(torch.ones(1, 1, 4, 4), affine=torch.diag(torch.tensor([1.0, 2.0, 0.0, 1.0])))
+    assert math.isnan(voxel_volume({"image": flat, "has_geometry": torch.tensor([True])}))
 
 
 def test_empty_measurement_has_no_acceleration_and_nothing_in_it(tmp_path):

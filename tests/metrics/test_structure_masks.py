@@ -7,6 +7,7 @@ import torch
 from monai.networks.utils import one_hot
 
 from infomri_monai.metrics import channel_masks, structure_masks
+from infomri_monai.metrics.structure_masks import rater_masks
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int64, torch.float32])
@@ -27,6 +28,30 @@ def test_missing_raters_become_nan_and_nothing_else():
     assert masks[1, 2].isnan().all()
     wide = label.unsqueeze(2).expand(2, 3, 2, 4)
     assert torch.equal(channel_masks(wide).isnan(), wide < 0)
+
+
+@pytest.mark.parametrize("call", [lambda t: structure_masks(t, 2), lambda t: rater_masks(t, 1)])
+@pytest.mark.parametrize("dtype", [torch.int16, torch.float32])
+def test_a_label_that_is_missing_in_some_pixels_is_refused(call, dtype):
+    """It is neither a label nor a missing rater; a drawn rater of the same batch that is missing entirely is no excuse."""
+    label = torch.zeros(3, 2, 4, 5)
+    label[0, 0] = label[1, 1] = -1
+    assert call(label.to(dtype)).isnan().flatten(2).all(2).tolist() == [[True, False], [False, True], [False, False]]
+    label[1, 0, 2, 3] = -1
+    label[2, 1, 0] = -1
+    message = (
+        "-1 in every pixel of a missing rater .* got -1 in 1 of 20 values of rater 0 of the batch's image 1, .* of 2"
+    )
+    with pytest.raises(ValueError, match=message):
+        call(label.to(dtype))
+
+
+def test_a_missing_rater_misses_all_structures():
+    label = torch.zeros(1, 2, 3, 2, 2)
+    label[0, 1, 2] = -1
+    for call in (channel_masks, lambda t: rater_masks(t, 3)):
+        with pytest.raises(ValueError, match="got -1 in 4 of 12 values of rater 1 of the batch's image 0"):
+            call(label)
 
 
 @pytest.mark.parametrize(

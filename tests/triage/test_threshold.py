@@ -120,11 +120,29 @@ def saved(tmp_path, **changes):
         ({"cases": 2.5}, "cases be a whole number above 0"),
         ({"measured_error": -1}, "measured_error at most 1"),
         ({"threshold": math.nan}, "threshold must be a finite number, got nan"),
+        ({"threshold": math.inf}, "threshold must be a finite number, got inf"),
+        ({"threshold": -5.0}, r"threshold.json: threshold must be an agreement in \[0, 1\], or null .*, got -5.0"),
+        ({"threshold": 1.01}, r"threshold must be an agreement in \[0, 1\], or null .*, got 1.01"),
     ],
 )
 def test_refuses_broken_files(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
         load_threshold(saved(tmp_path, **changes))
+
+
+@pytest.mark.parametrize("threshold", [0, 1, 0.5, None])
+def test_an_agreement_or_null_is_a_threshold(tmp_path, threshold):
+    loaded = load_threshold(saved(tmp_path, threshold=threshold))
+    assert loaded.threshold == (math.inf if threshold is None else threshold)
+
+
+@pytest.mark.parametrize("threshold", [-5.0, 1.01, -math.inf, math.nan])
+def test_what_could_not_be_read_is_not_written(tmp_path, threshold):
+    """Minus infinity keeps every case, and null would send every case to review."""
+    chosen = choose_threshold([0.4, 0.9], [0.2, 0.9], 0.7, 0.1)._replace(threshold=threshold)
+    with pytest.raises(ValueError, match=r"threshold.json: threshold must be an agreement in \[0, 1\]"):
+        save_threshold(chosen, tmp_path / "threshold.json")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3"])
