@@ -140,7 +140,7 @@ class TaskModel(nn.Module, ABC):
         """Masks of the most probable segmentation, uint8, (..., S, H, W)."""
         if self.multi_label:
             return (probabilities > 0.5).to(torch.uint8)
-        best = probabilities.argmax(-3, keepdim=True)
+        best = probabilities.max(-3, keepdim=True).indices  # argmax is 20 times slower along a middle axis
         classes = torch.arange(1, self.num_classes, device=probabilities.device).reshape(-1, 1, 1)
         return (best == classes).to(torch.uint8)
 
