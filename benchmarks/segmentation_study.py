@@ -69,9 +69,9 @@ PROTOCOL = (
     "bfloat16, k-space completed by symmetry (real images). `infomri` and `deterministic`: encoders and decoders of 16, 32, "
     "64 channels, 8 latent channels, learned masks; `infomri` has noise in blocks of 4 x 4 latents. `tradpat_unet_rs`: "
     "variable-density masks and two U-Nets (16, 32, 64, 128, 128, 16), each trained for the whole number of steps. KL "
-    "weights (hippocampus 1, tumours 5) and weights of the mean's likelihood (0.5 and 1) were chosen on validation slices, "
-    "with shorter trainings, the tumours' on `tumour_mixed`. The rows of the KL weight keep the mean's likelihood, which the "
-    "paper does not have. Cells without ± are of one seed."
+    "weights (hippocampus 1; tumours 20, of 5 and 20) and weights of the mean's likelihood (0.5 and 1) were chosen on "
+    "validation slices. The rows of the KL weight keep the mean's likelihood, which the paper does not have. Cells without "
+    "± are of one seed."
 )
 
 
