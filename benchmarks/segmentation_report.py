@@ -28,7 +28,7 @@ METRICS = {
     "diversity": "diversity: mean 1 - IoU of two samples",
     "entropy": "entropy, nats per pixel",
 }
-DRAWN = ("ged", "dice", "ece", "brier")
+DRAWN = ("ged", "dice", "ece", "brier", "diversity")
 #: metric -> experiment -> acceleration -> one value per seed
 Results = dict[str, dict[str, dict[float, list[float]]]]
 
@@ -131,13 +131,13 @@ def _spread(row: dict[float, list[float]]) -> dict[float, tuple[float, float]]:
 
 
 def _write_figures(folder: Path, results: Results, by_samples: Results, groups: dict[str, Sequence[str]]) -> None:
-    for number, (group, names) in enumerate(groups.items(), 1):
+    for group, names in groups.items():
         curves = {
             METRICS[metric]: {n: _spread(results[metric][n]) for n in names if n in results[metric]} for metric in DRAWN
         }
         if all(curves.values()):
             figure = curves_by_acceleration_figure(curves, f"{group} (simulated raters)")
-            save_figure(figure, folder / f"segmentation_{number}.png")
+            save_figure(figure, folder / f"segmentation_{group.lower().replace(', ', '_').replace(' ', '_')}.png")
     for name, curves in by_samples.items():
         if name.endswith("_infomri"):
             spread = {f"{acceleration}×": _spread(dict(curve)) for acceleration, curve in curves.items()}

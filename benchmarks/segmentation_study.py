@@ -39,6 +39,7 @@ EXPERIMENTS |= {
     f"hippocampus_kl_{weight}": {"data": "hippocampus", "system": "infomri", "kl_weight": float(weight)}
     for weight in KL_WEIGHTS
 }
+EXPERIMENTS["tumour_kl_5"] = {"data": "tumour", "system": "infomri", "kl_weight": 5.0}
 EXPERIMENTS["hippocampus_paper_posterior"] = {
     "data": "hippocampus",
     "system": "infomri",
@@ -55,6 +56,7 @@ GROUPS = {
         "hippocampus_paper_posterior",
     ],
     "KL weight, hippocampus": ["hippocampus_infomri", *(f"hippocampus_kl_{weight}" for weight in KL_WEIGHTS)],
+    "KL weight, tumours": ["tumour_infomri", "tumour_kl_5"],
 }
 
 
