@@ -33,7 +33,9 @@ demo: install  ## train, evaluate and infer on embedded data; pictures and table
 demo-segmentation: install  ## train, evaluate and infer segmentations on embedded data; in demo_output_segmentation/
 	$(IN_SEGMENTATION) --config_file "['configs/train.json']" --output_dir $(abspath $(DEMO)_segmentation) --tracking mlflow
 	$(IN_SEGMENTATION) --config_file "['configs/train.json','configs/evaluate.json']" --output_dir $(abspath $(DEMO)_segmentation) --tracking mlflow
-	$(IN_SEGMENTATION) --config_file configs/inference.json --output_dir $(abspath $(DEMO)_segmentation)/inference
+	$(IN_SEGMENTATION) --config_file configs/inference.json --output_dir $(abspath $(DEMO)_segmentation)/inference \
+		--model_path $(abspath $(DEMO)_segmentation)/model.pt --policy_path $(abspath $(DEMO)_segmentation)/policy.pt \
+		--triage_path $(abspath $(DEMO)_segmentation)/triage.json
 	@echo; cat $(DEMO)_segmentation/evaluation/segmentation.md; echo; echo "Pictures: $(DEMO)_segmentation/evaluation/*.png"
 	@echo "Worklists: $(DEMO)_segmentation/evaluation/worklist.csv, $(DEMO)_segmentation/inference/worklist.csv"
 

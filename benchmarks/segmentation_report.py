@@ -100,6 +100,7 @@ def write_report(runs: Path, folder: Path, protocol: str, groups: dict[str, Sequ
     hardware = f"CPU, one thread a run, {platform.machine()}, torch {torch.__version__}"
     lines = ["# Segmentation study, simulated raters", "", protocol, ""]
     lines += [f"Training took {min(seconds)}-{max(seconds)} s a run on a shared machine ({hardware}).", ""]
+    groups = {group: names for group, names in groups.items() if any(name in results["ged"] for name in names)}
     for group, names in groups.items():
         for metric, title in METRICS.items():
             rows = {name: results[metric][name] for name in names if name in results[metric]}
@@ -133,7 +134,8 @@ def _spread(row: dict[float, list[float]]) -> dict[float, tuple[float, float]]:
 def _write_figures(folder: Path, results: Results, by_samples: Results, groups: dict[str, Sequence[str]]) -> None:
     for group, names in groups.items():
         curves = {
-            METRICS[metric]: {n: _spread(results[metric][n]) for n in names if n in results[metric]} for metric in DRAWN
+            METRICS[metric].split(":")[0]: {n: _spread(results[metric][n]) for n in names if n in results[metric]}
+            for metric in DRAWN
         }
         if all(curves.values()):
             figure = curves_by_acceleration_figure(curves, f"{group} (simulated raters)")

@@ -96,7 +96,10 @@ class TrainingCurves:
         if idist.get_rank() != 0 or not self.rows:
             return
         terms = [key for key in self.rows[-1] if key.startswith("loss")]
-        panels = {f"{key.replace('_', ': ')} [{self.loss_unit}]": {"training": self._curve(key)} for key in terms}
+        panels = {
+            f"{key.replace('_', ': ', 1).replace('_', ' ')} [{self.loss_unit}]": {"training": self._curve(key)}
+            for key in terms
+        }
         for title, metrics in self.panels.items():
             curves = {label: self._curve(f"validation_{name}") for name, label in metrics.items()}
             panels |= {title: curves} if all(epochs for epochs, _ in curves.values()) else {}

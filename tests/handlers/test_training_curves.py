@@ -14,7 +14,7 @@ from infomri_monai.handlers import TrainingCurves, WarmUpKL
 from infomri_monai.losses import ELBOLoss
 
 PANELS = {"Dice, mean over ratios": {"dice": "Dice"}, "energy distance": {"ged": "GED"}}
-TERMS = ["loss_task", "loss_kl", "loss_reconstruction"]
+TERMS = ["loss_task", "loss_kl", "loss_reconstruction", "loss_mean_task"]
 COLUMNS = ["epoch", "loss", *TERMS, "validation_dice", "validation_ged"]
 
 
@@ -74,8 +74,9 @@ def test_a_row_holds_the_epochs_means_of_the_loss_and_its_terms(whole):
 def test_the_loss_is_its_terms_with_the_warm_up(whole):
     _, seen = whole
     assert [scale for _, scale, *_ in seen] == pytest.approx([min(1, i / 6) for i in range(1, 9)])
-    for loss, scale, task, kl, reconstruction in seen:
+    for loss, scale, task, kl, reconstruction, mean_task in seen:
         assert loss == pytest.approx(task + scale * 50 * kl + reconstruction, rel=1e-5)
+        assert mean_task == 0  # no weight
 
 
 def test_validation_stands_in_the_epochs_that_were_validated(whole):
@@ -92,7 +93,10 @@ def test_the_picture_has_a_panel_for_every_term_and_metric(whole, tmp_path, monk
     monkeypatch.setattr("infomri_monai.handlers.training_curves.save_figure", lambda *_: None)
     train(tmp_path, epochs=2)
     unit = "[nats per image]"
-    losses = [f"{name} {unit}" for name in ("loss", "loss: task", "loss: kl", "loss: reconstruction")]
+    losses = [
+        f"{name} {unit}"
+        for name in ("loss", *(f"loss: {name}" for name in ("task", "kl", "reconstruction", "mean task")))
+    ]
     assert list(drawn) == [*losses, *PANELS]
     table = rows(tmp_path)
     assert drawn[f"loss: kl {unit}"] == {"training": ([1, 2], [row["loss_kl"] for row in table])}
