@@ -96,10 +96,8 @@ class Bench:
             first = network.encoder(self.measured)
             second = network.posterior_encoder(torch.cat([self.measured, self.label], dim=1))
             half = network.latent_channels
-            mean, shift = (
-                first[:, :half],
-                network.latent.posterior_head(torch.cat([first.detach(), second], 1))[:, :half],
-            )
+            mean = first[:, :half]
+            shift = network.latent.posterior_head(torch.cat([first.detach(), second], 1))[:, :half]
             out = network.task_decoder(torch.cat([mean + shift, mean])), network.reconstruction_decoder(mean)
         network.zero_grad()
         sum(part.float().square().mean() for part in out).backward()
