@@ -9,6 +9,7 @@ DEMO ?= demo_output
 RUN = $(abspath $(BIN))/python -m monai.bundle run --meta_file configs/metadata.json --logging_file configs/logging.conf
 IN_RECON = cd bundles/infomri_recon && $(RUN)
 IN_SEGMENTATION = cd bundles/infomri_segmentation && $(RUN)
+IN_PRIVACY = cd bundles/infomri_privacy_classification && $(RUN)
 
 help:  ## show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -39,6 +40,15 @@ demo-segmentation: install  ## train, evaluate and infer segmentations on embedd
 	@echo; cat $(DEMO)_segmentation/evaluation/segmentation.md; echo; echo "Pictures: $(DEMO)_segmentation/evaluation/*.png"
 	@echo "Worklists: $(DEMO)_segmentation/evaluation/worklist.csv, $(DEMO)_segmentation/inference/worklist.csv"
 
+demo-privacy: install  ## train, evaluate, attack and classify on embedded data; in demo_output_privacy/
+	$(IN_PRIVACY) --config_file "['configs/train.json']" --output_dir $(abspath $(DEMO)_privacy) --tracking mlflow
+	$(IN_PRIVACY) --config_file "['configs/train.json','configs/evaluate.json']" --output_dir $(abspath $(DEMO)_privacy) --tracking mlflow
+	$(IN_PRIVACY) --config_file "['configs/train.json','configs/audit.json']" --output_dir $(abspath $(DEMO)_privacy) --tracking mlflow
+	$(IN_PRIVACY) --config_file configs/inference.json --output_dir $(abspath $(DEMO)_privacy)/inference \
+		--model_path $(abspath $(DEMO)_privacy)/model.pt --policy_path $(abspath $(DEMO)_privacy)/policy.pt
+	@echo; cat $(DEMO)_privacy/evaluation/classification.md; echo; cat $(DEMO)_privacy/audit/report.md
+	@echo "Pictures: $(DEMO)_privacy/evaluation/*.png, $(DEMO)_privacy/audit/*.png; report of cases: $(DEMO)_privacy/inference/report.csv"
+
 test: install lint typecheck  ## lint, types, and the tests that take under 15 minutes on two cores
 	$(BIN)/python -m pytest -n 2 -m "not slow" --durations 10
 
@@ -66,8 +76,10 @@ bench: install  ## speed and memory ratios, side by side, and the mask's gradien
 	$(BIN)/python benchmarks/training_step.py
 	$(BIN)/python benchmarks/segmentation_speed.py
 	$(BIN)/python benchmarks/mask_gradient.py
+	$(BIN)/python benchmarks/kspace_statistics_speed.py
+	$(BIN)/python benchmarks/marginal_entropy_speed.py
 
 clean:  ## remove what the chores made (not .venv)
-	rm -rf build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis $(DEMO) $(DEMO)_segmentation
+	rm -rf build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis $(DEMO) $(DEMO)_segmentation $(DEMO)_privacy
 
-.PHONY: help install demo demo-segmentation test test-all lint format typecheck docs bench clean
+.PHONY: help install demo demo-segmentation demo-privacy test test-all lint format typecheck docs bench clean

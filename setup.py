@@ -17,7 +17,18 @@ EXTRAS = {
     "export": ["onnx", "onnxruntime", "onnxscript"],
     "bundle": ["fire", "tqdm", "jsonschema", "pandas"],
 }
-TEST = ["filelock", "hypothesis", "mypy", "pytest", "pytest-timeout", "pytest-xdist", "ruff", "scikit-image", "sigpy"]
+TEST = [
+    "filelock",
+    "hypothesis",
+    "mypy",
+    "pytest",
+    "pytest-timeout",
+    "pytest-xdist",
+    "ruff",
+    "scikit-image",
+    "scikit-learn",
+    "sigpy",
+]
 
 setup(
     name="infomri-monai",

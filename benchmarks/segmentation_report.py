@@ -9,9 +9,10 @@ import platform
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 
 import torch
+from study_tables import cell, spread, table
 
 from infomri_monai.atomic import atomic_path
 from infomri_monai.figures import curves_by_acceleration_figure, ged_by_samples_figure, save_figure
@@ -66,22 +67,6 @@ def read_results(runs: Path) -> tuple[Results, Results, dict[str, list[float]], 
     return results, by_samples, removed, seconds
 
 
-def cell(values: Sequence[float], digits: int) -> str:
-    """Mean ± standard deviation over seeds."""
-    return f"{mean(values):.{digits}f}" + (f" ± {stdev(values):.{digits}f}" if len(values) > 1 else "")
-
-
-def table(rows: dict[str, dict[float, list[float]]], unit: str, digits: int = 3) -> str:
-    """Markdown table: a row per experiment, a column per acceleration or K."""
-    if not rows:
-        return "(not run)\n"
-    columns = sorted({column for row in rows.values() for column in row})
-    lines = ["| | " + " | ".join(f"{c:g}{unit}" for c in columns) + " |", "|---" * (len(columns) + 1) + "|"]
-    for name, row in rows.items():
-        lines.append(f"| {name} | " + " | ".join(cell(row[c], digits) if c in row else "" for c in columns) + " |")
-    return "\n".join(lines) + "\n"
-
-
 def write_report(runs: Path, folder: Path, protocol: str, groups: dict[str, Sequence[str]]) -> None:
     """Write segmentation_study.json and .md, and the figures beside them.
 
@@ -127,14 +112,10 @@ def write_report(runs: Path, folder: Path, protocol: str, groups: dict[str, Sequ
     _write_figures(folder, results, by_samples, groups)
 
 
-def _spread(row: dict[float, list[float]]) -> dict[float, tuple[float, float]]:
-    return {x: (mean(v), stdev(v) if len(v) > 1 else math.nan) for x, v in sorted(row.items())}
-
-
 def _write_figures(folder: Path, results: Results, by_samples: Results, groups: dict[str, Sequence[str]]) -> None:
     for group, names in groups.items():
         curves = {
-            METRICS[metric].split(":")[0]: {n: _spread(results[metric][n]) for n in names if n in results[metric]}
+            METRICS[metric].split(":")[0]: {n: spread(results[metric][n]) for n in names if n in results[metric]}
             for metric in DRAWN
         }
         if all(curves.values()):
@@ -142,6 +123,6 @@ def _write_figures(folder: Path, results: Results, by_samples: Results, groups: 
             save_figure(figure, folder / f"segmentation_{group.lower().replace(', ', '_').replace(' ', '_')}.png")
     for name, curves in by_samples.items():
         if name.endswith("_infomri"):
-            spread = {f"{acceleration}×": _spread(dict(curve)) for acceleration, curve in curves.items()}
+            spread = {f"{acceleration}×": spread(dict(curve)) for acceleration, curve in curves.items()}
             figure = ged_by_samples_figure(spread, title=f"{name} (simulated raters)")
             save_figure(figure, folder / f"ged_by_samples_{name}.png")

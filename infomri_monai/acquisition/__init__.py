@@ -1,5 +1,6 @@
 """The measurement y = m * (F S x + noise): Fourier transform, noise, conjugate symmetry, k-space statistics."""
 
+from infomri_monai.acquisition.checksum import ImageChecksum
 from infomri_monai.acquisition.fourier import crop_kspace, image_to_kspace, kspace_to_image
 from infomri_monai.acquisition.measurement import FourierMeasurement
 from infomri_monai.acquisition.noise import ComplexGaussianNoise, NoiseModel, PoissonNoise, RicianNoise
@@ -14,6 +15,7 @@ from infomri_monai.acquisition.symmetry import (
 __all__ = [
     "ComplexGaussianNoise",
     "FourierMeasurement",
+    "ImageChecksum",
     "KSpaceStatistics",
     "NoiseModel",
     "PoissonNoise",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import string
 import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,12 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from infomri_monai.acquisition.checksum import ImageChecksum
 from infomri_monai.acquisition.fourier import image_to_kspace
+from infomri_monai.acquisition.streaming import batch_moments, gather_batches, half_kspace, whole_moments
 from infomri_monai.atomic import atomic_path
 
 __all__ = ["KSpaceStatistics"]
 
 _ARRAYS = ("mean_real", "mean_imag", "squares_real", "squares_imag", "mean_magnitude")
+_NO_IMAGES = ImageChecksum().hexdigest()
 
 
 class KSpaceStatistics:
@@ -28,6 +33,11 @@ class KSpaceStatistics:
 
     Args:
         grid: spatial grid, e.g. ``(128, 128)``.
+
+    Attributes:
+        count: number of samples.
+        checksum: of the images the statistics were computed from, see :class:`ImageChecksum`; None where :meth:`update` was
+            given k-space of unknown origin.
 
     Raises:
         ValueError: if ``grid`` is empty or has an axis size below 1.
@@ -49,6 +59,7 @@ class KSpaceStatistics:
         if not self.grid or min(self.grid) < 1:
             raise ValueError(f"grid must hold positive axis sizes, got {self.grid}.")
         self.count = 0
+        self.checksum: str | None = _NO_IMAGES
         # rows: mean and sum of squared deviations of the real and of the imaginary part, mean magnitude
         self._state = torch.zeros((len(_ARRAYS), *self.grid), dtype=torch.float64)
 
@@ -88,17 +99,9 @@ class KSpaceStatistics:
         """
         if not kspace.is_complex():
             raise ValueError(f"kspace must be complex, got {kspace.dtype}.")
-        if kspace.ndim != len(self.grid) + 2 or kspace.shape[1] != 1 or tuple(kspace.shape[2:]) != self.grid:
-            raise ValueError(f"kspace must have shape (batch, 1, *{self.grid}), got {tuple(kspace.shape)}.")
-        if kspace.shape[0] == 0:
-            raise ValueError("kspace must hold at least one sample, got an empty batch.")
-        y = kspace.detach()[:, 0].to("cpu", torch.complex128)
-        if not bool(torch.isfinite(torch.view_as_real(y)).all()):
-            raise ValueError("kspace must be finite, got NaN or Inf.")
-        mean = y.mean(0)
-        deviation = y - mean
-        state = (mean.real, mean.imag, deviation.real.square().sum(0), deviation.imag.square().sum(0), y.abs().mean(0))
-        self._add(torch.stack(state), y.shape[0])
+        self._check(kspace, "kspace")
+        self._add(batch_moments(kspace.detach()[:, 0].cpu()), kspace.shape[0], "kspace")
+        self.checksum = None
 
     def merge(self, other: KSpaceStatistics) -> KSpaceStatistics:
         """Statistics of both data sets together; neither is changed.
@@ -111,11 +114,24 @@ class KSpaceStatistics:
         merged = KSpaceStatistics(self.grid)
         for part in (self, other):
             if part.count:
-                merged._add(part._state, part.count)
+                merged._add(part._state, part.count, "other")
+        merged.checksum = None
+        if self.checksum is not None and other.checksum is not None:
+            checksum = ImageChecksum(self.checksum)
+            checksum.merge(ImageChecksum(other.checksum))
+            merged.checksum = checksum.hexdigest()
         return merged
 
-    def _add(self, state: Tensor, count: int) -> None:
+    def _check(self, batch: Tensor, name: str) -> None:
+        if batch.ndim != len(self.grid) + 2 or batch.shape[1] != 1 or tuple(batch.shape[2:]) != self.grid:
+            raise ValueError(f"{name} must have shape (batch, 1, *{self.grid}), got {tuple(batch.shape)}.")
+        if batch.shape[0] == 0:
+            raise ValueError(f"{name} must hold at least one sample, got an empty batch.")
+
+    def _add(self, state: Tensor, count: int, name: str) -> None:
         """Chan's update: M2 = M2_a + M2_b + delta^2 n_a n_b / (n_a + n_b)."""
+        if not math.isfinite(float(state.sum())):
+            raise ValueError(f"{name} must be finite, got NaN or Inf.")
         total = self.count + count
         difference = state - self._state
         squares = self._state[2:4] + state[2:4] + difference[:2].square() * (self.count * count / total)
@@ -138,25 +154,30 @@ class KSpaceStatistics:
         Raises:
             ValueError: if there is no image, or shapes differ or do not fit.
         """
-        statistics: KSpaceStatistics | None = None
-        for image in images:
-            if image.ndim not in (spatial_dims + 1, spatial_dims + 2):
-                raise ValueError(
-                    f"images must have shape (1, *grid) or (batch, 1, *grid) with {spatial_dims} spatial axes, "
-                    f"got {tuple(image.shape)}."
-                )
-            batch = image if image.ndim == spatial_dims + 2 else image.unsqueeze(0)
-            statistics = statistics or cls(batch.shape[2:])
-            statistics.update(image_to_kspace(batch, spatial_dims))
-        if statistics is None:
+        whole: KSpaceStatistics | None = None
+        checksum = ImageChecksum()
+        for batch in gather_batches(images, spatial_dims):
+            if whole is None:
+                whole, half = cls(batch.shape[2:]), cls((*batch.shape[2:-1], batch.shape[-1] // 2 + 1))
+            whole._check(batch, "images")
+            checksum.update(batch)
+            samples = batch.detach()[:, 0].cpu()
+            if samples.is_complex():
+                whole._add(batch_moments(image_to_kspace(samples, spatial_dims)), samples.shape[0], "images")
+            else:
+                half._add(batch_moments(half_kspace(samples)), samples.shape[0], "images")
+        if whole is None:
             raise ValueError("images is empty; give at least one image.")
-        return statistics
+        if half.count:
+            whole._add(whole_moments(half._state, whole.grid[-1]), half.count, "images")
+        whole.checksum = checksum.hexdigest()
+        return whole
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to an ``.npz`` file (the path is taken as it is)."""
         arrays = dict(zip(_ARRAYS, self._state.numpy(), strict=True))
         with atomic_path(path) as part, part.open("wb") as file:
-            np.savez_compressed(file, count=np.int64(self.count), **arrays)
+            np.savez_compressed(file, count=np.int64(self.count), checksum=np.str_(self.checksum or ""), **arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> KSpaceStatistics:
@@ -171,11 +192,15 @@ class KSpaceStatistics:
         try:
             with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as file:
                 count = int(file["count"])
+                checksum = str(file["checksum"]) if "checksum" in file else ""
                 state = np.stack([file[name] for name in _ARRAYS]).astype(np.float64)
         except (ValueError, KeyError, TypeError, AttributeError, EOFError, OSError, zipfile.BadZipFile) as error:
             raise ValueError(f"{path} does not hold k-space statistics as save writes them: {error}") from error
         if count < 0 or not np.isfinite(state).all() or (state[2:] < 0).any():
             raise ValueError(f"{path} holds impossible k-space statistics (negative or not finite).")
+        if checksum and (len(checksum) != len(_NO_IMAGES) or not set(checksum) <= set(string.hexdigits)):
+            raise ValueError(f"{path} does not hold a checksum as save writes it.")
         statistics = cls(state.shape[1:])
         statistics.count, statistics._state = count, torch.from_numpy(state)
+        statistics.checksum = checksum or None
         return statistics

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from infomri_monai.data.embedded import embedded_subjects
+from infomri_monai.data.embedded_lesions import embedded_lesions as make_lesions
 from infomri_monai.data.headers import find_volumes
 from infomri_monai.data.kspace_file import KSPACE_SUFFIXES, check_kspace_file
 
 __all__ = ["inference_cases"]
 
-_EMBEDDED_SUBJECTS = 2
+_EMBEDDED_SUBJECTS, _EMBEDDED_LESION_SUBJECTS = 2, 4
 
 
 def inference_cases(
@@ -25,6 +26,7 @@ def inference_cases(
     pattern: str = "**/*",
     kind: str = "image",
     embedded_grid: Sequence[int] = (96, 96),
+    embedded_lesions: bool = False,
 ) -> list[dict[str, Any]]:
     """List the cases of a folder, of one file or of a list of files; all headers are checked, no pixel is read.
 
@@ -36,6 +38,8 @@ def inference_cases(
             ``"kspace"`` for raw undersampled k-space: ``.npz``, ``.npy`` and HDF5, see
             :func:`~infomri_monai.data.kspace_file.read_kspace`.
         embedded_grid: (height, width) of the embedded subjects.
+        embedded_lesions: "embedded" is four subjects of :func:`~infomri_monai.data.embedded_lesions.embedded_lesions`, with a
+            simulated lesion in some slices.
 
     Returns:
         One dictionary a case, in the order of the names, for :class:`~infomri_monai.data.ReadCased`: "image" or "kspace", the
@@ -62,7 +66,7 @@ def inference_cases(
             raise ValueError(
                 "dataset_dir: the embedded data are images; kind='kspace' needs a folder or a list of files."
             )
-        return _embedded(embedded_grid)
+        return _embedded(embedded_grid, embedded_lesions)
     root, patterns = _search(dataset_dir, pattern)
     found = _images(root, patterns) if kind == "image" else _kspaces(root, patterns)
     if not found:
@@ -105,8 +109,11 @@ def _kspaces(root: Path, patterns: list[str]) -> list[dict[str, Any]]:
     return [{"kspace": str(path), "name": path.relative_to(root).with_suffix("").as_posix()} for path in paths]
 
 
-def _embedded(grid: Sequence[int]) -> list[dict[str, Any]]:
-    slices = embedded_subjects("test", subjects=_EMBEDDED_SUBJECTS, grid=grid)
+def _embedded(grid: Sequence[int], lesions: bool) -> list[dict[str, Any]]:
+    if lesions:
+        slices = make_lesions("test", subjects=_EMBEDDED_LESION_SUBJECTS, grid=grid)
+    else:
+        slices = embedded_subjects("test", subjects=_EMBEDDED_SUBJECTS, grid=grid)
     subjects = sorted({entry["subject"] for entry in slices})
     return [
         {

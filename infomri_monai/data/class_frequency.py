@@ -13,10 +13,11 @@ __all__ = ["class_frequencies"]
 def class_frequencies(
     data: Iterable[Mapping[str, Any]], num_classes: int, multi_label: bool = False, label_key: str = "label"
 ) -> list[float]:
-    """Share of the pixels of every class, over all images and raters; a missing rater (-1) does not count.
+    """Share of every class, over all pixels of all images and raters; a missing rater (-1) does not count.
 
     Args:
-        data: entries with a label, (R, *spatial) of class numbers, or (R, label, *spatial) of 0 and 1 if ``multi_label``.
+        data: entries with a label, (R, *spatial) of class numbers, or (R, label, *spatial) of 0 and 1 if ``multi_label``. Or one
+            label an image: a class number, or (label,) of 0 and 1 if ``multi_label``; it counts as a pixel does.
         num_classes: classes with the background, or labels if ``multi_label``.
         multi_label: independent binary labels.
         label_key: key of the label.
@@ -26,11 +27,13 @@ def class_frequencies(
         sum to 1.
 
     Raises:
-        ValueError: if there is no labelled pixel, or a label holds another class.
+        ValueError: if there is no labelled pixel, or a label holds another class or another number of labels.
 
     Example:
         >>> class_frequencies([{"label": np.array([[[0, 0, 0, 1]]])}], num_classes=2)
         [0.75, 0.25]
+        >>> class_frequencies([{"label": 1}, {"label": 0}, {"label": 1}, {"label": 1}], num_classes=2)
+        [0.25, 0.75]
     """
     counts, pixels = np.zeros(num_classes), 0
     for entry in data:
@@ -39,7 +42,10 @@ def class_frequencies(
             raise ValueError(f"{label_key} must lie below {2 if multi_label else num_classes}, got {label.max()}.")
         if multi_label:
             known = label >= 0
-            counts += (label == 1).sum(axis=(0, *range(2, label.ndim)))
+            per_label = np.atleast_2d(label)  # (label,) is that of one rater of one pixel
+            if per_label.shape[1] != num_classes:
+                raise ValueError(f"{label_key} must hold {num_classes} labels (num_classes), got shape {label.shape}.")
+            counts += (per_label == 1).sum(axis=(0, *range(2, per_label.ndim)))
             pixels += int(known.sum()) // num_classes
         else:
             counts += np.bincount(label[label >= 0].ravel(), minlength=num_classes)

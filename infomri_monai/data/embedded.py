@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from monai.utils import optional_import
@@ -15,20 +15,29 @@ from infomri_monai.transforms import smooth_field
 
 ndimage, _ = optional_import("scipy.ndimage")
 
-__all__ = ["SPLITS", "TISSUES", "embedded_subjects"]
+__all__ = ["CONTRASTS", "SPLITS", "TISSUES", "DrawnSlice", "check_embedded", "draw_subject", "embedded_subjects"]
 
 #: the splits; subject k of split i is number 3 k + i, so that no two splits share a subject
 SPLITS = ("train", "validation", "test")
 #: the label of each tissue
 TISSUES = {"background": 0, "csf": 1, "grey": 2, "white": 3}
 
-# relative intensity of CSF, grey, white, skull, marrow, scalp
+#: relative intensity of CSF, grey, white, skull, marrow, scalp
 CONTRASTS = {
     "T1": (0.18, 0.52, 0.78, 0.08, 0.55, 0.85),
     "T2": (0.95, 0.58, 0.40, 0.06, 0.35, 0.50),
     "FLAIR": (0.12, 0.68, 0.52, 0.06, 0.30, 0.55),
 }
 FIELD_OF_VIEW = (224.0, 196.0)  # mm that the grid covers at least, with square pixels
+
+
+class DrawnSlice(NamedTuple):
+    """A slice on the fine grid."""
+
+    image: NDArray[np.complex64]  # (2 height, 2 width)
+    label: NDArray[np.uint8]  # same shape, values of TISSUES
+    scale: float  # side of a pixel, millimetres
+    contrast: str  # key of CONTRASTS
 
 
 def embedded_subjects(
@@ -73,6 +82,26 @@ def embedded_subjects(
         Fonov V. et al., "Unbiased average age-appropriate atlases for pediatric studies", NeuroImage 2011 (the
         template).
     """
+    shape = check_embedded(split, subjects, slices_per_subject, grid, seed)
+    numbers = [len(SPLITS) * k + SPLITS.index(split) for k in range(subjects)]
+    return [e for n in numbers for e in _subject(n, slices_per_subject, shape, seed, complex_valued)]
+
+
+def check_embedded(
+    split: str, subjects: int, slices_per_subject: int, grid: Sequence[int], seed: int
+) -> tuple[int, int]:
+    """Check the arguments that the embedded sets share; see :func:`embedded_subjects`.
+
+    Returns:
+        The grid as (height, width).
+
+    Raises:
+        ValueError: if an argument is outside its range.
+
+    Example:
+        >>> check_embedded("train", 1, 1, [64, 48], seed=0)
+        (64, 48)
+    """
     if split not in SPLITS:
         raise ValueError(f"split must be one of {SPLITS}, got {split!r}.")
     for name, value, highest in (("subjects", subjects, 10**6), ("slices_per_subject", slices_per_subject, 16)):
@@ -83,29 +112,48 @@ def embedded_subjects(
         raise ValueError(f"grid must lie in [16, 512] along each axis, got {shape}.")
     if seed < 0:
         raise ValueError(f"seed must not be negative, got {seed}.")
-    numbers = [len(SPLITS) * k + SPLITS.index(split) for k in range(subjects)]
-    return [e for n in numbers for e in _subject(n, slices_per_subject, shape, seed, complex_valued)]
+    return shape
 
 
 def _subject(number: int, slices: int, shape: tuple[int, int], seed: int, complex_valued: bool) -> list[dict[str, Any]]:
+    entries = []
+    for index, drawn in enumerate(draw_subject(number, slices, shape, seed)):
+        image = prepare_images(drawn.image[None], kspace_crop=shape, magnitude=not complex_valued)
+        start = (shape[0] % 2, shape[1] % 2)  # position n // 2 of the fine grid is position m // 2 of the coarse one
+        label = drawn.label[None, start[0] :: 2, start[1] :: 2]
+        entries.append({"image": image, "label": label, "subject": number, "slice": index})
+    return entries
+
+
+def draw_subject(number: int, slices: int, shape: tuple[int, int], seed: int) -> Iterator[DrawnSlice]:
+    """Draw a subject's slices with twice the resolution, before k-space is cropped.
+
+    Args:
+        number: the subject's number; any non-negative integer.
+        slices: number of slices, at most 16.
+        shape: (height, width) of the coarse grid.
+        seed: as in :func:`embedded_subjects`.
+
+    Returns:
+        The slices, from the lowest to the highest.
+
+    Example:
+        >>> drawn = next(draw_subject(0, 1, (32, 32), seed=0))
+        >>> drawn.image.shape, drawn.contrast in CONTRASTS
+        ((64, 64), True)
+    """
     draw = np.random.default_rng([seed, number])
-    contrast = np.array(CONTRASTS[str(draw.choice(list(CONTRASTS)))])
+    name = str(draw.choice(list(CONTRASTS)))
+    contrast = np.array(CONTRASTS[name])
     intensities = np.clip(contrast + draw.normal(0, 0.04, contrast.size), 0.02, 1.1)
     detail = draw.uniform(-0.3, 0.6)  # how much of the template's own contrast inside a tissue is kept, and its sign
     angle, shear = np.deg2rad(draw.normal(0, 5)), draw.normal(0, 0.03)
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle) + shear]])
     affine = rotation / draw.normal(1, 0.04, 2).clip(0.92, 1.05)
     edges = np.linspace(*TEMPLATE_SLICES, slices + 1)
-    entries = []
     for index, own in enumerate(draw.spawn(slices)):
         maps, scale = _deformed(template_slice(int(own.uniform(*edges[index : index + 2]))), shape, affine, own)
-        image, label = _scan(maps, intensities, detail, scale, own)
-        image = prepare_images(image[None], kspace_crop=shape, magnitude=not complex_valued)
-        start = (shape[0] % 2, shape[1] % 2)  # position n // 2 of the fine grid is position m // 2 of the coarse one
-        entries.append(
-            {"image": image, "label": label[None, start[0] :: 2, start[1] :: 2], "subject": number, "slice": index}
-        )
-    return entries
+        yield DrawnSlice(*_scan(maps, intensities, detail, scale, own), scale, name)
 
 
 def _deformed(

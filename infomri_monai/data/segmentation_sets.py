@@ -19,7 +19,7 @@ from infomri_monai.data.splits import check_split, split_cases
 from infomri_monai.transforms import check_label
 from infomri_monai.transforms.common import plain
 
-__all__ = ["brain_tumour_1380", "hippocampus_200"]
+__all__ = ["brain_tumour_1380", "check_stretches", "hippocampus_200", "load_tumours", "tumour_rows"]
 
 #: share of the contiguous blocks of slices (tumours) and of the volumes (hippocampi) in each split
 PARTS = {"train": 0.7, "validation": 0.15, "test": 0.15}
@@ -87,31 +87,81 @@ def brain_tumour_1380(
     check_split(split, PARTS)
     size, step = check_size(kspace_crop, "kspace_crop"), check_subset(subset)
     model = rater_model(raters, 2, rater_options, seed)
-    if not 1 <= stretches <= 30:
-        raise ValueError(f"stretches must lie in [1, 30], got {stretches}.")
-    name = Path(path).name
-    arrays = load_arrays(path, ["images", "masks_packed", "ids"])
-    images, ids = arrays["images"], arrays["ids"]
-    masks = np.unpackbits(arrays["masks_packed"], axis=-1) if arrays["masks_packed"].dtype == np.uint8 else None
-    if images.ndim != 3 or masks is None or masks.shape != images.shape or ids.shape != images.shape[:1]:
-        raise ValueError(
-            f"{name}: images, masks_packed (packed bits) and ids must fit each other, got {images.shape}, "
-            f"{arrays['masks_packed'].shape} and {ids.shape}."
-        )
+    check_stretches(stretches)
+    images, masks, ids = load_tumours(path)
     block = np.arange(len(ids)) * BLOCKS // len(ids)
-    if stretches == 1:
-        rows = np.flatnonzero(np.isin(block, split_cases(range(BLOCKS), PARTS)[split]))[::step]
-    else:
-        rows = np.concatenate([part[split] for part in _stretches(len(ids), stretches)])[::step]
+    rows = tumour_rows(len(ids), split, stretches)[::step]
     entries: list[dict[str, Any]] = []
     for some in np.split(rows, range(_BATCH, len(rows), _BATCH)):
-        check_finite(images[some], some.tolist(), name)
+        check_finite(images[some], some.tolist(), Path(path).name)
         coarse = prepare_images(images[some], size, magnitude=True)
         labels = crop_labels(masks[some], 2, size)
         for row, image, label in zip(some.tolist(), coarse, labels, strict=True):
             where = {"subject": int(block[row]), "slice": int(ids[row])}
             entries.append(add_raters({"image": image[None], "label": label[None], **where}, 2, model))
     return entries
+
+
+def load_tumours(path: str | Path) -> tuple[NDArray, NDArray[np.uint8], NDArray[np.integer]]:
+    """Images, masks and ids of the tumour file, checked against each other.
+
+    Args:
+        path: ``brain_tumour_1380.npz``.
+
+    Returns:
+        Images and 0/1 masks, (slice, height, width), and the slices' ids in the source, (slice,).
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it lacks an array, or the arrays do not fit each other.
+
+    Example:
+        >>> load_tumours("absent.npz")
+        Traceback (most recent call last):
+        FileNotFoundError: path: there is no file absent.npz.
+    """
+    arrays = load_arrays(path, ["images", "masks_packed", "ids"])
+    images, ids = arrays["images"], arrays["ids"]
+    masks = np.unpackbits(arrays["masks_packed"], axis=-1) if arrays["masks_packed"].dtype == np.uint8 else None
+    if images.ndim != 3 or masks is None or masks.shape != images.shape or ids.shape != images.shape[:1]:
+        raise ValueError(
+            f"{Path(path).name}: images, masks_packed (packed bits) and ids must fit each other, got {images.shape}, "
+            f"{arrays['masks_packed'].shape} and {ids.shape}."
+        )
+    return images, masks, ids
+
+
+def check_stretches(stretches: int) -> None:
+    """Refuse a number of stretches that a reader of the tumour file cannot cut it into.
+
+    Raises:
+        ValueError: if it is not from 1 to 30.
+
+    Example:
+        >>> check_stretches(0)
+        Traceback (most recent call last):
+        ValueError: stretches must lie in [1, 30], got 0.
+    """
+    if not 1 <= stretches <= 30:
+        raise ValueError(f"stretches must lie in [1, 30], got {stretches}.")
+
+
+def tumour_rows(slices: int, split: str, stretches: int) -> NDArray[np.intp]:
+    """Rows of a split of the tumour file, see :func:`brain_tumour_1380`.
+
+    Args:
+        slices: number of slices in the file.
+        split: "train", "validation" or "test".
+        stretches: number of stretches that are each split; 1 divides the file into contiguous blocks.
+
+    Example:
+        >>> tumour_rows(1380, "test", 1)[[0, -1]].tolist()
+        [1173, 1379]
+    """
+    if stretches > 1:
+        return np.concatenate([part[split] for part in _stretches(slices, stretches)])
+    block = np.arange(slices) * BLOCKS // slices
+    return np.flatnonzero(np.isin(block, split_cases(range(BLOCKS), PARTS)[split]))
 
 
 def _stretches(slices: int, stretches: int) -> list[dict[str, NDArray[np.intp]]]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from infomri_monai.acquisition import KSpaceStatistics
+from infomri_monai.data.kspace_statistics import kspace_statistics
 
 __all__ = ["mean_kspace_magnitude"]
 
@@ -28,8 +27,8 @@ def mean_kspace_magnitude(data: Iterable[Mapping[str, Any]], image_key: str = "i
         ValueError: if the data list is empty or the grids differ.
 
     Example:
+        >>> import torch
         >>> mean_kspace_magnitude([{"image": torch.ones(1, 4, 4)}])[2, 2]
         tensor(4.)
     """
-    images = (torch.as_tensor(item[image_key]) for item in data)
-    return KSpaceStatistics.from_images(images, spatial_dims).mean_magnitude.float()
+    return kspace_statistics(data, image_key=image_key, spatial_dims=spatial_dims).mean_magnitude.float()

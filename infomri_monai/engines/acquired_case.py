@@ -68,13 +68,29 @@ class AcquiredCase:
         return len(self.slices)
 
     def __iter__(self) -> Iterator[SliceBatch]:
+        return (batch for (batch,) in self.ensemble(1))
+
+    def ensemble(self, masks: int) -> Iterator[tuple[SliceBatch, ...]]:
+        """Acquire every slice several times, each time with a mask and noise of its own.
+
+        Args:
+            masks: number of acquisitions; only a simulation has more than one. The first is that of iterating.
+
+        Yields:
+            The same slices in each of the acquisitions.
+
+        Raises:
+            ValueError: if ``masks`` > 1 and k-space was measured.
+        """
+        if masks > 1 and not self.record.simulated:
+            raise ValueError(
+                f"masks must be 1 for measured k-space, which was acquired once, with one mask, got masks={masks}."
+            )
         hidden = not self.progress or idist.get_rank() > 0
         with tqdm(total=len(self), desc="slices", unit="slice", disable=hidden) as bar:
             for first in range(0, len(self), self.batch_size):
                 chosen = range(first, min(first + self.batch_size, len(self)))
-                kspace, mask = (torch.cat(part) for part in zip(*map(self.slices.acquire, chosen), strict=True))
-                empty = (kspace == 0).flatten(1).all(1).reshape(-1, 1, 1, 1)
-                yield SliceBatch(first, self.measurement.adjoint(kspace, mask), mask, empty)
+                yield tuple(self._acquired(chosen, draw) for draw in range(masks))
                 bar.update(len(chosen))
 
     def whole(self, slices: Tensor, fit: bool = True) -> Tensor:
@@ -89,6 +105,12 @@ class AcquiredCase:
         """
         fitted = centre_fit(slices, self.size) if fit else slices
         return fitted.movedim(0, -1) if self.is_volume else fitted[0]
+
+    def _acquired(self, chosen: range, draw: int) -> SliceBatch:
+        pairs = [self.slices.acquire(index, draw) for index in chosen]
+        kspace, mask = (torch.cat(part) for part in zip(*pairs, strict=True))
+        empty = (kspace == 0).flatten(1).all(1).reshape(-1, 1, 1, 1)
+        return SliceBatch(chosen.start, self.measurement.adjoint(kspace, mask), mask, empty)
 
 
 def network_device(network: Any) -> torch.device:

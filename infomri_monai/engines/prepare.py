@@ -25,6 +25,15 @@ def seeded_generator(device: str | torch.device | None, *key: int) -> torch.Gene
     return torch.Generator(device=device or "cpu").manual_seed(seed)
 
 
+def mirrored(parts: Sequence[Tensor], axes: Sequence[int], generator: torch.Generator) -> list[Tensor]:
+    """Mirror images, (batch, channel, *spatial) each, along each of some spatial axes with probability 1/2, all parts alike."""
+    parts = list(parts)
+    for axis in axes:
+        chosen = torch.rand(len(parts[0]), 1, 1, 1, generator=generator, device=parts[0].device) < 0.5
+        parts = [torch.where(chosen, part.flip(axis + 2), part) for part in parts]
+    return parts
+
+
 class SeededPrepareBatch(PrepareBatch, ABC):
     """Image, ratios and a generator for every iteration; the generator depends on (seed, rank, iteration) only.
 

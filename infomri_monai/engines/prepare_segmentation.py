@@ -11,7 +11,7 @@ from monai.data import MetaTensor
 from monai.engines import PrepareBatch
 from torch import Tensor
 
-from infomri_monai.engines.prepare import SeededPrepareBatch
+from infomri_monai.engines.prepare import SeededPrepareBatch, mirrored
 from infomri_monai.losses import SegmentationTarget
 from infomri_monai.metrics.structure_masks import channel_masks, structure_masks
 from infomri_monai.networks.task_model import structures_of
@@ -105,15 +105,8 @@ class PrepareOneRater(PrepareBatch):
             raise ValueError("label: an image of the batch has no expert (all of its raters are missing).")
         chosen = torch.multinomial(present.float(), 1, generator=named["generator"])[:, 0]
         label = masks[torch.arange(len(masks), device=masks.device), chosen]
-        image, label = self._mirrored(image, label, named["generator"])
+        image, label = mirrored([image, label], self.flip_axes, named["generator"])
         return image, SegmentationTarget(image, label), (ratio, label), named
-
-    def _mirrored(self, image: Tensor, label: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Image and label, mirrored or not, image by image."""
-        for axis in self.flip_axes:
-            chosen = torch.rand(len(image), 1, 1, 1, generator=generator, device=image.device) < 0.5
-            image, label = (torch.where(chosen, part.flip(axis + 2), part) for part in (image, label))
-        return image, label
 
 
 class PrepareRaters(PrepareBatch):

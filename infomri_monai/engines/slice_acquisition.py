@@ -53,8 +53,8 @@ class SliceAcquisition(Protocol):
 
     def __len__(self) -> int: ...
 
-    def acquire(self, index: int) -> tuple[Tensor, Tensor]:
-        """k-space, complex, and its mask, 0/1, both (1, 1, *grid), of slice ``index``."""
+    def acquire(self, index: int, draw: int = 0) -> tuple[Tensor, Tensor]:
+        """k-space, complex, and its mask, 0/1, both (1, 1, *grid), of slice ``index``; of a simulation the ``draw``-th one."""
 
 
 class MeasuredSlices:
@@ -80,8 +80,8 @@ class MeasuredSlices:
     def __len__(self) -> int:
         return self.kspace.shape[0]
 
-    def acquire(self, index: int) -> tuple[Tensor, Tensor]:
-        """k-space, zero outside the mask, and the mask."""
+    def acquire(self, index: int, draw: int = 0) -> tuple[Tensor, Tensor]:
+        """k-space, zero outside the mask, and the mask; there is no other draw."""
         kspace = self.kspace[index : index + 1]
         if self.mask is None:
             return kspace, (kspace != 0).float()
@@ -92,8 +92,8 @@ class MeasuredSlices:
 class SimulatedSlices:
     """Slices of an image, acquired with a sampling policy.
 
-    The draws of a slice depend on nothing but the seed and its index. They are made on the policy's device (the mask) and on the
-    CPU (the noise), so that another device of the network gives the same acquisition.
+    A draw depends on nothing but the seed, the slice's index and the number of the draw. It is made on the policy's device (the
+    mask) and on the CPU (the noise), so that another device of the network gives the same acquisition.
 
     Args:
         images: real or complex, shape (slice, 1, height, width).
@@ -135,14 +135,14 @@ class SimulatedSlices:
     def __len__(self) -> int:
         return self.images.shape[0]
 
-    def acquire(self, index: int) -> tuple[Tensor, Tensor]:
-        """Draw the slice's mask and noise, and measure."""
-        record = self.record
+    def acquire(self, index: int, draw: int = 0) -> tuple[Tensor, Tensor]:
+        """Draw the slice's mask and noise, and measure; every draw has a mask and noise of its own."""
+        record, repeated = self.record, (draw,) if draw else ()
         source = next((t.device for t in (*self.policy.parameters(), *self.policy.buffers())), torch.device("cpu"))
-        generator = seeded_generator(source, record.seed or 0, index, 0)
+        generator = seeded_generator(source, record.seed or 0, index, 0, *repeated)
         mask = self.policy([record.ratio_requested], record.grid, generator).mask.detach().cpu()
         image = centre_fit(self.images[index : index + 1], record.grid)
-        kspace = self.measurement(image, mask, seeded_generator("cpu", record.seed or 0, index, 1))
+        kspace = self.measurement(image, mask, seeded_generator("cpu", record.seed or 0, index, 1, *repeated))
         return kspace, mask.expand(1, 1, *record.grid)
 
 

@@ -9,12 +9,12 @@ from typing import Any
 
 from infomri_monai.figures.style import PALETTE
 
-__all__ = ["Curves", "check_curves", "double_axis", "draw_curves"]
+__all__ = ["MARKERS", "Curves", "check_curves", "double_axis", "draw_curves"]
 
 #: method -> position on the horizontal axis (a mapping's keys are invariant: float or int) -> (mean, deviation over seeds)
 Curves = Mapping[str, Mapping[Any, tuple[float, float]]]
 
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
 def draw_curves(axes: Any, curves: Curves) -> None:
@@ -31,7 +31,7 @@ def draw_curves(axes: Any, curves: Curves) -> None:
         >>> len(grid[0, 0].lines), len(grid[0, 0].collections)
         (2, 1)
     """
-    styles = zip(cycle(PALETTE), cycle(_MARKERS), strict=False)
+    styles = zip(cycle(PALETTE), cycle(MARKERS), strict=False)
     for order, ((method, curve), (colour, marker)) in enumerate(zip(curves.items(), styles, strict=False)):
         x = sorted(curve)
         y = [curve[position][0] for position in x]

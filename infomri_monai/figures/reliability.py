@@ -16,23 +16,32 @@ __all__ = ["reliability_figure"]
 
 
 def reliability_figure(
-    diagrams: Mapping[str, ReliabilityDiagram], title: str | None = None, simulated_raters: bool = False
+    diagrams: Mapping[str, ReliabilityDiagram],
+    title: str | None = None,
+    simulated_raters: bool = False,
+    *,
+    frequency: str | None = None,
+    probability: str = "mean probability of the structure",
+    counted: str = "pixels",
 ) -> Figure:
-    """Frequency against confidence of every bin, with the diagonal of a calibrated model; below, how the pixels spread.
+    """Frequency against confidence of every bin, with the diagonal of a calibrated model; below, how the pixels (or images) spread.
 
-    Below the diagonal the model is overconfident: the structure is there less often than it says.
+    Below the diagonal the model is overconfident: the structure is there (the class is right) less often than it says.
 
     Args:
         diagrams: name (a method, an acceleration) -> :func:`~infomri_monai.metrics.probability_calibration.reliability_diagram`;
             empty bins are left out.
         title: heading.
         simulated_raters: whether the raters were simulated; the figure says so.
+        frequency: what is counted as having occurred, the label of the vertical axis; None says that raters drew the structure.
+        probability: what was predicted, the label of the horizontal axis.
+        counted: what the bins hold.
 
     Returns:
         A matplotlib figure of two panels. The legend gives the expected calibration error (46).
 
     Raises:
-        ValueError: if there is no diagram or one has only empty bins.
+        ValueError: if there is no diagram or one has no bin with a pixel or image.
         ImportError: if matplotlib (extra ``figures``) is not installed.
 
     Example:
@@ -47,7 +56,7 @@ def reliability_figure(
         raise ValueError("diagrams is empty; give at least one diagram.")
     for name, diagram in diagrams.items():
         if not bool((diagram.share > 0).any()):
-            raise ValueError(f"diagrams[{name!r}] has no bin with a pixel.")
+            raise ValueError(f"diagrams[{name!r}] has no bin with a pixel or image.")
     raters = "simulated raters" if simulated_raters else "raters"
     with styled(2, 1, 4.6, 5.6) as (figure, grid):
         upper, lower = grid[:, 0]
@@ -55,15 +64,15 @@ def reliability_figure(
         upper.plot([0, 1], [0, 1], color="#7f7f7f", linewidth=1, linestyle="--", label="calibrated")
         for (name, diagram), colour in zip(diagrams.items(), cycle(PALETTE), strict=False):
             filled = diagram.share > 0
-            confidence, frequency, share = (part[filled].detach().cpu() for part in diagram)
-            error = float((share * (frequency - confidence).abs()).sum())
+            confidence, found, share = (part[filled].detach().cpu() for part in diagram)
+            error = float((share * (found - confidence).abs()).sum())
             style = {"marker": "o", "markersize": 4, "linewidth": 1.4, "color": colour}
-            upper.plot(confidence, frequency, label=f"{name}: ECE {error:.4f}", **style)
+            upper.plot(confidence, found, label=f"{name}: ECE {error:.4f}", clip_on=False, **style)
             lower.plot(confidence, 100 * share, **style)
-        upper.set(xlim=(0, 1), ylim=(0, 1), ylabel=f"share of {raters} who drew it")
+        upper.set(xlim=(0, 1), ylim=(0, 1), ylabel=frequency or f"share of {raters} who drew it")
         upper.text(0.97, 0.04, "overconfident", ha="right", color="#7f7f7f", fontsize=8)
-        upper.legend(loc="upper left")
-        lower.set(xlim=(0, 1), yscale="log", xlabel="mean probability of the structure", ylabel="pixels [%]")
+        upper.legend(loc="best")
+        lower.set(xlim=(0, 1), yscale="log", xlabel=probability, ylabel=f"{counted} [%]")
         lower.yaxis.set_major_formatter("{x:g}")
         lower.tick_params(axis="y", which="minor", labelleft=False)
         if title:

@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["PALETTE", "SEQUENTIAL", "save_figure", "styled", "tidy_axes"]
+__all__ = ["PALETTE", "PROBABILITY_TICKS", "SEQUENTIAL", "probability_scale", "save_figure", "styled", "tidy_axes"]
 
 #: Okabe and Ito's colours, told apart by readers of any colour vision; the first is for the method in focus
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 #: colour map of non-negative quantities: perceptually uniform, readable in grey
 SEQUENTIAL = "magma"
+#: ticks on a colour bar of :func:`probability_scale`
+PROBABILITY_TICKS = (0, 0.05, 0.2, 0.5, 1)
 _RC = {
     "figure.facecolor": "white",
     "font.family": "sans-serif",
@@ -68,6 +70,17 @@ def styled(rows: int, columns: int, width: float, height: float) -> Iterator[tup
     with rc_context(_RC):
         figure = figure_class(figsize=(width, height), layout="constrained")
         yield figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def probability_scale() -> Any:
+    """Colours of sampling probabilities by their square root, so that the small ones of a high acceleration can be told apart.
+
+    Example:
+        >>> [round(float(probability_scale()(p)), 2) for p in (0, 0.04, 0.25, 1)]
+        [0.0, 0.2, 0.5, 1.0]
+    """
+    power, _ = optional_import("matplotlib.colors", name="PowerNorm")
+    return power(0.5, vmin=0.0, vmax=1.0)
 
 
 def tidy_axes(axes: Axes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,14 @@ class FirstBatch:
             self.image, self.label = output[CommonKeys.IMAGE].cpu(), output[CommonKeys.LABEL].cpu()
 
 
-def draw_masks(policy: SamplingPolicy, ratios: Tensor, image: Tensor, seed: int, path: Path) -> None:
+def draw_masks(
+    policy: SamplingPolicy,
+    ratios: Tensor,
+    image: Tensor,
+    seed: int,
+    path: Path,
+    entropy: Callable[[Tensor], Tensor] | None = None,
+) -> None:
     """Draw the policy's masks and probabilities.
 
     Args:
@@ -55,7 +63,8 @@ def draw_masks(policy: SamplingPolicy, ratios: Tensor, image: Tensor, seed: int,
         image: one of the grid to be sampled, (..., H, W).
         seed: seed of the masks.
         path: file of the picture.
+        entropy: Ĥ(Y|m) in nats of masks on the policy's device, shown below each; None leaves it out.
     """
     parameters = list(policy.parameters())
     generator = torch.Generator(parameters[0].device if parameters else "cpu").manual_seed(seed)
-    save_figure(mask_figure(policy, ratios.tolist(), image.shape[-2:], generator), path)
+    save_figure(mask_figure(policy, ratios.tolist(), image.shape[-2:], generator, entropy=entropy), path)

@@ -22,7 +22,7 @@ from infomri_monai.sampling.policy import check_ratio
 __all__ = ["RatioSweepHandler"]
 
 #: columns that name or count, rather than measure
-_LABELS = ("acceleration", "ratio", "images")
+_LABELS = ("acceleration", "ratio", "images", "subjects")
 
 T = TypeVar("T", bound=RatioTable[Any])
 T_co = TypeVar("T_co", bound=RatioTable[Any], covariant=True)

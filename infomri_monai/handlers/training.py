@@ -14,11 +14,12 @@ from ignite.engine import Engine, Events
 from monai.engines import IterationEvents, SupervisedEvaluator
 from torch import nn
 
+from infomri_monai.acquisition import KSpaceStatistics
 from infomri_monai.atomic import atomic_path
 from infomri_monai.sampling import save_policy
 from infomri_monai.systems import ReconstructionSystem, System
 
-__all__ = ["CalibrateVariance", "ClipGradientNorm", "OutputAsList", "SaveSystem"]
+__all__ = ["CalibrateVariance", "ClipGradientNorm", "OutputAsList", "SaveStatistics", "SaveSystem"]
 
 
 class ClipGradientNorm:
@@ -96,6 +97,29 @@ class CalibrateVariance:
         with torch.no_grad():
             parameter.add_(line.to(parameter.device))
         logging.getLogger(__name__).info("variance calibrated on validation data: log-variance += %s", line.tolist())
+
+
+class SaveStatistics:
+    """Write the training set's k-space statistics when training starts, on rank 0, for the evaluation of the entropy.
+
+    Args:
+        statistics: of the training set.
+        path: ``.npz`` file.
+    """
+
+    def __init__(self, statistics: KSpaceStatistics, path: str | Path) -> None:
+        self.statistics = statistics
+        self.path = Path(path)
+
+    def attach(self, engine: Engine) -> None:
+        """Register at the start of training."""
+        engine.add_event_handler(Events.STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Write the file."""
+        if idist.get_rank() == 0:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.statistics.save(self.path)
 
 
 class SaveSystem:

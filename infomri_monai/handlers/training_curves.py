@@ -15,7 +15,7 @@ from monai.utils import CommonKeys
 
 from infomri_monai.atomic import atomic_path
 from infomri_monai.figures import save_figure, training_figure
-from infomri_monai.losses import ELBOLoss
+from infomri_monai.losses import BottleneckLoss, ELBOLoss
 
 __all__ = ["TrainingCurves"]
 
@@ -42,7 +42,7 @@ class TrainingCurves:
         validator: SupervisedEvaluator,
         panels: Mapping[str, Mapping[str, str]] | None = None,
         loss_unit: str = "nats per pixel",
-        loss_terms: ELBOLoss | None = None,
+        loss_terms: ELBOLoss | BottleneckLoss | None = None,
     ) -> None:
         self.output_dir = Path(output_dir)
         self.validator = validator

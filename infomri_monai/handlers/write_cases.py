@@ -70,6 +70,10 @@ class WriteCases(ABC):
         """
 
     @abstractmethod
+    def follow(self, index: int) -> None:
+        """After every case, written or failed."""
+
+    @abstractmethod
     def end(self) -> None:
         """At the end of a run, before it is reported."""
 
@@ -108,6 +112,7 @@ class WriteCases(ABC):
         else:
             self.written += 1
             self.logger.info("case %d: ratio %.4f, %d slices", index, float(result.ratio.mean()), len(result.ratio))
+        self.follow(index)
 
     def report(self, engine: Engine) -> None:
         """Say what was written; raise if a case failed."""

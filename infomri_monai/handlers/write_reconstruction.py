@@ -46,5 +46,8 @@ class WriteReconstruction(WriteCases):
         sidecar = case_sidecar(record, result.ratio, type(network).__name__, details)
         write_files(self.prefix(index), images, sidecar, text, figure)
 
+    def follow(self, index: int) -> None:
+        """Nothing to do."""
+
     def end(self) -> None:
         """Nothing to conclude."""

@@ -114,6 +114,9 @@ class WriteSegmentation(WriteCases):
         write_files(self.prefix(index), images, sidecar, text, figure)
         self.entries[index], self.voxels[index] = entry, voxel
 
+    def follow(self, index: int) -> None:
+        """Nothing to do."""
+
     def end(self) -> None:
         """Write the worklist; cases that failed have nothing but their name there, and need review."""
         in_mm3 = None not in self.voxels.values()

@@ -3,5 +3,20 @@
 from infomri_monai.information.divergence import gaussian_kl
 from infomri_monai.information.entropy import bernoulli_entropy, categorical_entropy
 from infomri_monai.information.likelihood import gaussian_nll
+from infomri_monai.information.marginal_entropy import (
+    MarginalEntropy,
+    measurement_entropy,
+    pair_entropy,
+    position_entropy,
+)
 
-__all__ = ["bernoulli_entropy", "categorical_entropy", "gaussian_kl", "gaussian_nll"]
+__all__ = [
+    "MarginalEntropy",
+    "bernoulli_entropy",
+    "categorical_entropy",
+    "gaussian_kl",
+    "gaussian_nll",
+    "measurement_entropy",
+    "pair_entropy",
+    "position_entropy",
+]

@@ -56,7 +56,7 @@ class ELBOLoss(nn.Module):
             the prior's variance. It needs a network that decodes the mean.
         variance_weighting: of the image's likelihood, see :class:`GaussianNLLLoss`; 0 is equation (42).
 
-    ``kl_scale`` multiplies the weight of the KL term and is 1 unless a :class:`~infomri_monai.handlers.WarmUpKL` sets it;
+    ``warm_up`` multiplies the weight of the KL term and is 1 unless a :class:`~infomri_monai.handlers.WarmUp` sets it;
     ``latest`` holds the terms of the last call, for the curves.
 
     Raises:
@@ -90,7 +90,7 @@ class ELBOLoss(nn.Module):
         self.weights = WEIGHTS | {name: float(value) for name, value in given.items()}
         self.multi_label = multi_label
         self.image_likelihood = GaussianNLLLoss("sum_pixels", variance_weighting)
-        self.kl_scale = 1.0
+        self.warm_up = 1.0
         self.latest: ELBOTerms | None = None
 
     def terms(self, result: SegmentationTraining, target: SegmentationTarget) -> ELBOTerms:
@@ -121,7 +121,7 @@ class ELBOLoss(nn.Module):
         """The scalar loss."""
         terms = self.terms(result, target)
         self.latest = ELBOTerms(*(term.detach() for term in terms))
-        weights = self.weights | {"kl": self.kl_scale * self.weights["kl"]}
+        weights = self.weights | {"kl": self.warm_up * self.weights["kl"]}
         return torch.stack([weights[name] * term for name, term in terms._asdict().items()]).sum()
 
     def _task(self, logits: Tensor, label: Tensor) -> Tensor:

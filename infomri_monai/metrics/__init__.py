@@ -1,6 +1,7 @@
-"""Quality and calibration of reconstructions and of many segmentations, each by named convention, and their tables by ratio."""
+"""Quality and calibration of reconstructions, segmentations and classifications by named convention, and tables by ratio."""
 
 from infomri_monai.metrics.bit_masks import MaskCounts, intersections, mask_pixels
+from infomri_monai.metrics.bootstrap import Estimate, SubjectBootstrap
 from infomri_monai.metrics.calibration import (
     error_by_sigma,
     interval_coverage,
@@ -13,6 +14,24 @@ from infomri_monai.metrics.calibration_metrics import (
     StandardizedSquaredError,
     UncertaintyErrorCorrelation,
 )
+from infomri_monai.metrics.class_auroc import ClassAUROC
+from infomri_monai.metrics.classification_metrics import (
+    ClassAccuracy,
+    ClassBrierScore,
+    ClassCalibrationError,
+    ClassLikelihood,
+    ExactMatch,
+    ImageMean,
+)
+from infomri_monai.metrics.classification_quality import ClassificationQuality
+from infomri_monai.metrics.classification_scores import (
+    class_accuracy,
+    class_brier_score,
+    class_calibration_bins,
+    class_negative_log_likelihood,
+    exact_match,
+)
+from infomri_monai.metrics.classification_table import ClassificationRow, ClassificationTable
 from infomri_monai.metrics.cumulative import PerImageMetric, RatioMetric
 from infomri_monai.metrics.dice_raters import RaterDice, dice_to_raters
 from infomri_monai.metrics.diversity import MeanEntropy, SampleDiversity, sample_diversity
@@ -31,6 +50,7 @@ from infomri_monai.metrics.probability_metrics import BrierScore, ExpectedCalibr
 from infomri_monai.metrics.rate_distortion import MaskRatio, RateDistortion, RedundancyRatio
 from infomri_monai.metrics.rate_distortion_table import RateDistortionRow, RateDistortionTable
 from infomri_monai.metrics.ratio_table import RatioTable
+from infomri_monai.metrics.roc_auc import class_auroc
 from infomri_monai.metrics.segmentation_quality import SegmentationQuality
 from infomri_monai.metrics.segmentation_table import SegmentationRow, SegmentationTable
 from infomri_monai.metrics.slice_quality import PSNR, SSIM
@@ -48,8 +68,19 @@ __all__ = [
     "PSNR",
     "SSIM",
     "BrierScore",
+    "ClassAUROC",
+    "ClassAccuracy",
+    "ClassBrierScore",
+    "ClassCalibrationError",
+    "ClassLikelihood",
+    "ClassificationQuality",
+    "ClassificationRow",
+    "ClassificationTable",
+    "Estimate",
+    "ExactMatch",
     "ExpectedCalibrationError",
     "GeneralizedEnergyDistance",
+    "ImageMean",
     "IntervalCoverage",
     "MaskCounts",
     "MaskRatio",
@@ -70,6 +101,7 @@ __all__ = [
     "SegmentationRow",
     "SegmentationTable",
     "StandardizedSquaredError",
+    "SubjectBootstrap",
     "UncertaintyErrorCorrelation",
     "VolumeCoverage",
     "VolumeInterval",
@@ -78,9 +110,15 @@ __all__ = [
     "brier_score",
     "calibration_bins",
     "channel_masks",
+    "class_accuracy",
+    "class_auroc",
+    "class_brier_score",
+    "class_calibration_bins",
+    "class_negative_log_likelihood",
     "dice_to_raters",
     "energy_distance",
     "error_by_sigma",
+    "exact_match",
     "expected_calibration_error",
     "intersections",
     "interval_coverage",

@@ -107,6 +107,12 @@ class RatioMetric(CumulativeIterationMetric, ABC):
         """Number of images of every sampling ratio that was given, in ascending order."""
         return {s: int(at.sum()) for s, at in self._groups(self._gathered()[1]).items()}
 
+    def subjects_by_ratio(self) -> dict[float, int]:
+        """Number of different volumes of every sampling ratio whose images all have one, in ascending order."""
+        _, ratio, volume = self._gathered()
+        groups = self._groups(ratio).items()
+        return {s: len(volume[at].unique()) for s, at in groups if bool((volume[at] >= 0).all())}
+
     @staticmethod
     def _groups(ratio: Tensor) -> dict[float, Tensor]:
         """Which images have which ratio; ratios that agree to six digits are one."""

@@ -19,7 +19,7 @@ from infomri_monai.metrics.probability_calibration import (
     pool_bins,
 )
 
-__all__ = ["BrierScore", "ExpectedCalibrationError", "PooledCalibrationError"]
+__all__ = ["BinnedCalibration", "BrierScore", "ExpectedCalibrationError", "PooledCalibrationError"]
 
 
 class ExpectedCalibrationError(PerImageMetric):
@@ -51,18 +51,11 @@ class ExpectedCalibrationError(PerImageMetric):
         return expected_calibration_error(y_pred, y, self.bins)
 
 
-class PooledCalibrationError(RatioMetric):
-    """Expected calibration error over the pixels of all images together (equation 46); keeps the bins of every image.
+class BinnedCalibration(RatioMetric):
+    """Calibration error of the bins of all images together (final: subclasses say which bins an image has).
 
     Args:
         bins: number of bins of equal width.
-
-    Example:
-        >>> import torch
-        >>> metric = PooledCalibrationError()
-        >>> _ = metric(torch.full((1, 1, 4, 4), 0.75), torch.ones(1, 2, 1, 4, 4))
-        >>> metric.aggregate(), metric.diagram().frequency[7]
-        (tensor(0.2500), tensor(1., dtype=torch.float64))
     """
 
     unit = "1"
@@ -70,17 +63,9 @@ class PooledCalibrationError(RatioMetric):
     def __init__(self, bins: int = 10) -> None:
         super().__init__()
         self.bins = bins
-        self.convention = (
-            f"expected calibration error (46), {bins} bins over the pixels of all images and structures together, "
-            "target: mean of the raters"
-        )
-
-    def statistics(self, y_pred: Tensor, y: Tensor) -> Tensor:
-        """Bins of every image, shape (batch, bins, 3)."""
-        return calibration_bins(y_pred, y, self.bins)
 
     def summary(self, statistics: Tensor, volume: Tensor) -> Tensor:
-        """Error of the added bins."""
+        """Error of the added bins, (n, bins, 3) to a scalar."""
         return error_of_bins(pool_bins(statistics)).float()
 
     def diagram(self) -> ReliabilityDiagram:
@@ -99,6 +84,32 @@ class PooledCalibrationError(RatioMetric):
         """
         statistics, ratio, _ = self._gathered()
         return {s: diagram_of_bins(pool_bins(statistics[at])) for s, at in self._groups(ratio).items()}
+
+
+class PooledCalibrationError(BinnedCalibration):
+    """Expected calibration error over the pixels of all images together (equation 46); keeps the bins of every image.
+
+    Args:
+        bins: number of bins of equal width.
+
+    Example:
+        >>> import torch
+        >>> metric = PooledCalibrationError()
+        >>> _ = metric(torch.full((1, 1, 4, 4), 0.75), torch.ones(1, 2, 1, 4, 4))
+        >>> metric.aggregate(), metric.diagram().frequency[7]
+        (tensor(0.2500), tensor(1., dtype=torch.float64))
+    """
+
+    def __init__(self, bins: int = 10) -> None:
+        super().__init__(bins)
+        self.convention = (
+            f"expected calibration error (46), {bins} bins over the pixels of all images and structures together, "
+            "target: mean of the raters"
+        )
+
+    def statistics(self, y_pred: Tensor, y: Tensor) -> Tensor:
+        """Bins of every image, shape (batch, bins, 3)."""
+        return calibration_bins(y_pred, y, self.bins)
 
 
 class BrierScore(PerImageMetric):

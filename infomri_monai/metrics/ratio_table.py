@@ -13,7 +13,7 @@ from infomri_monai.atomic import atomic_path
 
 __all__ = ["Column", "RatioTable"]
 
-#: header, unit (or the value of a perfect model) and number format
+#: header, unit (or the value of a perfect model) and number format; without a format it is in the files only
 Column = tuple[str, str, str]
 
 
@@ -74,16 +74,13 @@ class RatioTable(ABC, Generic[R]):
         return {
             field: column
             for field, column in self.columns().items()
-            if field == "ratio" or any(not math.isnan(record[field]) for record in records)
+            if field == "ratio" or (column[2] and any(not math.isnan(record[field]) for record in records))
         }
 
     def _cells(self) -> list[list[str]]:
         """Header, unit and value rows as text."""
         shown = self._shown()
-        values = [
-            ["-" if math.isnan(v := record[field]) else format(v, style) for field, (_, _, style) in shown.items()]
-            for record in self.records()
-        ]
+        values = [[_cell(record, field, style) for field, (_, _, style) in shown.items()] for record in self.records()]
         return [[header for header, _, _ in shown.values()], [unit for _, unit, _ in shown.values()], *values]
 
     def _notes(self) -> list[str]:
@@ -122,3 +119,12 @@ class RatioTable(ABC, Generic[R]):
         content = {"method": self.method, "conventions": self.conventions, "rows": rows}
         with atomic_path(path) as part:
             part.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _cell(record: dict[str, float], field: str, style: str) -> str:
+    """A number as text, with its interval if the record holds ``<field>_lower`` and ``<field>_upper``."""
+    if math.isnan(record[field]):
+        return "-"
+    ends = [record.get(f"{field}_{end}", math.nan) for end in ("lower", "upper")]
+    interval = "" if any(map(math.isnan, ends)) else f" [{ends[0]:{style}}, {ends[1]:{style}}]"
+    return format(record[field], style) + interval

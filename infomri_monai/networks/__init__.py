@@ -1,9 +1,11 @@
 """Networks: reconstructors that return a mean and a variance per pixel, and task models that return segmentations."""
 
+from infomri_monai.networks.attacker import ThreeLayerReconstructor
 from infomri_monai.networks.checkpoint import load_network
 from infomri_monai.networks.deterministic_segmenter import DeterministicSegmenter
 from infomri_monai.networks.gaussian import channels_to_complex, complex_to_channels
 from infomri_monai.networks.gaussian_unet import GaussianUNet
+from infomri_monai.networks.image_classifier import ImageClassifier
 from infomri_monai.networks.latent_noise import latent_noise
 from infomri_monai.networks.latent_segmenter import LatentSegmenter
 from infomri_monai.networks.reconstruct_then_segment import ReconstructThenSegment
@@ -14,11 +16,13 @@ from infomri_monai.networks.unrolled import UnrolledReconstructor
 __all__ = [
     "DeterministicSegmenter",
     "GaussianUNet",
+    "ImageClassifier",
     "LatentSegmenter",
     "ReconstructThenSegment",
     "TaskModel",
     "TaskPass",
     "TaskPosterior",
+    "ThreeLayerReconstructor",
     "UnrolledReconstructor",
     "channels_to_complex",
     "complex_to_channels",

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from infomri_monai.acquisition.fourier import image_to_kspace
+from infomri_monai.acquisition.fourier import image_to_kspace, kspace_to_image
 from infomri_monai.acquisition.symmetry import hermitian_completion
 
 __all__ = ["channels_to_complex", "complex_to_channels"]
@@ -60,6 +60,15 @@ def measured_samples(image: Tensor, mask: Tensor, real_valued: bool) -> tuple[Te
 def mask_or_recovered(image: Tensor, mask: Tensor | None) -> Tensor:
     """The given mask, or the one that the zero-filled complex image shows."""
     return recover_mask(image_to_kspace(image, 2)) if mask is None else mask
+
+
+def completed_by_symmetry(zero_filled: Tensor, mask: Tensor | None = None) -> Tensor:
+    """The zero-filled image, (batch, 2, H, W), of k-space completed by symmetry, whose imaginary part is zero (real images)."""
+    scale = intensity_scale(zero_filled)
+    image = channels_to_complex(zero_filled / scale)
+    kspace, _ = measured_samples(image, mask_or_recovered(image, mask), True)
+    real = kspace_to_image(kspace, 2).real * scale
+    return torch.cat([real, torch.zeros_like(real)], dim=1)
 
 
 def gaussian_channels(

@@ -11,18 +11,10 @@ from monai.networks.nets.autoencoderkl import Decoder, Encoder
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from infomri_monai.acquisition.fourier import kspace_to_image
 from infomri_monai.information.entropy import bernoulli_entropy, categorical_entropy
-from infomri_monai.networks.gaussian import (
-    channels_to_complex,
-    gaussian_channels,
-    intensity_scale,
-    mask_or_recovered,
-    measured_samples,
-)
+from infomri_monai.networks.gaussian import completed_by_symmetry, gaussian_channels, intensity_scale
+from infomri_monai.networks.options import KeepsOptions
 from infomri_monai.networks.task_posterior import TaskPass, TaskPosterior
-
-_OPTION = "option_"
 
 __all__ = ["TaskModel", "autoencoder_blocks", "structures_of"]
 
@@ -61,7 +53,7 @@ def autoencoder_blocks(
     }
 
 
-class TaskModel(nn.Module, ABC):
+class TaskModel(KeepsOptions, ABC):
     """A network that answers a segmentation task from the zero-filled image (final: subclasses implement the abstract methods).
 
     Args:
@@ -83,7 +75,6 @@ class TaskModel(nn.Module, ABC):
             raise ValueError(f"samples must be >= 1 and seed >= 0, got {samples} and {seed}.")
         self.num_classes, self.multi_label = num_classes, multi_label
         self.samples, self.seed = int(samples), int(seed)
-        self.register_load_state_dict_pre_hook(_refuse_other_options)
         self.keep_option("real_valued", real_valued)
         self.keep_option("multi_label", multi_label)
 
@@ -118,11 +109,7 @@ class TaskModel(nn.Module, ABC):
         """The zero-filled image; of real-valued images that of k-space completed by symmetry, whose imaginary part is zero."""
         if not self.real_valued:
             return zero_filled
-        scale = intensity_scale(zero_filled)
-        image = channels_to_complex(zero_filled / scale)
-        kspace, _ = measured_samples(image, mask_or_recovered(image, mask), True)
-        real = kspace_to_image(kspace, 2).real * scale
-        return torch.cat([real, torch.zeros_like(real)], dim=1)
+        return completed_by_symmetry(zero_filled, mask)
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Class probabilities, float32, of logits whose third axis from the end holds the classes."""
@@ -156,24 +143,10 @@ class TaskModel(nn.Module, ABC):
         uncertainty = self.pixel_entropy(probabilities)
         return probabilities, uncertainty, (uncertainty - entropy / samples).clamp(min=0.0)
 
-    def keep_option(self, name: str, value: int) -> None:
-        """Keep in the state dict what the weights were trained with and no tensor's shape shows; loading compares it."""
-        self.register_buffer(_OPTION + name, torch.tensor(int(value)))
-
     def check_samples(self, samples: int) -> None:
         """Refuse less than one sample."""
         if samples < 1:
             raise ValueError(f"samples must be >= 1, got {samples}.")
-
-
-def _refuse_other_options(module: TaskModel, state: dict[str, Tensor], prefix: str, *others: object) -> None:
-    for name, own in module.named_buffers(recurse=False):
-        saved = state.get(prefix + name)
-        if name.startswith(_OPTION) and saved is not None and int(saved) != int(own):
-            option = name.removeprefix(_OPTION)
-            raise ValueError(
-                f"the weights were trained with {option}={int(saved)}, the network has {option}={int(own)}."
-            )
 
 
 def encoder_input(zero_filled: Tensor, multiple: int, magnitude: bool) -> Tensor:

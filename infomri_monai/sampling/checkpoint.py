@@ -12,6 +12,7 @@ import torch
 
 from infomri_monai.atomic import atomic_path
 from infomri_monai.sampling.equispaced import Equispaced
+from infomri_monai.sampling.loupe import LOUPE
 from infomri_monai.sampling.pgn import PatternGenerationNetwork
 from infomri_monai.sampling.poisson_disk import PoissonDisk
 from infomri_monai.sampling.policy import SamplingPolicy
@@ -24,6 +25,7 @@ __all__ = ["POLICIES", "load_policy", "save_policy"]
 
 #: the classes that a checkpoint may name
 POLICIES: dict[str, type[SamplingPolicy]] = {
+    "LOUPE": LOUPE,
     "Equispaced": Equispaced,
     "PatternGenerationNetwork": PatternGenerationNetwork,
     "PoissonDisk": PoissonDisk,

@@ -79,7 +79,9 @@ def test_a_merged_copy_is_independent():
 
 
 def test_images_are_transformed():
-    images = [torch.rand(1, 6, 5), torch.rand(3, 1, 6, 5), torch.randn(1, 6, 5, dtype=torch.complex64)]
+    shapes = [(1, 6, 5), (3, 1, 6, 5), (1, 6, 5)]  # in float64: half a transform rounds otherwise than a whole one
+    types = [torch.float64, torch.float64, torch.complex128]
+    images = [torch.randn(shape, dtype=dtype) for shape, dtype in zip(shapes, types, strict=True)]
     statistics = KSpaceStatistics.from_images(iter(images))
     kspace = torch.cat([image_to_kspace(image).reshape(-1, 1, 6, 5) for image in images])
     check(statistics, kspace)
@@ -152,6 +154,7 @@ def test_bad_files_are_refused(tmp_path):
         {**good, "mean_imag": np.full((5, 6), np.nan)},
         {**good, "mean_real": np.array([{}], dtype=object)},
         {**good, "count": np.array("many")},
+        {**good, "checksum": np.array("many")},
     ]
     for content in contents:
         np.savez(path, **content)
@@ -161,3 +164,24 @@ def test_bad_files_are_refused(tmp_path):
         path.write_bytes(data)
         with pytest.raises(ValueError, match=r"s\.npz"):
             KSpaceStatistics.load(path)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.complex64, torch.int16])
+@pytest.mark.parametrize("grid", [(1,), (2,), (7,), (8,), (4, 4), (5, 8), (6, 7), (3, 1), (3, 4, 5), (4, 3, 2)])
+def test_half_of_kspace_is_enough_for_real_images(grid, dtype):
+    """The half of k-space that real images leave to their symmetry is the transform's."""
+    images = (100 * torch.randn(9, 1, *grid, dtype=torch.complex64 if dtype.is_complex else torch.float32)).to(dtype)
+    kspace = image_to_kspace(images if dtype.is_complex else images.double(), len(grid))
+    statistics = KSpaceStatistics.from_images(images.split(4), len(grid))
+    y = kspace[:, 0].to(torch.complex128).numpy()
+    tolerance = 1e-9 if dtype == torch.float64 else 2e-4
+    np.testing.assert_allclose(statistics.mean.numpy(), y.mean(0), rtol=1e-5, atol=tolerance)
+    np.testing.assert_allclose(statistics.variance_real.numpy(), y.real.var(0), rtol=1e-5, atol=tolerance)
+    np.testing.assert_allclose(statistics.variance_imag.numpy(), y.imag.var(0), rtol=1e-5, atol=tolerance)
+    np.testing.assert_allclose(statistics.mean_magnitude.numpy(), np.abs(y).mean(0), rtol=1e-5, atol=tolerance)
+
+
+def test_real_and_complex_images_together():
+    real, imag = torch.randn(2, 7, 1, 5, 6, dtype=torch.float64)
+    statistics = KSpaceStatistics.from_images([*real, torch.complex(real, imag), *imag])
+    check(statistics, image_to_kspace(torch.cat([real, torch.complex(real, imag), imag])))

@@ -43,6 +43,8 @@ class Bundle:
         tiny_inference: values that make an inference small, beside ``tiny_model``.
         case_files: ends of the names of what ``tiny_inference`` writes for a case.
         folder_files: what it writes once.
+        embedded_cases: number of its embedded cases.
+        maps: whether the exported network's output has pixels.
     """
 
     name: str
@@ -65,6 +67,8 @@ class Bundle:
     tiny_model: Mapping[str, Any] = field(default_factory=dict)
     tiny_training: Mapping[str, Any] = field(default_factory=dict)
     tiny_evaluation: Mapping[str, Any] = field(default_factory=dict)
+    embedded_cases: int = 2
+    maps: bool = True
 
     @property
     def root(self) -> Path:
@@ -135,7 +139,42 @@ SEGMENTATION = Bundle(
     folder_files=frozenset({"worklist.csv", "worklist.json"}),
 )
 
-BUNDLES = (RECON, SEGMENTATION)
+PRIVACY = Bundle(
+    name="infomri_privacy_classification",
+    grid=(64, 64),
+    channels=3,  # two classes, entropy
+    maps=False,
+    models=("kspace_statistics.npz",),
+    real_valued=True,
+    ratios=(0.0625, 0.125, 0.25),
+    tiny_model={"channels": [4, 4, 4, 4]},
+    tiny_evaluation={"bootstrap": 20},
+    report="classification",
+    report_files=frozenset(
+        {*(f"classification.{suffix}" for suffix in ("csv", "json", "md")), "predictions.csv"}
+        | {
+            f"{name}.png"
+            for name in ("performance", "reliability", "roc", "predictive_entropy", "masks", "entropy_map", "examples")
+        }
+    ),
+    printed="AUROC",
+    tracked_parameters={"beta": "-0.0003"},
+    tracked_metrics=("accuracy", "kspace_entropy"),
+    refusals=(
+        Refusal({"beta": 1e-4}, "beta must be a finite number <= 0"),
+        Refusal({"noise_std": 0.0}, "noise_std must be", slow=True),
+        Refusal({"num_classes": 1}, "num_classes must be >= 2", slow=True),
+        Refusal({"labels": ["one"]}, "labels must", slow=True),
+        Refusal({"train_data#prevalence": 0.0}, "no image of class", slow=True),
+    ),
+    other_architecture=("paper_scale", "ImageClassifier"),
+    tiny_inference={},
+    case_files=(".json",),
+    folder_files=frozenset({"report.csv"}),
+    embedded_cases=4,
+)
+
+BUNDLES = (RECON, SEGMENTATION, PRIVACY)
 
 
 def bundles(*fast: Bundle, slow: tuple[Bundle, ...] = ()) -> pytest.MarkDecorator:

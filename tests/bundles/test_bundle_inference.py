@@ -26,7 +26,7 @@ def test_it_works_out_of_the_box_and_has_the_zoos_properties(bundle, root):
     flow.run()
     output = root / "output" / "inference"
     subjects = sorted(path.stem for path in output.glob("subject_*.json"))
-    assert len(subjects) == 2
+    assert len(subjects) == bundle.embedded_cases
     assert files(output) == {name + end for name in subjects for end in bundle.case_files} | bundle.folder_files
     sidecar = record(output / f"{subjects[0]}.json")
     assert (sidecar["simulated"], sidecar["ratio_requested"], sidecar["shape"]) == (True, 0.125, [*bundle.grid, 4])

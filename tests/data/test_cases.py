@@ -12,6 +12,7 @@ from monai.transforms import Compose
 from test_folder import PATIENT, write_dicom_series, write_nifti, write_png
 
 from infomri_monai.data import CaseDataset, ReadCased, embedded_subjects, inference_cases
+from infomri_monai.data.embedded_lesions import embedded_lesions
 from infomri_monai.data.kspace_file import check_kspace_file, read_kspace
 
 
@@ -226,3 +227,12 @@ def test_embedded_cases_have_the_grid_asked_for_and_their_magnitude_on_request()
     assert read.is_complex()
     assert magnitude.dtype == torch.float32
     torch.testing.assert_close(magnitude.as_tensor(), read.as_tensor().abs())
+
+
+def test_embedded_cases_have_lesions_on_request():
+    cases = inference_cases(embedded_grid=(32, 48), embedded_lesions=True)
+    slices = embedded_lesions("test", subjects=4, grid=(32, 48))
+    assert [case["name"] for case in cases] == [f"subject_{subject:03d}" for subject in (2, 5, 8, 11)]
+    assert np.array_equal(
+        np.concatenate([case["image"] for case in cases], -1)[0], np.stack([e["image"][0] for e in slices], -1)
+    )

@@ -10,7 +10,7 @@ from ignite.engine import Events
 from monai.handlers import CheckpointLoader, CheckpointSaver, ValidationHandler
 from tiny_segmentation import segmentation_system, trainer, validator
 
-from infomri_monai.handlers import TrainingCurves, WarmUpKL
+from infomri_monai.handlers import TrainingCurves, WarmUp
 from infomri_monai.losses import ELBOLoss
 
 PANELS = {"Dice, mean over ratios": {"dice": "Dice"}, "energy distance": {"ged": "GED"}}
@@ -32,7 +32,7 @@ def train(folder, epochs=4, stop_after=None, resume=None, watch=None, panels=PAN
     system, loss = segmentation_system(), ELBOLoss()
     validate = validator(system)
     curves = TrainingCurves(folder, validate, panels, "nats per image", loss if terms else None)
-    handlers = [WarmUpKL(loss, iterations), ValidationHandler(2, validate, epoch_level=True), curves]
+    handlers = [WarmUp(loss, iterations), ValidationHandler(2, validate, epoch_level=True), curves]
     engine = trainer(system, loss, handlers, epochs)
     state = {"system": system, "optimizer": engine.optimizer, "trainer": engine}
     CheckpointSaver(str(folder / "checkpoints"), state, save_interval=1, n_saved=10).attach(engine)
@@ -56,7 +56,7 @@ def train(folder, epochs=4, stop_after=None, resume=None, watch=None, panels=PAN
 def whole(tmp_path_factory):
     """An uninterrupted training's folder and what its iterations saw."""
     folder, seen = tmp_path_factory.mktemp("whole"), []
-    train(folder, watch=lambda e, loss: seen.append((e.state.output[0]["loss"].item(), loss.kl_scale, *loss.latest)))
+    train(folder, watch=lambda e, loss: seen.append((e.state.output[0]["loss"].item(), loss.warm_up, *loss.latest)))
     return folder, [tuple(map(float, step)) for step in seen]
 
 

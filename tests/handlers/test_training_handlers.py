@@ -12,8 +12,8 @@ from ignite.engine import Events
 from monai.engines import IterationEvents
 from tiny_runs import RATIOS, tiny_data, tiny_system, trainer, validator
 
-from infomri_monai.acquisition import FourierMeasurement
-from infomri_monai.handlers import CalibrateVariance, ClipGradientNorm, SaveSystem
+from infomri_monai.acquisition import FourierMeasurement, KSpaceStatistics
+from infomri_monai.handlers import CalibrateVariance, ClipGradientNorm, SaveStatistics, SaveSystem
 from infomri_monai.networks import LatentSegmenter, UnrolledReconstructor, load_network
 from infomri_monai.sampling import PatternGenerationNetwork, load_policy
 from infomri_monai.systems import SegmentationSystem
@@ -157,3 +157,15 @@ def test_a_gradient_that_is_not_finite_stops_the_training():
     parameter.grad = torch.tensor([1.0, math.nan])
     with pytest.raises(RuntimeError, match="non-finite"):
         ClipGradientNorm([parameter])(trainer(tiny_system()))
+
+
+def test_statistics_are_there_before_the_first_step(tmp_path):
+    statistics = KSpaceStatistics.from_images([torch.rand(1, 8, 8) for _ in range(3)])
+    path, seen = tmp_path / "deep" / "kspace_statistics.npz", []
+    engine = trainer(tiny_system(), [SaveStatistics(statistics, path)], epochs=1)
+    engine.add_event_handler(Events.ITERATION_STARTED, lambda _: seen.append(path.is_file()))
+    engine.run()
+    assert all(seen)
+    loaded = KSpaceStatistics.load(path)
+    assert loaded.checksum == statistics.checksum
+    assert torch.equal(loaded.variance_real, statistics.variance_real)

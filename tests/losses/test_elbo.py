@@ -125,9 +125,9 @@ def test_refuses_unknown_and_negative_weights(weights):
 def test_kl_scale_scales_the_kl_alone():
     result, target = case()
     loss = ELBOLoss(weights={"kl": 10.0})
-    assert loss.kl_scale == 1.0
+    assert loss.warm_up == 1.0
     whole, terms = float(loss(result, target)), loss.terms(result, target)
-    loss.kl_scale = 0.25
+    loss.warm_up = 0.25
     assert float(loss(result, target)) == pytest.approx(whole - 7.5 * float(terms.kl), rel=1e-6)
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 
 from infomri_monai.sampling import (
+    LOUPE,
     Equispaced,
     PatternGenerationNetwork,
     PoissonDisk,
@@ -56,6 +57,8 @@ CASES: dict[str, Case] = {
     "radial": Case(lambda grid: Radial(), 0.1, approximate=True),
     "spectrum_2d": Case(lambda grid: Spectrum(magnitude(grid)), None),
     "spectrum_1d": Case(lambda grid: Spectrum(magnitude(grid), readout_axis=0), None),
+    "loupe_2d": Case(lambda grid: LOUPE(grid).requires_grad_(False), 0.005, exact=False),
+    "loupe_1d": Case(lambda grid: LOUPE(grid, readout_axis=1).requires_grad_(False), 0.02, exact=False),
     "pgn_2d": Case(lambda grid: PatternGenerationNetwork(grid).requires_grad_(False), 0.005, exact=False),
     "pgn_1d": Case(
         lambda grid: PatternGenerationNetwork(grid, readout_axis=0, rescale="scale").requires_grad_(False),

@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 from ignite.engine import Engine, Events
 
-from infomri_monai.handlers import WarmUpKL
+from infomri_monai.handlers import WarmUp
 from infomri_monai.losses import ELBOLoss
 
 
 def scales(iterations, epochs=3, length=4, start=0):
     """The scale that each iteration's loss sees, by iteration; from an epoch on as a resumed run does it."""
     loss, seen = ELBOLoss(), {}
-    engine = Engine(lambda engine, batch: seen.update({engine.state.iteration: loss.kl_scale}))
-    WarmUpKL(loss, iterations).attach(engine)
+    engine = Engine(lambda engine, batch: seen.update({engine.state.iteration: loss.warm_up}))
+    WarmUp(loss, iterations).attach(engine)
     if start:
         engine.load_state_dict({"epoch": start, "epoch_length": length, "max_epochs": epochs})
     engine.run([0] * length, max_epochs=epochs)
@@ -41,8 +41,8 @@ def test_a_resumed_run_goes_on_where_it_was(iterations):
 def test_a_checkpoint_that_is_loaded_when_the_run_starts_counts():
     """As MONAI's CheckpointLoader does it: the trainer's state is replaced in STARTED."""
     loss, seen = ELBOLoss(), []
-    engine = Engine(lambda engine, batch: seen.append((engine.state.iteration, loss.kl_scale)))
-    WarmUpKL(loss, 8).attach(engine)
+    engine = Engine(lambda engine, batch: seen.append((engine.state.iteration, loss.warm_up)))
+    WarmUp(loss, 8).attach(engine)
     state = {"epoch": 1, "epoch_length": 4, "max_epochs": 2}
     engine.add_event_handler(Events.STARTED, lambda e: e.load_state_dict(state))
     engine.run([0] * 4, max_epochs=2)
@@ -51,4 +51,4 @@ def test_a_checkpoint_that_is_loaded_when_the_run_starts_counts():
 
 def test_refuses_a_negative_length():
     with pytest.raises(ValueError, match="iterations must be >= 0, got -1"):
-        WarmUpKL(ELBOLoss(), -1)
+        WarmUp(ELBOLoss(), -1)

@@ -1,21 +1,21 @@
-"""Handler that lets the weight of the KL term grow at the beginning of a training."""
+"""Handler that lets the weight of a loss's information term grow at the beginning of a training."""
 
 from __future__ import annotations
 
 from ignite.engine import Engine, Events
 
-from infomri_monai.losses import ELBOLoss
+from infomri_monai.losses import BottleneckLoss, ELBOLoss
 
-__all__ = ["WarmUpKL"]
+__all__ = ["WarmUp"]
 
 
-class WarmUpKL:
-    """Let the KL term's weight grow linearly from 0 to its value over the first iterations.
+class WarmUp:
+    """Let the weight of the KL term, or the beta of the bottleneck, grow linearly from 0 to its value over the first iterations.
 
     The scale is a function of the iteration number alone, so that a resumed run goes on where it was.
 
     Args:
-        loss: the loss whose ``kl_scale`` is set.
+        loss: the loss whose ``warm_up`` is set.
         iterations: length of the warm-up; 0 has the full weight from the start.
 
     Raises:
@@ -26,13 +26,13 @@ class WarmUpKL:
 
     Example:
         >>> loss, engine = ELBOLoss(), Engine(lambda engine, batch: None)
-        >>> WarmUpKL(loss, iterations=4).attach(engine)
+        >>> WarmUp(loss, iterations=4).attach(engine)
         >>> _ = engine.run([0], max_epochs=3)
-        >>> loss.kl_scale
+        >>> loss.warm_up
         0.75
     """
 
-    def __init__(self, loss: ELBOLoss, iterations: int = 0) -> None:
+    def __init__(self, loss: ELBOLoss | BottleneckLoss, iterations: int = 0) -> None:
         if iterations < 0:
             raise ValueError(f"iterations must be >= 0, got {iterations}.")
         self.loss = loss
@@ -44,4 +44,4 @@ class WarmUpKL:
 
     def __call__(self, engine: Engine) -> None:
         """Set the scale of this iteration."""
-        self.loss.kl_scale = min(1.0, engine.state.iteration / self.iterations) if self.iterations else 1.0
+        self.loss.warm_up = min(1.0, engine.state.iteration / self.iterations) if self.iterations else 1.0

@@ -1,0 +1,156 @@
+"""Data lists of fastMRI knee slices with fastMRI+ labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from infomri_monai.data.fastmri import fastmri_knee, open_volume, read_split
+from infomri_monai.data.fastmri_labels import NO_FINDING, Annotations, read_annotations, read_file_list, slice_labels
+from infomri_monai.data.simulated_raters import check_subset
+from infomri_monai.data.splits import check_split, split_cases
+
+__all__ = ["FASTMRI_PLUS_VOLUMES", "fastmri_plus_knee", "fastmri_plus_volumes"]
+
+#: volumes of each split, the paper's
+FASTMRI_PLUS_VOLUMES = {"train": 816, "validation": 176, "test": 175}
+FAT_SUPPRESSED = "CORPDFS_FBK"  # value of the attribute "acquisition"
+
+
+def fastmri_plus_knee(
+    folder: str | Path | Sequence[str | Path],
+    split: str,
+    labels_csv: str | Path,
+    file_list_csv: str | Path,
+    names: Sequence[str] | None = None,
+    split_file: str | Path | None = None,
+    split_seed: int = 0,
+    abnormal: str = "any",
+    subset: int | None = None,
+    require: Sequence[str] = ("kspace",),
+) -> list[dict[str, Any]]:
+    """Slices of fastMRI single-coil knee volumes with three independent labels: ACL sprain, meniscus tear, abnormal.
+
+    The labels are fastMRI+'s, slice by slice (decision 26): "ACL sprain" of low or high grade; "meniscus tear"; "abnormal", any
+    annotated finding, the first two included. The paper has "abnormal" stand for the less frequent pathologies, after [75], which
+    can also be read as any finding but the two: ``abnormal="other"``. Artifacts are no finding. A slice without annotation is
+    negative if its volume is in the file list, whose volumes a radiologist looked through; a volume that is not has no labels.
+
+    The splits are by volume, see :func:`fastmri_plus_volumes`, or given by ``names`` or ``split_file``. fastMRI names no patients
+    in the file's names, and patient identifiers are not read: two volumes can be of one patient.
+
+    "attribute" is a second label that the diagnosis does not need: whether the acquisition suppressed fat.
+
+    Args:
+        folder: folder with the ``.h5`` files, or several (``singlecoil_train``, ``singlecoil_val``).
+        split: "train", "validation" or "test".
+        labels_csv: fastMRI+'s ``knee.csv``.
+        file_list_csv: fastMRI+'s ``knee_file_list.csv``.
+        names: file names of this split, instead of the rule's.
+        split_file: text file with these names, one a line; not together with ``names``.
+        split_seed: of the rule.
+        abnormal: "any" or "other".
+        subset: keep every n-th slice.
+        require: arrays that every file must hold, as in :func:`~infomri_monai.data.fastmri_knee`.
+
+    Returns:
+        One dictionary a slice: "kspace", the file's path; "slice"; "volume", the file's name without suffix; "subject", the number
+        in it; "label", float32 (3,), 0 or 1, in the order of ``KNEE_LABELS``; "attribute", int64, 1 where fat was suppressed
+        ("CORPDFS_FBK"). :class:`~infomri_monai.data.ReadFastMRISliced` reads the image and crops it to the grid.
+
+    Raises:
+        FileNotFoundError: if a file or folder does not exist, or the folders lack a volume of the split.
+        ValueError: if the labels of a volume are missing, an argument is outside its range, or a file is damaged.
+        monai.utils.OptionalImportError: if h5py is not installed (extra ``data``).
+
+    Example:
+        >>> fastmri_plus_knee("singlecoil_train", "training", "knee.csv", "knee_file_list.csv")
+        Traceback (most recent call last):
+        ValueError: split must be one of ('train', 'validation', 'test'), got 'training'.
+
+    References:
+        Zhao R. et al., "fastMRI+", Scientific Data 2022.
+        Zbontar J. et al., "fastMRI: An open dataset and benchmarks for accelerated MRI", 2018.
+    """
+    check_split(split, FASTMRI_PLUS_VOLUMES)
+    step = check_subset(subset)
+    slice_labels(None, 0, abnormal)  # checks the argument before files are opened
+    if names is not None and split_file is not None:
+        raise ValueError("give names or split_file, not both.")
+    annotations, listed = read_annotations(labels_csv), read_file_list(file_list_csv)
+    given = read_split(split_file) if split_file is not None else names
+    volumes = _cohort(annotations, listed, split_seed)[split] if given is None else [Path(n).stem for n in given]
+    missing = sorted(set(volumes) - set(listed))
+    if missing:
+        raise ValueError(
+            f"labels missing for volume {', '.join(missing[:5])} ({len(missing)} of {len(volumes)}): "
+            f"file_list_csv {Path(file_list_csv).name} does not list it, so nobody looked for findings there."
+        )
+    folders = [Path(folder)] if isinstance(folder, str | Path) else [Path(one) for one in folder]
+    paths = [next((one / f"{v}.h5" for one in folders if (one / f"{v}.h5").is_file()), f"{v}.h5") for v in volumes]
+    slices = fastmri_knee(folders[0], names=[str(path) for path in _absolute(paths)], require=require)
+    return _label(slices, annotations, abnormal)[::step]
+
+
+def fastmri_plus_volumes(
+    labels_csv: str | Path, file_list_csv: str | Path, split_seed: int = 0
+) -> dict[str, list[str]]:
+    """Volumes of each split by the rule: the listed ones, sorted, shares of 816 / 176 / 175 drawn with a seed.
+
+    The list has 1,172 volumes. The five of which the only annotation is an artifact of the whole study are left out, which gives
+    the paper's 1,167 and so exactly its numbers; which volumes the paper had in which split is not published.
+
+    Args:
+        labels_csv: fastMRI+'s ``knee.csv``.
+        file_list_csv: fastMRI+'s ``knee_file_list.csv``.
+        split_seed: any non-negative integer.
+
+    Returns:
+        "train", "validation" and "test": sorted names without ".h5"; disjoint.
+
+    Raises:
+        FileNotFoundError: if a file does not exist.
+        ValueError: if a file is damaged or ``split_seed`` negative.
+
+    Example:
+        >>> FASTMRI_PLUS_VOLUMES
+        {'train': 816, 'validation': 176, 'test': 175}
+    """
+    return _cohort(read_annotations(labels_csv), read_file_list(file_list_csv), split_seed)
+
+
+def _cohort(annotations: dict[str, Annotations], listed: Sequence[str], seed: int) -> dict[str, list[str]]:
+    unusable = {v for v, a in annotations.items() if not a.slices and a.study and a.study <= set(NO_FINDING)}
+    total = sum(FASTMRI_PLUS_VOLUMES.values())
+    parts = {name: number / total for name, number in FASTMRI_PLUS_VOLUMES.items()}
+    return split_cases([volume for volume in listed if volume not in unusable], parts, seed)
+
+
+def _absolute(paths: Sequence[str | Path]) -> list[str | Path]:
+    """Files that were found by their absolute path, the rest by name, so that the reader says which are missing."""
+    return [path.resolve() if isinstance(path, Path) else path for path in paths]
+
+
+def _label(slices: list[dict[str, Any]], annotations: dict[str, Annotations], abnormal: str) -> list[dict[str, Any]]:
+    numbers: dict[str, int] = {}
+    for entry in slices:
+        numbers[entry["kspace"]] = max(numbers.get(entry["kspace"], 0), entry["slice"] + 1)
+    labels, suppressed = {}, {}
+    for path, number in numbers.items():
+        volume = Path(path).stem
+        labels[path] = slice_labels(annotations.get(volume), number, abnormal, volume)
+        with open_volume(path) as file:
+            sequence = file.attrs.get("acquisition", "")
+        suppressed[path] = np.int64((sequence.decode() if isinstance(sequence, bytes) else sequence) == FAT_SUPPRESSED)
+    return [
+        entry
+        | {
+            "subject": int("".join(filter(str.isdigit, entry["volume"])) or 0),
+            "label": labels[entry["kspace"]][entry["slice"]],
+            "attribute": suppressed[entry["kspace"]],
+        }
+        for entry in slices
+    ]

@@ -1,0 +1,204 @@
+"""The attribute probe: can a second, private label be told from the defender's measurements?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+from monai.data import DataLoader
+from monai.engines import SupervisedEvaluator
+from monai.networks.nets import ResNet
+from monai.utils import CommonKeys
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import Dataset
+
+from infomri_monai.engines.attack import TEST, VALIDATION, Scene
+from infomri_monai.engines.audit_data import PrepareListedRatios, raw_entries, size
+from infomri_monai.engines.early_stopping import train_until_no_better
+from infomri_monai.engines.prepare import PrepareRatioSweep
+from infomri_monai.engines.prepare_classification import PrepareLabels
+from infomri_monai.engines.training_budget import Budget, Course
+from infomri_monai.metrics.ratio_table import Column, RatioTable
+from infomri_monai.networks.image_classifier import ImageClassifier
+from infomri_monai.systems.classification import ClassificationSystem, ClassificationTraining
+
+__all__ = ["ProbeRow", "ProbeTable", "attribute_values", "evaluate_probe", "small_classifier", "train_probe"]
+
+
+class ProbeRow(NamedTuple):
+    """The probe at one ratio; errors are standard errors over the test images.
+
+    Attributes:
+        ratio: requested sampled positions / all positions.
+        accuracy: share of test images whose attribute was told.
+        accuracy_error: its standard error.
+        balanced_accuracy: mean over the attribute's values of the share told; a guess has 1 / number of values.
+        balanced_error: its standard error.
+        majority_rate: accuracy of always saying the training data's most frequent value.
+        chance: 1 / number of values in the test data.
+        images: number of test images.
+    """
+
+    ratio: float
+    accuracy: float
+    accuracy_error: float
+    balanced_accuracy: float
+    balanced_error: float
+    majority_rate: float
+    chance: float
+    images: int
+
+
+class ProbeTable(RatioTable[ProbeRow]):
+    """The probe's rows.
+
+    Example:
+        >>> print(ProbeTable("probe", [ProbeRow(0.25, 0.9, 0.02, 0.85, 0.03, 0.7, 0.5, 200)]))
+        probe
+         ratio  accuracy  std. error  balanced  std. error  majority  chance  images
+         asked      test        test  accuracy        test      rate    test
+        ------  --------  ----------  --------  ----------  --------  ------  ------
+        0.2500    0.9000      0.0200    0.8500      0.0300    0.7000  0.5000     200
+    """
+
+    def columns(self) -> dict[str, Column]:
+        """Every field in order."""
+        return {
+            "ratio": ("ratio", "asked", ".4f"),
+            "accuracy": ("accuracy", "test", ".4f"),
+            "accuracy_error": ("std. error", "test", ".4f"),
+            "balanced_accuracy": ("balanced", "accuracy", ".4f"),
+            "balanced_error": ("std. error", "test", ".4f"),
+            "majority_rate": ("majority", "rate", ".4f"),
+            "chance": ("chance", "test", ".4f"),
+            "images": ("images", "", "d"),
+        }
+
+    def record(self, row: ProbeRow) -> dict[str, float]:
+        """The row by field."""
+        return row._asdict()
+
+
+def attribute_values(data: Dataset, key: str) -> np.ndarray | None:
+    """The attribute of every entry, (entries,); None if an entry has none.
+
+    Raises:
+        ValueError: if a value is not an integer >= 0.
+    """
+    entries = raw_entries(data)
+    if size(data) and key not in entries[0]:
+        entries = data  # a transform may make it
+    values = []
+    for index in range(size(data)):
+        if key not in (entry := entries[index]):
+            return None
+        value = np.asarray(entry[key])
+        if value.size != 1 or float(value.item()) != int(value.item()) or int(value.item()) < 0:
+            raise ValueError(f"{key} must be a class number >= 0 for the probe, got {entry[key]!r}.")
+        values.append(int(value.item()))
+    return np.array(values)
+
+
+def small_classifier(num_classes: int) -> ImageClassifier:
+    """A small ResNet (0.7 M parameters) on the zero-filled image.
+
+    Example:
+        >>> small_classifier(3).eval()(torch.rand(1, 2, 32, 32)).shape
+        torch.Size([1, 4])
+    """
+    backbone = ResNet(
+        "basic",
+        layers=[1, 1, 1, 1],
+        block_inplanes=[16, 32, 64, 128],
+        spatial_dims=2,
+        n_input_channels=2,
+        conv1_t_size=3,
+        conv1_t_stride=1,
+        no_max_pool=True,
+        num_classes=num_classes,
+    )
+    return ImageClassifier(backbone, num_classes)
+
+
+def train_probe(
+    scene: Scene, network: ImageClassifier, key: str, ratios: Sequence[float], budget: Budget, name: str
+) -> Course:
+    """Train a classifier of the attribute on fresh masks and noise until the validation's cross-entropy stops falling."""
+    system = ClassificationSystem(scene.policy, scene.measurement, network).to(budget.device)
+    prepare = [
+        PrepareLabels(draw, network.num_classes, label_key=key)
+        for draw in (
+            PrepareListedRatios(ratios, budget.seed, scene.image_key),
+            PrepareRatioSweep(ratios, budget.seed + VALIDATION, scene.image_key),
+        )
+    ]
+    quantities = {
+        "cross_entropy": lambda result, label: F.cross_entropy(result.logits, label, reduction="none"),
+        "accuracy": lambda result, label: (result.logits.argmax(1) == label).float(),
+    }
+    return train_until_no_better(system, network, _loss, quantities, scene.data[:2], prepare, budget, name)
+
+
+def _loss(result: ClassificationTraining, label: Tensor) -> Tensor:
+    return F.cross_entropy(result.logits, label)
+
+
+def evaluate_probe(
+    scene: Scene, network: ImageClassifier, key: str, ratios: Sequence[float], budget: Budget, majority: int
+) -> list[ProbeRow]:
+    """Test a trained probe at every ratio.
+
+    Args:
+        scene: as in training.
+        network: the trained probe.
+        key: the entries' key of the attribute.
+        ratios: sampling ratios, ascending.
+        budget: for batches, device and seed.
+        majority: the training data's most frequent value.
+    """
+    prepare = PrepareLabels(
+        PrepareRatioSweep(ratios, budget.seed + TEST, scene.image_key), network.num_classes, label_key=key
+    )
+    told: list[tuple[Tensor, Tensor]] = []
+
+    def collect(engine: Engine) -> None:
+        output: Any = engine.state.output
+        pair = output[CommonKeys.PRED].logits.argmax(1), output[CommonKeys.LABEL]
+        told.append(tuple(part.reshape(len(ratios), -1).cpu() for part in pair))
+
+    evaluator = SupervisedEvaluator(
+        device=budget.device,
+        val_data_loader=DataLoader(scene.data.test, batch_size=budget.batch_size, num_workers=budget.num_workers),
+        network=ClassificationSystem(scene.policy, scene.measurement, network).to(budget.device),
+        prepare_batch=prepare,
+        val_handlers=[prepare],
+        decollate=False,
+    )
+    evaluator.add_event_handler(Events.ITERATION_COMPLETED, collect)
+    evaluator.run()
+    predicted, label = (torch.cat(parts, 1).numpy() for parts in zip(*told, strict=True))
+    return [_row(ratio, predicted[i], label[i], majority) for i, ratio in enumerate(ratios)]
+
+
+def _row(ratio: float, predicted: np.ndarray, label: np.ndarray, majority: int) -> ProbeRow:
+    right = predicted == label
+    values = np.unique(label)
+    recalls = [right[label == value] for value in values]
+    # add one to either count, or a share of 0 or 1 would have no error
+    shares = [((part.sum() + 1) / (part.size + 2), part.size) for part in (right, *recalls)]
+    variances = [p * (1 - p) / n for p, n in shares]
+    return ProbeRow(
+        ratio=float(ratio),
+        accuracy=float(right.mean()),
+        accuracy_error=math.sqrt(variances[0]),
+        balanced_accuracy=float(np.mean([part.mean() for part in recalls])),
+        balanced_error=math.sqrt(sum(variances[1:])) / len(values),
+        majority_rate=float((label == majority).mean()),
+        chance=1 / len(values),
+        images=int(label.size),
+    )

@@ -1,0 +1,114 @@
+"""What the numbers of an audit bear: the best attack at a ratio against what is known without any measurement."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    "LEAKS",
+    "NO_BETTER",
+    "RECOVERABLE",
+    "TOO_WEAK",
+    "ZERO_FILLED",
+    "ProbeVerdict",
+    "RatioVerdict",
+    "judge",
+    "judge_probe",
+]
+
+#: the attack that needs no training
+ZERO_FILLED = "zero-filled"
+RECOVERABLE, LEAKS, NO_BETTER, TOO_WEAK = "recoverable", "leaks", "no better than guessing", "attacks too weak"
+_TWO_SIDED_95 = 1.96
+
+
+class RatioVerdict(NamedTuple):
+    """The best attack at one ratio.
+
+    Attributes:
+        ratio: requested sampled positions / all positions.
+        best: name of the attacker of the highest mean PSNR on test data, or ``"zero-filled"``.
+        psnr: its mean PSNR, dB, per slice.
+        highest_psnr: what the 5 % of test images that it recovers best reach at least, dB.
+        constant_psnr: mean PSNR of the training data's mean image, dB.
+        gain: mean over images of the difference of the two, dB.
+        gain_error: standard error of the gain over images; NaN for one image.
+        verdict: ``"recoverable"`` if the gain reaches the margin, ``"leaks"`` if its 95 % interval lies above 0, ``"attacks too
+            weak"`` if it lies below 0, else ``"no better than guessing"``.
+    """
+
+    ratio: float
+    best: str
+    psnr: float
+    highest_psnr: float
+    constant_psnr: float
+    gain: float
+    gain_error: float
+    verdict: str
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of the gain, dB."""
+        return self.gain - _TWO_SIDED_95 * self.gain_error, self.gain + _TWO_SIDED_95 * self.gain_error
+
+
+def judge(ratio: float, attacks: Mapping[str, Tensor], constant: Tensor, margin: float) -> RatioVerdict:
+    """Compare the best attack with a guess.
+
+    Args:
+        ratio: the sampling ratio.
+        attacks: attacker -> PSNR of every test image in dB, (images,); all-zero images have NaN and do not count.
+        constant: PSNR of the constant guess, of the same images.
+        margin: gain in dB from which the image is called recoverable.
+
+    Example:
+        >>> judge(0.25, {"unet": torch.tensor([20.0, 22.0])}, torch.tensor([12.0, 12.0]), margin=3.0).verdict
+        'recoverable'
+    """
+    means = {name: float(values.nanmean()) for name, values in attacks.items()}
+    best = max(means, key=lambda name: means[name])
+    values = attacks[best]
+    difference = (values - constant).double()
+    difference = difference[~difference.isnan()]
+    gain = float(difference.mean())
+    error = float(difference.std() / math.sqrt(len(difference))) if len(difference) > 1 else math.nan
+    half = 0.0 if math.isnan(error) else _TWO_SIDED_95 * error
+    verdict = RECOVERABLE if gain >= margin else LEAKS if gain > half else TOO_WEAK if gain < -half else NO_BETTER
+    highest = float(torch.nanquantile(values.double(), 0.95))
+    return RatioVerdict(ratio, best, means[best], highest, float(constant.nanmean()), gain, error, verdict)
+
+
+class ProbeVerdict(NamedTuple):
+    """Whether the attribute was told better than by guessing, and in which sense.
+
+    Attributes:
+        accuracy_above: accuracy above the majority rate, by more than its 95 % interval.
+        balanced_above: balanced accuracy above chance, by more than its 95 % interval.
+    """
+
+    accuracy_above: bool
+    balanced_above: bool
+
+    @property
+    def told(self) -> bool:
+        """Whether either is above."""
+        return self.accuracy_above or self.balanced_above
+
+
+def judge_probe(
+    accuracy: float, accuracy_error: float, majority_rate: float, balanced: float, balanced_error: float, chance: float
+) -> ProbeVerdict:
+    """Compare a probe's test with a guess; errors are standard errors.
+
+    Example:
+        >>> judge_probe(0.9, 0.02, 0.9, 0.75, 0.05, 0.5)  # no better than the majority, but the rare value is told
+        ProbeVerdict(accuracy_above=False, balanced_above=True)
+    """
+    return ProbeVerdict(
+        accuracy - majority_rate > _TWO_SIDED_95 * accuracy_error, balanced - chance > _TWO_SIDED_95 * balanced_error
+    )

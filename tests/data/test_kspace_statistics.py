@@ -1,0 +1,168 @@
+"""Statistics of a data list: their file, whose data it belongs to, and the entropy estimate made from them."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import numpy as np
+import pytest
+import torch
+from monai.data import Dataset, MetaTensor
+
+from infomri_monai.acquisition import (
+    ComplexGaussianNoise,
+    KSpaceStatistics,
+    RicianNoise,
+    image_to_kspace,
+)
+from infomri_monai.data import kspace_statistics, marginal_entropy_of, mean_kspace_magnitude
+from infomri_monai.information import MarginalEntropy
+
+
+def images(count: int = 7, grid: tuple[int, ...] = (6, 5), seed: int = 0) -> list[dict]:
+    generator = torch.Generator().manual_seed(seed)
+    return [{"image": torch.rand(1, *grid, generator=generator), "subject": i} for i in range(count)]
+
+
+def same(a: KSpaceStatistics, b: KSpaceStatistics) -> None:
+    assert (a.count, a.grid, a.checksum) == (b.count, b.grid, b.checksum)
+    for name in ("mean", "variance_real", "variance_imag", "mean_magnitude"):
+        torch.testing.assert_close(getattr(a, name), getattr(b, name), rtol=0, atol=0)
+
+
+def test_are_those_of_the_whole_data():
+    data = images()
+    statistics = kspace_statistics(data)
+    kspace = image_to_kspace(torch.stack([item["image"].double() for item in data]))[:, 0].numpy()
+    np.testing.assert_allclose(statistics.variance_real, kspace.real.var(0), rtol=1e-5)
+    np.testing.assert_allclose(statistics.variance_imag, kspace.imag.var(0), rtol=1e-5, atol=1e-12)
+    np.testing.assert_allclose(statistics.mean, kspace.mean(0), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(mean_kspace_magnitude(data), statistics.mean_magnitude.float())
+
+
+@pytest.mark.parametrize("wrap", [Dataset, iter, lambda d: [{"image": i["image"].numpy()} for i in d]])
+def test_any_data_list(wrap):
+    same(kspace_statistics(wrap(images())), kspace_statistics(images()))
+
+
+def test_meta_tensors_are_their_values():
+    data = [{"image": MetaTensor(item["image"], affine=2 * torch.eye(4))} for item in images()]
+    same(kspace_statistics(data), kspace_statistics(images()))
+
+
+@pytest.mark.parametrize("grid", [(9,), (6, 5), (2, 3, 4)])
+def test_cache_survives(tmp_path, grid, monkeypatch):
+    cache = tmp_path / "made" / "statistics.npz"
+    first = kspace_statistics(images(grid=grid), cache, spatial_dims=len(grid))
+    written = cache.read_bytes()
+    monkeypatch.setattr(KSpaceStatistics, "from_images", None)  # not transformed again
+    same(kspace_statistics(images(grid=grid), str(cache), spatial_dims=len(grid)), first)
+    same(kspace_statistics(images(grid=grid)[::-1], cache, spatial_dims=len(grid)), first)
+    assert cache.read_bytes() == written
+    assert list(cache.parent.iterdir()) == [cache]
+
+
+def changed(change: str) -> list[dict]:
+    data = images()
+    if change == "value":
+        data[3]["image"][0, 2, 2] += 1e-6
+    elif change == "fewer":
+        data.pop()
+    elif change == "twice":
+        data.append(data[0])
+    elif change == "dtype":
+        data[0]["image"] = data[0]["image"].double()
+    elif change == "moved":
+        data[0]["image"] = data[0]["image"].roll(1, 1)
+    return data
+
+
+@pytest.mark.parametrize("change", ["value", "fewer", "twice", "dtype", "moved"])
+def test_cache_of_another_data_set_is_refused(tmp_path, change):
+    cache = tmp_path / "statistics.npz"
+    kspace_statistics(images(), cache)
+    written = cache.read_bytes()
+    with pytest.raises(ValueError, match=r"statistics\.npz belongs to another data set: it was computed from 7 images"):
+        kspace_statistics(changed(change), cache)
+    assert cache.read_bytes() == written
+
+
+def test_cache_of_another_grid_is_refused_at_the_first_image(tmp_path):
+    cache = tmp_path / "statistics.npz"
+    kspace_statistics(images(), cache)
+
+    def data():
+        yield images(grid=(4, 4))[0]
+        yield images(grid=(5, 6))[0]
+        raise AssertionError("read on")
+
+    with pytest.raises(ValueError, match=r"statistics\.npz belongs to the grid \(6, 5\), the data have \(4, 4\)"):
+        kspace_statistics(data(), cache)
+
+
+def test_cache_that_does_not_name_its_data_is_refused(tmp_path):
+    statistics = KSpaceStatistics((6, 5))
+    statistics.update(image_to_kspace(torch.rand(3, 1, 6, 5)))
+    statistics.save(tmp_path / "statistics.npz")
+    with pytest.raises(ValueError, match=r"statistics\.npz does not say which data"):
+        kspace_statistics(images(), tmp_path / "statistics.npz")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ([], "empty"),
+        ([{"label": 1}], "image_key='image', got label"),
+        ([*images(2), *images(1, (4, 4))], "shape"),
+        ([{"image": torch.full((1, 4, 4), float("nan"))}], "finite"),
+        ([{"image": torch.rand(4, 4)}], "spatial axes"),
+    ],
+)
+def test_bad_data_leave_no_file(tmp_path, data, message):
+    with pytest.raises(ValueError, match=message):
+        kspace_statistics(data, tmp_path / "statistics.npz")
+    assert not list(tmp_path.iterdir())
+
+
+def test_damaged_cache_is_named_and_kept(tmp_path):
+    cache = tmp_path / "statistics.npz"
+    cache.write_bytes(b"PK\x03\x04 not a zip file")
+    with pytest.raises(ValueError, match=r"statistics\.npz does not hold k-space statistics"):
+        kspace_statistics(images(), cache)
+    assert cache.read_bytes().startswith(b"PK")
+
+
+def test_long_work_is_logged(monkeypatch, caplog):
+    module = sys.modules[kspace_statistics.__module__]  # the package's attribute of this name is the function
+    monkeypatch.setattr(module, "_SECONDS_BETWEEN_LINES", -1.0)
+    with caplog.at_level(logging.INFO):
+        kspace_statistics(images(3))
+    assert [record.message.split(" in ")[0] for record in caplog.records][-1] == "k-space statistics: 3 images"
+
+
+@pytest.mark.parametrize("relative", [True, False])
+@pytest.mark.parametrize("grid", [(6, 5), (2, 3, 4)])
+def test_entropy_has_the_noise_of_the_measurement(grid, relative):
+    data = images(40, grid)
+    statistics = kspace_statistics(data, spatial_dims=len(grid))
+    noise = ComplexGaussianNoise(0.02, relative, len(grid))
+    entropy = marginal_entropy_of(statistics, noise)
+    dc = np.mean([float(item["image"].sum()) for item in data]) / np.prod(grid) ** 0.5
+    assert entropy.noise_std == pytest.approx(0.02 * (dc if relative else 1), rel=1e-5)
+    expected = MarginalEntropy(statistics.variance_real, statistics.variance_imag, entropy.noise_std)
+    torch.testing.assert_close(entropy.position_entropy(), expected.position_entropy())
+    mask = torch.ones(1, 1, *grid)
+    torch.testing.assert_close(entropy(mask), expected(mask))
+
+
+def test_entropy_refuses_other_noise():
+    statistics = kspace_statistics(images())
+    with pytest.raises(TypeError, match="noise must be ComplexGaussianNoise, got RicianNoise"):
+        marginal_entropy_of(statistics, RicianNoise())
+    with pytest.raises(TypeError, match="got NoneType"):
+        marginal_entropy_of(statistics, None)
+    with pytest.raises(ValueError, match="noise_std must be a finite number > 0"):
+        marginal_entropy_of(statistics, ComplexGaussianNoise(0.0))
+    with pytest.raises(ValueError, match="update was never called"):
+        marginal_entropy_of(KSpaceStatistics((4, 4)), ComplexGaussianNoise())

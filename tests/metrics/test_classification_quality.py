@@ -1,0 +1,216 @@
+"""The classification table: values, intervals, text, files, single images."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import math
+
+import pytest
+import torch
+from classified import labels_of, posterior_of
+
+from infomri_monai.metrics import (
+    ClassificationQuality,
+    ClassificationRow,
+    ClassificationTable,
+    Estimate,
+    SubjectBootstrap,
+    class_accuracy,
+    class_auroc,
+    class_brier_score,
+    class_calibration_bins,
+    class_negative_log_likelihood,
+    exact_match,
+)
+from infomri_monai.metrics.bootstrap import mean_estimate
+from infomri_monai.metrics.class_labels import class_targets
+from infomri_monai.metrics.probability_calibration import diagram_of_bins, error_of_bins
+from infomri_monai.metrics.roc_auc import auroc_estimates
+
+N = 20
+NAMES = ["ACL sprain", "meniscus tear", "abnormal"]
+FIELDS = ["acl_sprain", "meniscus_tear", "abnormal"]
+
+
+def collected(classes=3, multi_label=False, names=None, volume=None, **options):
+    """Two ratios of 20 images."""
+    quality, results = ClassificationQuality("method", classes, names, multi_label, **options), {}
+    for seed, ratio in enumerate((0.25, 0.125)):
+        label = labels_of(N, classes, multi_label, seed)
+        results[ratio] = posterior_of(label, classes, seed), label
+        quality.update(*results[ratio], ratio, volume)
+    return quality, results
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_rows_are_the_pure_functions(multi_label):
+    volume = torch.arange(N) // 2
+    quality, results = collected(3, multi_label, NAMES, volume, bootstrap=50, seed=4)
+    table = quality.table()
+    assert [(row.ratio, row.acceleration, row.images, row.subjects) for row in table.rows] == [
+        (0.125, 8, N, N // 2),
+        (0.25, 4, N, N // 2),
+    ]
+    for row in table.rows:
+        posterior, label = results[row.ratio]
+        p, bootstrap = posterior.probabilities, SubjectBootstrap(50, 4)
+        right, targets = class_accuracy(p, label, multi_label), class_targets(label, 3, multi_label)
+        *areas, mean = auroc_estimates(p, targets, volume, bootstrap)
+        assert row.accuracy == pytest.approx(mean_estimate(right, volume, bootstrap))
+        assert row.auroc == mean
+        assert row.class_auroc == dict(zip(NAMES, areas, strict=True))
+        expected = {
+            "realised_ratio": posterior.ratio.mean(),
+            "accuracy": right.mean(),
+            "auroc": class_auroc(p, targets).mean(),
+            "auroc_acl_sprain": class_auroc(p, targets)[0],
+            "auroc_acl_sprain_lower": areas[0].lower,
+            "ece": error_of_bins(class_calibration_bins(p, label, multi_label).sum(0)),
+            "brier": class_brier_score(p, label, multi_label).mean(),
+            "nll": class_negative_log_likelihood(p, label, multi_label).mean(),
+            "entropy": posterior.entropy.mean(),
+            "mutual_information": posterior.mutual_information.mean(),
+            "kspace_entropy": posterior.kspace_entropy.mean(),
+        }
+        expected |= {"exact_match": exact_match(p, label).mean()} if multi_label else {}
+        record = table.record(row)
+        assert {name: record[name] for name in expected} == pytest.approx(
+            {name: float(value) for name, value in expected.items()}, rel=1e-5
+        )
+        assert math.isnan(record["exact_match"]) != multi_label
+
+
+def test_diagrams_are_by_ratio():
+    quality, results = collected()
+    for ratio, diagram in quality.diagrams().items():
+        posterior, label = results[ratio]
+        expected = diagram_of_bins(class_calibration_bins(posterior.probabilities, label).sum(0))
+        torch.testing.assert_close(tuple(diagram), tuple(expected), equal_nan=True)
+
+
+def test_values_of_single_images_keep_their_order():
+    quality, label = ClassificationQuality("method", 3), labels_of(N, 3)
+    posterior, ratio = posterior_of(label, 3), torch.tensor([0.5, 0.25]).repeat(N // 2)
+    quality.update(posterior, label, ratio, torch.arange(N))
+    values = quality.by_image()
+    assert values["ratio"].tolist() == ratio.tolist()
+    assert values["volume"].tolist() == list(range(N))
+    torch.testing.assert_close(values["accuracy"], class_accuracy(posterior.probabilities, label))
+    torch.testing.assert_close(values["kspace_entropy"], posterior.kspace_entropy)
+    assert "ece" not in values
+    assert "auroc" not in values
+    quality.reset()
+    with pytest.raises(ValueError, match="no images yet"):
+        quality.table()
+
+
+def test_two_classes_and_one_label_have_no_column_of_their_own():
+    for quality, _ in (collected(2, names=["healthy", "lesion"]), collected(1, True, ["lesion"])):
+        table = quality.table()
+        assert table.rows[0].class_auroc == {}
+        assert not any("lesion" in field for field in table.columns())
+        assert "of lesion" in table.conventions["auroc"]
+        assert "AUROC" in str(table)
+
+
+def test_text_and_files(tmp_path):
+    quality, _ = collected(3, True, NAMES, torch.arange(N))
+    table = quality.table()
+    text, markdown, row = str(table), table.markdown(), table.rows[0]
+    a = row.class_auroc["abnormal"]
+    assert f"{a.value:.4f} [{a.lower:.4f}, {a.upper:.4f}]" in text
+    assert "lower" not in text.splitlines()[1]
+    assert len({len(line) for line in text.splitlines()[3:6]}) == 1
+    assert "95% percentile bootstrap over subjects, 1000 resamples, seed 0" in text
+    assert "every image a subject" not in text
+    assert "| abnormal (AUROC) |" in markdown
+    table.write_csv(tmp_path / "table.csv")
+    table.write_json(tmp_path / "table.json")
+    with (tmp_path / "table.csv").open(newline="") as file:
+        first, _ = csv.DictReader(file)
+    content = json.loads((tmp_path / "table.json").read_text())
+    assert {name: float(value) for name, value in first.items() if name != "method"} == content["rows"][0]
+    assert [field for field in first if field.startswith("auroc_") and not field.endswith("er")] == [
+        f"auroc_{field}" for field in FIELDS
+    ]
+    assert content["rows"][0]["auroc_abnormal_lower"] == a.lower
+    intervals = {f for f in content["rows"][0] if f.endswith(("_lower", "_upper"))}
+    assert set(content["conventions"]) == set(content["rows"][0]) - intervals - {
+        "acceleration",
+        "ratio",
+        "images",
+        "subjects",
+    }
+
+
+def test_without_subjects_or_intervals_the_table_says_so():
+    assert "every image a subject of its own" in collected()[0].table().conventions["auroc"]
+    table = collected(bootstrap=0)[0].table()
+    assert "bootstrap" not in str(table)
+    assert "[" not in str(table)
+    assert "subjects" not in str(table)
+    assert math.isnan(table.rows[0].accuracy.lower)
+
+
+def test_many_classes_have_their_areas_in_the_files_only():
+    table = collected(6)[0].table()
+    assert "class_3" not in str(table)
+    assert not math.isnan(table.records()[0]["auroc_class_3_upper"])
+
+
+def test_an_absent_class_is_empty_in_the_table(caplog, tmp_path):
+    label = torch.arange(N) % 2
+    quality = ClassificationQuality("method", 3, ["a", "b", "c"])
+    quality.update(posterior_of(label, 3), label, 0.25)
+    with caplog.at_level(logging.WARNING):
+        record = quality.table().records()[0]
+    assert "c" in caplog.text
+    assert math.isnan(record["auroc_c"])
+    assert math.isnan(record["auroc"])
+    assert not math.isnan(record["auroc_a"])
+    quality.table().write_json(tmp_path / "table.json")
+    assert json.loads((tmp_path / "table.json").read_text())["rows"][0]["auroc_c"] is None
+
+
+def test_a_system_without_statistics_has_no_entropy_of_kspace():
+    quality, label = ClassificationQuality("method", 2), labels_of(N, 2)
+    posterior = posterior_of(label, 2)
+    quality.update(posterior._replace(kspace_entropy=torch.full((N,), math.nan)), label, 0.25)
+    table = quality.table()
+    assert math.isnan(table.rows[0].kspace_entropy)
+    assert "H(k-space)" not in str(table)
+
+
+def test_what_does_not_fit_leaves_nothing_behind():
+    quality, label = ClassificationQuality("method", 3), labels_of(N, 3)
+    with pytest.raises(ValueError, match="labels must be"):
+        quality.update(posterior_of(label, 3), label + 1, 0.25)
+    with pytest.raises(ValueError, match="must be of 3 classes"):
+        quality.update(posterior_of(label, 4), label, 0.25)
+    quality.update(posterior_of(label, 3), label, 0.25)
+    assert quality.table().rows[0].images == N
+
+
+def test_a_class_that_one_row_lacks_is_not_measured():
+    rows = [ClassificationRow(0.5, class_auroc={"a": Estimate(0.8)}), ClassificationRow(0.25, nll=0.7)]
+    table = ClassificationTable("method", rows)
+    assert [row["auroc_a"] for row in table.records()] == pytest.approx([math.nan, 0.8], nan_ok=True)
+    assert list(table.records()[0]) == list(table.columns())
+    with pytest.raises(ValueError, match="in the table already"):
+        table.add(rows[0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_classes": 1}, "num_classes must be at least 2"),
+        ({"labels": ["a", "b", "c"]}, "one for each of 2"),
+        ({"bootstrap": -1}, "bootstrap"),
+        ({"seed": -1}, "seed must be at least 0"),
+    ],
+)
+def test_refuses(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        ClassificationQuality("method", **arguments)

@@ -1,0 +1,111 @@
+"""Area under the ROC curve: against scikit-learn, MONAI and a loop over pairs, with ties and absent classes."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from monai.metrics import ROCAUCMetric, compute_roc_auc
+from sklearn.metrics import roc_auc_score
+
+from infomri_monai.metrics import SubjectBootstrap, class_auroc
+from infomri_monai.metrics.bootstrap import number_subjects
+from infomri_monai.metrics.roc_auc import auroc_estimates, weighted_auroc
+
+
+def pairs(scores, positive, weights):
+    """Share of pairs of a positive and a negative image, each counted so often, that are in order."""
+    wins = total = 0.0
+    for s, p, w in zip(scores, positive, weights, strict=True):
+        for s2, p2, w2 in zip(scores, positive, weights, strict=True):
+            if p and not p2:
+                total += w * w2
+                wins += w * w2 * (1 if s > s2 else 0.5 if s == s2 else 0)
+    return wins / total if total else math.nan
+
+
+CASES = st.lists(st.tuples(st.integers(0, 5), st.booleans(), st.integers(0, 3)), min_size=1, max_size=12)
+
+
+@settings(deadline=None, max_examples=100)
+@given(CASES)
+def test_weighted_is_the_loop_over_pairs_and_scikit_learns(cases):
+    scores, positive, weights = (np.array(column) for column in zip(*cases, strict=True))
+    found = weighted_auroc(scores / 5, positive, np.stack([weights, np.ones(len(weights))]).astype(float))
+    for value, w in zip(found, (weights, np.ones(len(weights))), strict=True):
+        expected = pairs(scores, positive, w)
+        assert value == pytest.approx(expected, nan_ok=True)
+        if not math.isnan(expected):
+            assert value == pytest.approx(roc_auc_score(positive, scores, sample_weight=w))
+    if 0 < positive.sum() < len(positive):
+        monai = compute_roc_auc(torch.tensor(scores), torch.tensor(positive).long())
+        assert found[1] == pytest.approx(monai)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(2, 30), st.integers(2, 4), st.integers(0, 99))
+def test_of_several_classes_is_scikit_learns(images, classes, seed):
+    generator = np.random.default_rng(seed)
+    scores, targets = generator.integers(0, 8, (images, classes)) / 8, generator.integers(0, 2, (images, classes))
+    areas = class_auroc(torch.tensor(scores), torch.tensor(targets))
+    for area, s, t in zip(areas.tolist(), scores.T, targets.T, strict=True):
+        assert area == pytest.approx(roc_auc_score(t, s) if 0 < t.sum() < images else math.nan, nan_ok=True)
+
+
+def test_is_monais_metric(generator):
+    label = torch.arange(60) % 3
+    scores = (torch.rand(60, 3, generator=generator) * 10).round() / 10
+    theirs = ROCAUCMetric()
+    theirs(scores, torch.nn.functional.one_hot(label))
+    assert class_auroc(scores, torch.nn.functional.one_hot(label)).mean().item() == pytest.approx(theirs.aggregate())
+
+
+def test_an_absent_class_is_nan_in_silence():
+    scores, targets = torch.rand(5, 3), torch.tensor([[0, 1, 1], [0, 1, 0], [0, 1, 0], [0, 1, 1], [0, 1, 0]])
+    assert class_auroc(scores, targets).isnan().tolist() == [True, True, False]
+    estimates = auroc_estimates(scores, targets, torch.arange(5.0), SubjectBootstrap(100))
+    assert [math.isnan(e.value) for e in estimates] == [True, True, False, True]
+    assert [math.isnan(e.lower) for e in estimates] == [True, True, False, True]
+
+
+@pytest.mark.parametrize("several", [1, 3])
+def test_intervals_are_the_loop_over_resamples(several, generator):
+    """The same seed gives the same interval: images put together and handed to scikit-learn."""
+    n, resamples = 36, 60
+    scores = (torch.rand(n, 2, generator=generator) * 6).round() / 6
+    targets = (torch.rand(n, 2, generator=generator) < 0.4).float()
+    volume = (torch.arange(n) // several).double()
+    subjects = number_subjects(volume.numpy(), scores.numpy())
+    drawn, areas = np.random.default_rng(7), []
+    for _ in range(resamples):
+        chosen = drawn.integers(n // several, size=n // several)
+        images = np.concatenate([np.flatnonzero(subjects == s) for s in chosen])
+        areas.append([roc_auc_score(targets[images, c], scores[images, c]) for c in range(2)])
+    areas = np.column_stack([areas, np.mean(areas, 1)])
+    found = auroc_estimates(scores, targets, volume, SubjectBootstrap(resamples, 7))
+    for estimate, column in zip(found, areas.T, strict=True):
+        assert estimate[1:] == pytest.approx(np.quantile(column, [0.025, 0.975]))
+
+
+def test_resamples_without_the_class_are_left_out():
+    """One positive of eight: a third of the resamples lack it. One of two: half do, and then hardly any number is left."""
+    scores, targets = torch.linspace(1, 0, 8).unsqueeze(1), (torch.arange(8) == 0).float().unsqueeze(1)
+    area = auroc_estimates(scores, targets, torch.arange(8.0), SubjectBootstrap(500))[0]
+    assert area == (1, 1, 1)
+    few = auroc_estimates(scores[:2], targets[:2], torch.arange(2.0), SubjectBootstrap(501, 1))[0]
+    assert few.value == 1
+    defined = sum((w.min(1) > 0).sum() for w in SubjectBootstrap(501, 1).weights(np.arange(2)))
+    assert math.isnan(few.lower) == (2 * defined < 501)
+
+
+def test_images_in_any_order_have_one_interval(generator):
+    scores = (torch.rand(20, 3, generator=generator) * 4).round()
+    targets = torch.nn.functional.one_hot(torch.arange(20) % 3).float()
+    for volume in (torch.full((20,), -1.0), torch.arange(20.0) // 2):
+        expected = auroc_estimates(scores, targets, volume, SubjectBootstrap(50))
+        order = torch.randperm(20, generator=generator)
+        assert auroc_estimates(scores[order], targets[order], volume[order], SubjectBootstrap(50)) == expected
