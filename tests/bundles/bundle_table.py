@@ -163,9 +163,9 @@ PRIVACY = Bundle(
     refusals=(
         Refusal({"beta": 1e-4}, "beta must be a finite number <= 0"),
         Refusal({"noise_std": 0.0}, "noise_std must be", slow=True),
-        Refusal({"num_classes": 1}, "num_classes must be >= 2", slow=True),
+        Refusal({"num_classes": 1}, "num_classes must be at least 2", slow=True),
         Refusal({"labels": ["one"]}, "labels must", slow=True),
-        Refusal({"train_data#prevalence": 0.0}, "no image of class", slow=True),
+        Refusal({"train_data#prevalence": 0.0}, "train_data: class 1 of 2 is absent"),
     ),
     other_architecture=("paper_scale", "ImageClassifier"),
     tiny_inference={},
