@@ -29,9 +29,20 @@ def mirrored(parts: Sequence[Tensor], axes: Sequence[int], generator: torch.Gene
     """Mirror images, (batch, channel, *spatial) each, along each of some spatial axes with probability 1/2, all parts alike."""
     parts = list(parts)
     for axis in axes:
-        chosen = torch.rand(len(parts[0]), 1, 1, 1, generator=generator, device=parts[0].device) < 0.5
-        parts = [torch.where(chosen, part.flip(axis + 2), part) for part in parts]
+        chosen = torch.rand(len(parts[0]), generator=generator, device=parts[0].device) < 0.5
+        parts = [torch.where(chosen.reshape(-1, *[1] * (p.ndim - 1)), p.flip(axis + 2), p) for p in parts]
     return parts
+
+
+def shifted(image: Tensor, largest: int, generator: torch.Generator) -> Tensor:
+    """Shift every image, (batch, channel, *spatial), circularly by up to ``largest`` pixels along each spatial axis."""
+    for axis in range(2, image.ndim if largest else 0):
+        n, batch = image.shape[axis], len(image)
+        by = torch.randint(-largest, largest + 1, (batch, 1), generator=generator, device=image.device)
+        index = (torch.arange(n, device=image.device) - by) % n
+        shape = [batch, *(n if a == axis else 1 for a in range(1, image.ndim))]
+        image = image.gather(axis, index.reshape(shape).expand_as(image))
+    return image
 
 
 class SeededPrepareBatch(PrepareBatch, ABC):

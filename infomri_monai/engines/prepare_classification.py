@@ -11,7 +11,7 @@ from monai.data import MetaTensor
 from monai.engines import PrepareBatch
 from torch import Tensor
 
-from infomri_monai.engines.prepare import SeededPrepareBatch, mirrored
+from infomri_monai.engines.prepare import SeededPrepareBatch, mirrored, shifted
 
 __all__ = ["PrepareLabels"]
 
@@ -25,10 +25,11 @@ class PrepareLabels(PrepareBatch):
         num_classes: exclusive classes, or labels if ``multi_label``.
         multi_label: independent binary labels, (batch, C), instead of class numbers, (batch,).
         label_key: the batch's key of the labels.
-        flip_axes: spatial axes (0 is the first) along which an image is mirrored with probability 1/2, in training.
+        flip_axes: spatial axes (0 is the first) along which an image is mirrored with probability 1/2; for training.
+        max_shift: pixels by which an image is shifted at most, circularly, along each axis, in training.
 
     Raises:
-        ValueError: if an axis is not 0 or 1; when called, if a label is missing or none of the classes.
+        ValueError: if an axis is not 0 or 1, or ``max_shift`` is negative; when called, if a label is missing or no class number.
 
     Example:
         >>> import torch
@@ -46,10 +47,13 @@ class PrepareLabels(PrepareBatch):
         multi_label: bool = False,
         label_key: str = "label",
         flip_axes: Sequence[int] = (),
+        max_shift: int = 0,
     ) -> None:
         if not set(flip_axes) <= {0, 1}:
             raise ValueError(f"flip_axes must hold 0 and 1 at most, got {list(flip_axes)}.")
-        self.prepare = prepare
+        if max_shift < 0:
+            raise ValueError(f"max_shift must be >= 0, got {max_shift}.")
+        self.prepare, self.max_shift = prepare, int(max_shift)
         self.num_classes, self.multi_label, self.label_key = num_classes, multi_label, label_key
         self.flip_axes = sorted(set(flip_axes))
 
@@ -69,7 +73,7 @@ class PrepareLabels(PrepareBatch):
         label = self._label(batchdata, len(batchdata[self.prepare.image_key])).to(image.device)
         label = label.repeat(len(image) // len(label), *[1] * (label.ndim - 1))
         (image,) = mirrored([image], self.flip_axes, named["generator"])
-        return image, label, (ratio,), named
+        return shifted(image, self.max_shift, named["generator"]), label, (ratio,), named
 
     def _label(self, batchdata: dict[str, Any], images: int) -> Tensor:
         if self.label_key not in batchdata:
@@ -81,7 +85,8 @@ class PrepareLabels(PrepareBatch):
             raise ValueError(
                 f"label must have shape {expected} (multi_label={self.multi_label}), got {tuple(label.shape)}."
             )
-        known = (label == 0) | (label == 1) if self.multi_label else (label >= 0) & (label < self.num_classes)
+        values = torch.arange(2 if self.multi_label else self.num_classes, device=label.device)
+        known = torch.isin(label.to(torch.float64), values.to(torch.float64))
         if not bool(known.all()):
             accepted = "0 or 1" if self.multi_label else f"0 to {self.num_classes - 1}"
             raise ValueError(f"label must be {accepted}, got {label[~known][:4].tolist()}.")

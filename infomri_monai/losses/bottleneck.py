@@ -44,7 +44,6 @@ class BottleneckLoss(nn.Module):
 
     Example:
         >>> import torch
-        >>> import torch
         >>> result = ClassificationTraining(torch.zeros(1, 2), torch.tensor([100.0]), torch.ones(1, 1, 2, 2), torch.ones(1))
         >>> BottleneckLoss(beta=-0.01)(result, torch.tensor([1]))  # log 2 + 0.01 * 100
         tensor(1.6931)
@@ -70,7 +69,7 @@ class BottleneckLoss(nn.Module):
             target: class numbers, (batch,), or 0/1 of every label, (batch, C), if ``multi_label``.
 
         Raises:
-            ValueError: if the target's shape does not fit the logits.
+            ValueError: if the target's shape does not fit the logits, or beta < 0 and the system has no estimate of the entropy.
         """
         logits = result.logits
         expected = tuple(logits.shape) if self.multi_label else (logits.shape[0],)
@@ -83,6 +82,10 @@ class BottleneckLoss(nn.Module):
         else:
             task = F.cross_entropy(logits, target.long())
         terms = BottleneckTerms(task, result.kspace_entropy.mean())
+        if self.beta and bool(terms.kspace_entropy.isnan()):
+            raise ValueError(
+                f"beta={self.beta} needs a system with an estimate of the entropy (entropy=...), got none."
+            )
         self.latest = BottleneckTerms(*(term.detach() for term in terms))
-        # a term of no weight is left out: with sigma = 0 elsewhere it may be infinite
+        # a term of no weight is left out: without an estimate of the entropy it is NaN
         return terms.task - self.warm_up * self.beta * terms.kspace_entropy if self.beta else terms.task

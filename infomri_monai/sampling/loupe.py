@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,7 +34,7 @@ class LOUPE(SamplingPolicy):
         ratio_range: lowest and highest ratio of the training, kept with the policy.
 
     Raises:
-        ValueError: if the grid is empty or ``ratio_range`` is not 0 < low <= high <= 1.
+        ValueError: if the grid is empty, ``logit_slope`` is not positive or ``ratio_range`` is not 0 < low <= high <= 1.
 
     References:
         Bahadir, Wang, Dalca and Sabuncu, "Deep-learning-based optimization of the under-sampling pattern in MRI", IEEE TCI 2020.
@@ -58,6 +59,8 @@ class LOUPE(SamplingPolicy):
         ratio_range: Sequence[float] | None = None,
     ) -> None:
         super().__init__(readout_axis)
+        if not 0 < logit_slope < math.inf:
+            raise ValueError(f"logit_slope must be a finite number > 0, got {logit_slope}.")
         if ratio_range is not None:
             self.ratio_range = check_ratio_range(ratio_range, "ratio_range")
         self.grid = tuple(int(n) for n in grid)

@@ -40,8 +40,8 @@ class PatternGenerationNetwork(SamplingPolicy):
             lies outside; nothing is refused.
 
     Raises:
-        ValueError: if the grid is empty, ``embedding_width`` < 1, ``hidden`` < 4, ``rescale`` is unknown or ``ratio_range`` is
-            not 0 < low <= high <= 1.
+        ValueError: if the grid is empty, ``embedding_width`` < 1, ``hidden`` < 4, ``logit_slope`` is not positive, ``rescale`` is
+            unknown or ``ratio_range`` is not 0 < low <= high <= 1.
 
     Example:
         >>> import torch
@@ -66,6 +66,8 @@ class PatternGenerationNetwork(SamplingPolicy):
         ratio_range: Sequence[float] | None = None,
     ) -> None:
         super().__init__(readout_axis)
+        if not 0 < logit_slope < math.inf:
+            raise ValueError(f"logit_slope must be a finite number > 0, got {logit_slope}.")
         if embedding_width < 1 or hidden < 4:
             raise ValueError(f"embedding_width must be >= 1 and hidden >= 4, got {embedding_width} and {hidden}.")
         if rescale not in ("shift", "scale"):

@@ -22,7 +22,7 @@ class ClassificationTraining(NamedTuple):
 
     Attributes:
         logits: of the classes or labels, (batch, C).
-        kspace_entropy: marginal entropy of the measurement, nats, (batch,); zero where the system has no statistics.
+        kspace_entropy: marginal entropy of the measurement, nats, (batch,); NaN where the system has no statistics.
         mask: 0/1 mask, (batch, 1, *spatial).
         ratio: realised sampling ratio, (batch,).
     """
@@ -105,8 +105,7 @@ class ClassificationSystem(nn.Module):
                 real-valued images.
         """
         logits, sample = self._classify(image, ratio, generator)
-        entropy = torch.zeros_like(sample.ratio) if self.entropy is None else self.entropy(sample.mask)
-        return ClassificationTraining(logits, entropy, sample.mask, sample.ratio)
+        return ClassificationTraining(logits, self._entropy(sample), sample.mask, sample.ratio)
 
     @torch.no_grad()
     def infer(
@@ -135,8 +134,15 @@ class ClassificationSystem(nn.Module):
         probabilities = members.mean(1)
         entropy = self.network.entropy(probabilities)
         shared = (entropy - self.network.entropy(members).mean(1)).clamp(min=0.0)
-        measured = torch.full_like(first.ratio, float("nan")) if self.entropy is None else self.entropy(first.mask)
-        return ClassificationPosterior(probabilities, entropy, shared, members, first.mask, first.ratio, measured)
+        return ClassificationPosterior(
+            probabilities, entropy, shared, members, first.mask, first.ratio, self._entropy(first)
+        )
+
+    def _entropy(self, sample: MaskSample) -> Tensor:
+        if self.entropy is None:
+            return torch.full_like(sample.ratio, float("nan"))
+        entropy: Tensor = self.entropy(sample.mask)
+        return entropy
 
     def _classify(
         self, image: Tensor, ratio: float | list[float] | Tensor, generator: torch.Generator | None

@@ -158,7 +158,7 @@ PRIVACY = Bundle(
         }
     ),
     printed="AUROC",
-    tracked_parameters={"beta": "-0.0003"},
+    tracked_parameters={"beta": "-1e-05"},
     tracked_metrics=("accuracy", "kspace_entropy"),
     refusals=(
         Refusal({"beta": 1e-4}, "beta must be a finite number <= 0"),

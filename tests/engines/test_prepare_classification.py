@@ -43,11 +43,25 @@ def test_mirroring_is_per_image_and_seeded():
     assert 4 < int(mirrored.sum()) < 28
 
 
+def test_every_image_is_shifted_on_its_own():
+    prepare = PrepareLabels(PrepareAmortizedBatch((0.1, 0.2), seed=1), num_classes=2, max_shift=2)
+    data = batch(torch.zeros(64, dtype=torch.long), 64)
+    image, *_ = prepare(data)
+    shifts = [
+        [(i, j) for i in range(-2, 3) for j in range(-2, 3) if torch.equal(made, own.roll((i, j), (1, 2)))]
+        for made, own in zip(image, data["image"], strict=True)
+    ]
+    assert all(len(found) == 1 for found in shifts)
+    assert {axis for found in shifts for axis in found[0]} == {-2, -1, 0, 1, 2}
+    assert torch.equal(prepare(data)[0], image)
+
+
 @pytest.mark.parametrize(
     ("label", "options", "message"),
     [
         (torch.tensor([0, 1, 2, 3]), {}, r"label must be 0 to 2, got \[3\]"),
         (torch.tensor([0, 1, -1, 2]), {}, "label must be 0 to 2"),
+        (torch.tensor([0, 1, 0.5, 2]), {}, r"label must be 0 to 2, got \[0.5\]"),
         (torch.tensor([0, 1]), {}, r"label must have shape \(4,\)"),
         (torch.full((4, 3), 0.5), {"multi_label": True}, "label must be 0 or 1"),
         (torch.zeros(4), {"multi_label": True}, r"label must have shape \(4, 3\)"),
@@ -63,3 +77,5 @@ def test_missing_labels_and_bad_axes():
         PrepareLabels(PrepareRatioSweep((0.1,)), num_classes=3)({"image": torch.zeros(1, 1, 4, 4)})
     with pytest.raises(ValueError, match="flip_axes must hold 0 and 1"):
         PrepareLabels(PrepareRatioSweep((0.1,)), num_classes=3, flip_axes=[2])
+    with pytest.raises(ValueError, match="max_shift must be >= 0"):
+        PrepareLabels(PrepareRatioSweep((0.1,)), num_classes=3, max_shift=-1)

@@ -52,6 +52,8 @@ def test_checkpoint(tmp_path):
     assert torch.equal(loaded.weight, policy.weight)
 
 
-def test_bad_range():
+def test_bad_arguments():
+    with pytest.raises(ValueError, match="logit_slope must be a finite number > 0, got 0"):
+        LOUPE((8, 8), logit_slope=0)
     with pytest.raises(ValueError, match="ratio_range must"):
         LOUPE((8, 8), ratio_range=(0.5, 0.1))
