@@ -150,7 +150,7 @@ def _write_figures(
     policies = {
         beta: load_policy(runs / f"{n}-seed0" / "policy.pt")
         for n, beta in learned.items()
-        if (runs / f"{n}-seed0").exists()
+        if (runs / f"{n}-seed0" / "policy.pt").exists()
     }
     if policies:
         shape = next(iter(policies.values())).grid

@@ -15,7 +15,7 @@ from infomri_monai.data.fastmri_labels import KNEE_LABELS
 from infomri_monai.data.fastmri_plus import FASTMRI_PLUS_VOLUMES, fastmri_plus_knee, fastmri_plus_volumes
 from infomri_monai.data.fastmri_slice import ReadFastMRISliceD, ReadFastMRISliced, ReadFastMRISliceDict
 from infomri_monai.data.folder import image_slices
-from infomri_monai.data.kspace_statistics import kspace_statistics, marginal_entropy_of
+from infomri_monai.data.kspace_statistics import kspace_statistics, load_kspace_statistics, marginal_entropy_of
 from infomri_monai.data.labelled_slice import ReadLabelledSliceD, ReadLabelledSliced, ReadLabelledSliceDict
 from infomri_monai.data.mnist import MNIST_SPLITS, mnist
 from infomri_monai.data.npz import BRAIN_COMPLEX_SPLITS, brain_50, brain_complex_180, npz_slices
@@ -70,6 +70,7 @@ __all__ = [
     "image_slices",
     "inference_cases",
     "kspace_statistics",
+    "load_kspace_statistics",
     "marginal_entropy_of",
     "mean_kspace_magnitude",
     "mnist",

@@ -31,7 +31,7 @@ def brain_tumour_side(
     margin: float = 0.06,
     subset: int | None = None,
 ) -> list[dict[str, Any]]:
-    """Contrast-enhanced T1 brain slices with a tumour; label, the half of the image it lies in.
+    """Contrast-enhanced T1 brain slices with a tumour; label, the half of the head it lies in.
 
     The set has no slice without a tumour, so that "tumour or none" is no honest task; the side is. Left and right are the image's
     (the patient's are the opposite where slices are shown in radiological convention). Of the 1,380 slices the 360 sagittal ones

@@ -16,7 +16,7 @@ from infomri_monai.acquisition import ComplexGaussianNoise, ImageChecksum, KSpac
 from infomri_monai.acquisition.streaming import gather_batches
 from infomri_monai.information import MarginalEntropy
 
-__all__ = ["kspace_statistics", "marginal_entropy_of"]
+__all__ = ["kspace_statistics", "load_kspace_statistics", "marginal_entropy_of"]
 
 _LOGGER = logging.getLogger(__name__)
 _SECONDS_BETWEEN_LINES = 10.0
@@ -64,6 +64,37 @@ def kspace_statistics(
     statistics = KSpaceStatistics.from_images(images, spatial_dims)
     if cache is not None:
         statistics.save(cache)
+    return statistics
+
+
+def load_kspace_statistics(
+    path: str | os.PathLike[str],
+    data: Iterable[Mapping[str, Any]] | None = None,
+    image_key: str = "image",
+    spatial_dims: int = 2,
+) -> KSpaceStatistics:
+    """Load the statistics that a training wrote, and compare them with the training's data.
+
+    Args:
+        path: ``.npz`` file.
+        data: the training data, read once for its checksum; None trusts the file.
+        image_key: key of the image.
+        spatial_dims: number of spatial axes.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is damaged or belongs to another data set or grid.
+
+    Example:
+        >>> import tempfile
+        >>> data, path = [{"image": torch.rand(1, 4, 4)} for _ in range(3)], Path(tempfile.mkdtemp()) / "statistics.npz"
+        >>> _ = kspace_statistics(data, path)
+        >>> load_kspace_statistics(path, data).count
+        3
+    """
+    statistics = KSpaceStatistics.load(path)
+    if data is not None:
+        _check_cache(statistics, _with_progress(_images(data, image_key)), spatial_dims, path)
     return statistics
 
 

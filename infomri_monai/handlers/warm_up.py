@@ -10,33 +10,34 @@ __all__ = ["WarmUp"]
 
 
 class WarmUp:
-    """Let the weight of the KL term, or the beta of the bottleneck, grow linearly from 0 to its value over the first iterations.
+    """Let a weight (of the KL term, or beta of the bottleneck) grow linearly from 0 to its value over the first part of a training.
 
     The scale is a function of the iteration number alone, so that a resumed run goes on where it was.
 
     Args:
         loss: the loss whose ``warm_up`` is set.
-        iterations: length of the warm-up; 0 has the full weight from the start.
+        share: length of the warm-up as a share of the training; 0 has the full weight from the start.
 
     Raises:
-        ValueError: if ``iterations`` is negative.
+        ValueError: if ``share`` is outside [0, 1].
 
     References:
         Bowman et al., "Generating sentences from a continuous space", CoNLL 2016.
 
     Example:
         >>> loss, engine = ELBOLoss(), Engine(lambda engine, batch: None)
-        >>> WarmUp(loss, iterations=4).attach(engine)
-        >>> _ = engine.run([0], max_epochs=3)
-        >>> loss.warm_up
+        >>> WarmUp(loss, share=0.5).attach(engine)
+        >>> engine.add_event_handler(Events.ITERATION_COMPLETED(once=3), lambda _: print(loss.warm_up))  # doctest: +ELLIPSIS
+        <...>
+        >>> _ = engine.run([0], max_epochs=8)
         0.75
     """
 
-    def __init__(self, loss: ELBOLoss | BottleneckLoss, iterations: int = 0) -> None:
-        if iterations < 0:
-            raise ValueError(f"iterations must be >= 0, got {iterations}.")
+    def __init__(self, loss: ELBOLoss | BottleneckLoss, share: float = 0.0) -> None:
+        if not 0 <= share <= 1:
+            raise ValueError(f"share must lie in [0, 1], got {share}.")
         self.loss = loss
-        self.iterations = iterations
+        self.share = float(share)
 
     def attach(self, engine: Engine) -> None:
         """Register before every iteration."""
@@ -44,4 +45,5 @@ class WarmUp:
 
     def __call__(self, engine: Engine) -> None:
         """Set the scale of this iteration."""
-        self.loss.warm_up = min(1.0, engine.state.iteration / self.iterations) if self.iterations else 1.0
+        total = (engine.state.max_epochs or 1) * (engine.state.epoch_length or 1)
+        self.loss.warm_up = min(1.0, engine.state.iteration / (self.share * total)) if self.share else 1.0

@@ -44,6 +44,7 @@ class Bundle:
         case_files: ends of the names of what ``tiny_inference`` writes for a case.
         folder_files: what it writes once.
         embedded_cases: number of its embedded cases.
+        untracked: files of an evaluation that do not go to MLflow.
         maps: whether the exported network's output has pixels.
     """
 
@@ -69,6 +70,7 @@ class Bundle:
     tiny_evaluation: Mapping[str, Any] = field(default_factory=dict)
     embedded_cases: int = 2
     maps: bool = True
+    untracked: frozenset[str] = frozenset()
 
     @property
     def root(self) -> Path:
@@ -147,8 +149,8 @@ PRIVACY = Bundle(
     models=("kspace_statistics.npz",),
     real_valued=True,
     ratios=(0.0625, 0.125, 0.25),
-    tiny_model={"channels": [4, 4, 4, 4]},
-    tiny_evaluation={"bootstrap": 20},
+    tiny_model={"channels": [4, 4, 4, 4], "data_seed": 2},  # one subject of a split has both classes
+    tiny_evaluation={"bootstrap": 20, "train_data#subjects": 4},
     report="classification",
     report_files=frozenset(
         {*(f"classification.{suffix}" for suffix in ("csv", "json", "md")), "predictions.csv"}
@@ -172,6 +174,7 @@ PRIVACY = Bundle(
     case_files=(".json",),
     folder_files=frozenset({"report.csv"}),
     embedded_cases=4,
+    untracked=frozenset({"examples.png", "predictions.csv"}),
 )
 
 BUNDLES = (RECON, SEGMENTATION, PRIVACY)

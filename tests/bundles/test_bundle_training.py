@@ -110,7 +110,9 @@ def test_tracking_holds_training_and_evaluation(bundle, tmp_path):
     logged = artifacts(client, training.info.run_id)
     assert logged >= written(bundle, 2)
     assert any(name.startswith("config_") for name in logged)
-    assert artifacts(client, evaluation.info.run_id) >= bundle.report_files
+    tracked = artifacts(client, evaluation.info.run_id)
+    assert tracked >= bundle.report_files - bundle.untracked
+    assert not tracked & bundle.untracked
 
 
 @every_bundle

@@ -27,12 +27,12 @@ class Interrupted(Exception):
     """Somebody ended the run."""
 
 
-def train(folder, epochs=4, stop_after=None, resume=None, watch=None, panels=PANELS, terms=True, iterations=6):
+def train(folder, epochs=4, stop_after=None, resume=None, watch=None, panels=PANELS, terms=True, share=0.75):
     """A training with curves and KL warm-up, validated every second epoch; it can be interrupted and resumed."""
     system, loss = segmentation_system(), ELBOLoss()
     validate = validator(system)
     curves = TrainingCurves(folder, validate, panels, "nats per image", loss if terms else None)
-    handlers = [WarmUp(loss, iterations), ValidationHandler(2, validate, epoch_level=True), curves]
+    handlers = [WarmUp(loss, share), ValidationHandler(2, validate, epoch_level=True), curves]
     engine = trainer(system, loss, handlers, epochs)
     state = {"system": system, "optimizer": engine.optimizer, "trainer": engine}
     CheckpointSaver(str(folder / "checkpoints"), state, save_interval=1, n_saved=10).attach(engine)

@@ -1,0 +1,45 @@
+"""The privacy bundle on fastMRI knees with fastMRI+ labels (multi-label, complex): small volumes in the published layouts."""
+
+from __future__ import annotations
+
+import h5py
+import numpy as np
+import pytest
+from bundle_table import PRIVACY
+from running import run_bundle, succeeded, table
+
+FINDINGS = ("Ligament - ACL Low Grade sprain", "Meniscus Tear", "Joint Effusion")
+
+
+@pytest.fixture
+def knees(tmp_path):
+    """Nine volumes of four slices; of each, slices 0 to 2 have one finding each and slice 3 has none."""
+    draw, folder, rows, names = np.random.default_rng(0), tmp_path / "knees", [], []
+    folder.mkdir()
+    decay = np.exp(-((np.arange(40) - 20) ** 2)[:, None] / 50 - ((np.arange(48) - 24) ** 2)[None] / 50)
+    for number in range(9):
+        names.append(f"file{1000000 + number}")
+        with h5py.File(folder / f"{names[-1]}.h5", "w") as file:
+            noise = draw.normal(size=(4, 40, 48, 2)).astype(np.float32)
+            file["kspace"] = ((noise[..., 0] + 1j * noise[..., 1]) * decay * 1e-5).astype(np.complex64)
+            file.attrs["patient_id"] = "never-to-be-seen"
+            file.attrs["acquisition"] = "CORPDFS_FBK" if number % 2 else "CORPD_FBK"
+        rows += [f"{names[-1]},{place},No,1,2,3,4,{finding}" for place, finding in enumerate(FINDINGS)]
+    (folder / "knee.csv").write_text("\n".join(["file,slice,study_level,x,y,width,height,label", *rows]) + "\n")
+    (folder / "knee_file_list.csv").write_text("\n".join([*names, "Knee data"]) + "\n")
+    return folder
+
+
+@pytest.mark.slow
+def test_trains_evaluates_and_audits(knees, tmp_path):
+    values = {"dataset_dir": knees, "grid": [32, 32], "num_workers": 0, **PRIVACY.tiny_model}
+    attack = {"attack_steps": 2, "attack_validation_interval": 1, "attack_batch_size": 4, "attack_epochs": 1}
+    overlay, out = "data/fastmri_plus_knee", tmp_path / "out"
+    text = succeeded(run_bundle(PRIVACY, ["train", overlay], out, {**values, "max_epochs": 2, "batch_size": 4}))
+    text += succeeded(run_bundle(PRIVACY, ["train", overlay, "evaluate"], out, {**values, "bootstrap": 20}))
+    text += succeeded(run_bundle(PRIVACY, ["train", overlay, "audit"], out, {**values, **attack}))
+    assert "never-to-be-seen" not in text
+    for row in table(out / "evaluation", "classification"):
+        assert row["auroc_acl_sprain"] is not None
+        assert row["auroc_abnormal"] is not None
+    assert "not a guarantee" in (out / "audit" / "report.md").read_text()
