@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from infomri_monai.acquisition.measurement import FourierMeasurement
 from infomri_monai.engines.audit_data import AuditData, PrepareListedRatios
-from infomri_monai.engines.early_stopping import train_until_no_better
+from infomri_monai.engines.early_stopping import check_finite, train_until_no_better
 from infomri_monai.engines.prepare import PrepareRatioSweep
 from infomri_monai.engines.training_budget import Budget, Course
 from infomri_monai.losses.gaussian import MeanSquaredErrorLoss
@@ -25,7 +25,7 @@ from infomri_monai.metrics.rate_distortion_table import RateDistortionRow
 from infomri_monai.sampling.frozen import FrozenPolicy
 from infomri_monai.systems.reconstruction import ReconstructionResult, ReconstructionSystem
 
-__all__ = ["AttackOutcome", "Scene", "check_attacker", "evaluate_attacker", "train_attacker"]
+__all__ = ["AttackOutcome", "Scene", "check_attacker", "evaluate_attacker", "run_on_test_data", "train_attacker"]
 
 #: added to the seed, so that training, validation and test draw different masks and noise
 VALIDATION, TEST = 1, 2
@@ -107,27 +107,49 @@ def train_attacker(scene: Scene, network: nn.Module, ratios: Sequence[float], bu
 def evaluate_attacker(
     scene: Scene, network: nn.Module, ratios: Sequence[float], budget: Budget, name: str
 ) -> AttackOutcome:
-    """Test a trained attacker at every ratio; every attacker with these ratios sees the same measurements."""
+    """Test a trained attacker at every ratio; every attacker with these ratios sees the same measurements.
+
+    Raises:
+        RuntimeError: if a reconstruction is not finite.
+    """
     prepare = PrepareRatioSweep(ratios, budget.seed + TEST, scene.image_key)
     quality = RateDistortion(name)
 
-    def collect(engine: Engine) -> None:
-        output: Any = engine.state.output
-        image = output[CommonKeys.LABEL]
-        ratio = prepare.ratios.repeat_interleave(len(image) // len(prepare.ratios))
-        quality.update(output[CommonKeys.PRED], image, ratio)
+    def collect(result: ReconstructionResult, image: Tensor) -> None:
+        check_finite(result.mean, name, "in the test")
+        quality.update(result, image, prepare.ratios.repeat_interleave(len(image) // len(prepare.ratios)))
 
+    run_on_test_data(scene, ReconstructionSystem(scene.policy, scene.measurement, network), prepare, budget, collect)
+    return _outcome(quality)
+
+
+def run_on_test_data(
+    scene: Scene, system: nn.Module, prepare: Any, budget: Budget, collect: Callable[[Any, Tensor], None]
+) -> None:
+    """Run a system on the test data.
+
+    Args:
+        scene: has the test data.
+        system: what MONAI's evaluator calls.
+        prepare: batch preparation, which follows the evaluator.
+        budget: for batches and device.
+        collect: is given the system's result and the label of every batch.
+    """
     evaluator = SupervisedEvaluator(
         device=budget.device,
         val_data_loader=DataLoader(scene.data.test, batch_size=budget.batch_size, num_workers=budget.num_workers),
-        network=ReconstructionSystem(scene.policy, scene.measurement, network).to(budget.device),
+        network=system.to(budget.device),
         prepare_batch=prepare,
         val_handlers=[prepare],
         decollate=False,
     )
-    evaluator.add_event_handler(Events.ITERATION_COMPLETED, collect)
+
+    def pass_on(engine: Engine) -> None:
+        output: Any = engine.state.output
+        collect(output[CommonKeys.PRED], output[CommonKeys.LABEL])
+
+    evaluator.add_event_handler(Events.ITERATION_COMPLETED, pass_on)
     evaluator.run()
-    return _outcome(quality)
 
 
 def _outcome(quality: RateDistortion) -> AttackOutcome:

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from ignite.engine import Engine, Events
-from monai.data import DataLoader
-from monai.engines import SupervisedEvaluator
 from monai.networks.nets import ResNet
-from monai.utils import CommonKeys
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from infomri_monai.engines.attack import TEST, VALIDATION, Scene
+from infomri_monai.engines.attack import TEST, VALIDATION, Scene, run_on_test_data
 from infomri_monai.engines.audit_data import PrepareListedRatios, raw_entries, size
-from infomri_monai.engines.early_stopping import train_until_no_better
+from infomri_monai.engines.early_stopping import check_finite, train_until_no_better
 from infomri_monai.engines.prepare import PrepareRatioSweep
 from infomri_monai.engines.prepare_classification import PrepareLabels
 from infomri_monai.engines.training_budget import Budget, Course
@@ -88,7 +84,7 @@ def attribute_values(data: Dataset, key: str) -> np.ndarray | None:
     """The attribute of every entry, (entries,); None if an entry has none.
 
     Raises:
-        ValueError: if a value is not an integer >= 0.
+        ValueError: if a value is not one whole number >= 0 (of any type: also a bool, or a float without a fraction).
     """
     entries = raw_entries(data)
     if size(data) and key not in entries[0]:
@@ -98,9 +94,10 @@ def attribute_values(data: Dataset, key: str) -> np.ndarray | None:
         if key not in (entry := entries[index]):
             return None
         value = np.asarray(entry[key])
-        if value.size != 1 or float(value.item()) != int(value.item()) or int(value.item()) < 0:
-            raise ValueError(f"{key} must be a class number >= 0 for the probe, got {entry[key]!r}.")
-        values.append(int(value.item()))
+        number = float(value) if value.ndim == 0 and value.dtype.kind in "biuf" else math.nan
+        if not (number.is_integer() and number >= 0):  # neither NaN nor infinity is an integer
+            raise ValueError(f"{key} must be a class number >= 0 for the probe, a scalar, got {entry[key]!r}.")
+        values.append(int(number))
     return np.array(values)
 
 
@@ -138,18 +135,18 @@ def train_probe(
         )
     ]
     quantities = {
-        "cross_entropy": lambda result, label: F.cross_entropy(result.logits, label, reduction="none"),
+        "cross_entropy": lambda result, label: F.cross_entropy(result.logits, label.long(), reduction="none"),
         "accuracy": lambda result, label: (result.logits.argmax(1) == label).float(),
     }
     return train_until_no_better(system, network, _loss, quantities, scene.data[:2], prepare, budget, name)
 
 
 def _loss(result: ClassificationTraining, label: Tensor) -> Tensor:
-    return F.cross_entropy(result.logits, label)
+    return F.cross_entropy(result.logits, label.long())
 
 
 def evaluate_probe(
-    scene: Scene, network: ImageClassifier, key: str, ratios: Sequence[float], budget: Budget, majority: int
+    scene: Scene, network: ImageClassifier, key: str, ratios: Sequence[float], budget: Budget, majority: int, name: str
 ) -> list[ProbeRow]:
     """Test a trained probe at every ratio.
 
@@ -160,27 +157,22 @@ def evaluate_probe(
         ratios: sampling ratios, ascending.
         budget: for batches, device and seed.
         majority: the training data's most frequent value.
+        name: for the error.
+
+    Raises:
+        RuntimeError: if a logit is not finite.
     """
     prepare = PrepareLabels(
         PrepareRatioSweep(ratios, budget.seed + TEST, scene.image_key), network.num_classes, label_key=key
     )
     told: list[tuple[Tensor, Tensor]] = []
 
-    def collect(engine: Engine) -> None:
-        output: Any = engine.state.output
-        pair = output[CommonKeys.PRED].logits.argmax(1), output[CommonKeys.LABEL]
-        told.append(tuple(part.reshape(len(ratios), -1).cpu() for part in pair))
+    def collect(result: ClassificationTraining, label: Tensor) -> None:
+        check_finite(result.logits, name, "in the test")
+        predicted, true = (part.reshape(len(ratios), -1).cpu() for part in (result.logits.argmax(1), label.long()))
+        told.append((predicted, true))
 
-    evaluator = SupervisedEvaluator(
-        device=budget.device,
-        val_data_loader=DataLoader(scene.data.test, batch_size=budget.batch_size, num_workers=budget.num_workers),
-        network=ClassificationSystem(scene.policy, scene.measurement, network).to(budget.device),
-        prepare_batch=prepare,
-        val_handlers=[prepare],
-        decollate=False,
-    )
-    evaluator.add_event_handler(Events.ITERATION_COMPLETED, collect)
-    evaluator.run()
+    run_on_test_data(scene, ClassificationSystem(scene.policy, scene.measurement, network), prepare, budget, collect)
     predicted, label = (torch.cat(parts, 1).numpy() for parts in zip(*told, strict=True))
     return [_row(ratio, predicted[i], label[i], majority) for i, ratio in enumerate(ratios)]
 

@@ -11,11 +11,10 @@ import torch
 from torch import nn
 
 from infomri_monai.engines.attack import AttackOutcome, Scene, check_attacker, evaluate_attacker, train_attacker
-from infomri_monai.engines.audit_data import checksum_of_module
+from infomri_monai.engines.audit_checksum import checksum_of_module
 from infomri_monai.engines.audit_report import AttackerReport
-from infomri_monai.engines.audit_store import AuditStore, fingerprint
+from infomri_monai.engines.audit_store import AuditStore, Finished, fingerprint
 from infomri_monai.engines.training_budget import Budget, Course, seeded
-from infomri_monai.json_numbers import null_unless_finite
 from infomri_monai.metrics.rate_distortion_table import RateDistortionTable
 from infomri_monai.networks.checkpoint import load_network
 
@@ -96,15 +95,15 @@ class AuditAttacks:
         wanted = fingerprint(
             common=self.common, network=checksum_of_module(network), ratios=ratios, budget=budget.decisive()
         )
-        if (record := self.store.finished(trial, wanted)) is not None:
-            self.done[trial] = self.store.outcome(trial, record)
+        if (found := self.store.finished(trial, wanted)) is not None:
+            self.done[trial] = found.course, found.outcome()
             return
         course = train_attacker(self.scene, network, ratios, budget, trial)
         outcome = evaluate_attacker(self.scene, network, ratios, budget, trial)
         logging.getLogger(__name__).info("\n%s", RateDistortionTable(trial, outcome.rows))
-        rows = [{key: null_unless_finite(value) for key, value in row._asdict().items()} for row in outcome.rows]
-        record = {"fingerprint": wanted, "attacker": name, "ratios": ratios, "course": course._asdict(), "rows": rows}
-        self.store.save(trial, network, record, outcome.images)
+        settings = {"fingerprint": wanted, "attacker": name, "ratios": ratios}
+        finished = Finished(course, [row._asdict() for row in outcome.rows], outcome.images)
+        self.store.save(trial, network, settings, finished)
         self.done[trial] = course, outcome
 
     def outcomes(self) -> dict[str, AttackOutcome]:

@@ -1,26 +1,22 @@
-"""The data of a privacy audit: checked before anything is trained, recognised when an audit is continued."""
+"""The data of a privacy audit, checked before anything is trained."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple, cast
 
-import numpy as np
 import torch
 from monai.data import DataLoader
 from monai.data import Dataset as MonaiDataset
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from infomri_monai.engines.prepare import SeededPrepareBatch
 from infomri_monai.metrics.image_quality import SSIM_WINDOW
 from infomri_monai.sampling.policy import SamplingPolicy, check_ratio
 
-__all__ = ["AuditData", "PrepareListedRatios", "checksum_of_data", "checksum_of_module", "mean_magnitude"]
-
-_ENTRIES = 32  # of a data set that its checksum looks at
-_PLAIN = (bool, int, float, str, type(None))
+__all__ = ["AuditData", "PrepareListedRatios", "mean_magnitude", "raw_entries", "size", "told_apart"]
 
 
 class AuditData(NamedTuple):
@@ -91,6 +87,25 @@ class PrepareListedRatios(SeededPrepareBatch):
         return image, self.ratios.to(image.device)[index]
 
 
+def told_apart(ratios: Sequence[float]) -> list[float]:
+    """The sampling ratios of an audit, ascending, each once.
+
+    Raises:
+        ValueError: if one is out of range, or two agree in the four decimals by which files and numbers are named.
+
+    Example:
+        >>> told_apart([0.5, 0.25, 0.25])
+        [0.25, 0.5]
+    """
+    found = sorted({round(ratio, 6) for ratio in check_ratio(ratios, "ratios").tolist()})
+    for low, high in pairwise(found):
+        if f"{low:.4f}" == f"{high:.4f}":
+            raise ValueError(
+                f"ratios must differ in their first four decimals, which name the results, got {low} and {high}."
+            )
+    return found
+
+
 def size(data: Dataset) -> int:
     """Number of entries."""
     return len(cast(Any, data))
@@ -106,51 +121,3 @@ def mean_magnitude(data: Dataset, image_key: str, batch_size: int) -> Tensor:
     loader = DataLoader(data, batch_size=batch_size)
     sums = [torch.as_tensor(batch[image_key]).abs().double().sum(0, keepdim=True) for batch in loader]
     return (torch.stack(sums).sum(0) / size(data)).float()
-
-
-def _bytes(value: Any) -> bytes:
-    if isinstance(value, Tensor):
-        value = value.detach().cpu().numpy()
-    if isinstance(value, np.ndarray):
-        return f"{value.dtype}{value.shape}".encode() + np.ascontiguousarray(value).tobytes()
-    return repr(value).encode()
-
-
-def checksum_of_data(data: Dataset) -> str:
-    """SHA-256 over the number of entries and up to 32 entries evenly spread over the data, before transforms."""
-    entries = raw_entries(data)
-    digest = hashlib.sha256(str(count := size(data)).encode())
-    for index in np.unique(np.linspace(0, count - 1, min(count, _ENTRIES)).astype(int)).tolist():
-        entry = entries[index]
-        items = sorted(entry.items()) if isinstance(entry, Mapping) else [("", entry)]
-        for key, value in items:
-            digest.update(str(key).encode() + _bytes(value))
-    return digest.hexdigest()
-
-
-def checksum_of_module(module: nn.Module) -> str:
-    """SHA-256 over the classes, the plain attributes, the parameters and the buffers of a module and all its parts.
-
-    Example:
-        >>> a, b = nn.Conv2d(1, 1, 3), nn.Conv2d(1, 1, 3, padding=1)
-        >>> _ = b.load_state_dict(a.state_dict())
-        >>> checksum_of_module(a) == checksum_of_module(b)  # the same weights in another network
-        False
-    """
-    digest = hashlib.sha256()
-    for name, part in module.named_modules():
-        plain = {
-            key: value
-            for key, value in sorted(vars(part).items())
-            if key not in ("training", "_is_full_backward_hook") and _is_plain(value)
-        }
-        digest.update(f"{name} {type(part).__qualname__} {plain}".encode())
-    for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
-        digest.update(name.encode() + _bytes(tensor))
-    return digest.hexdigest()
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, (tuple, list)):
-        return all(_is_plain(item) for item in value)
-    return isinstance(value, _PLAIN)

@@ -74,7 +74,8 @@ def facts_of(scene: Scene, ratios: Sequence[float]) -> dict[str, Any]:
         "noise": "none" if noise is None else _noise(noise),
         "images": f"{'complex' if image.is_complex() else 'real'}, {image.shape[1]} x {image.shape[2]}; "
         + ", ".join(f"{count} {name}" for name, count in sizes.items()),
-        "the attackers know": "the masks, the noise model, and training images of the same distribution",
+        "the attackers are given": "the masks (networks without a mask input do not use them), and for training measurements with "
+        "the defender's noise of images of the same distribution",
     }
 
 

@@ -19,6 +19,7 @@ from infomri_monai.engines.audit_verdict import ZERO_FILLED
 from infomri_monai.engines.prepare import seeded_generator
 from infomri_monai.figures import rate_distortion_figure, save_figure, training_figure
 from infomri_monai.figures.attack import AttackExample, attack_figure
+from infomri_monai.json_numbers import null_unless_finite
 from infomri_monai.metrics import PSNR, SSIM
 from infomri_monai.metrics.rate_distortion_table import RateDistortionRow, RateDistortionTable
 from infomri_monai.metrics.ratio_table import RatioTable
@@ -49,12 +50,13 @@ def write_tables(tables: Sequence[RatioTable], folder: Path, name: str) -> None:
         {
             "method": table.method,
             "conventions": table.conventions,
-            "rows": [{k: None if math.isnan(v) else v for k, v in record.items()} for record in table.records()],
+            "rows": [{k: null_unless_finite(v) for k, v in record.items()} for record in table.records()],
         }
         for table in tables
     ]
     with atomic_path(folder / f"{name}.json") as part:
-        part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+        part.write_text(text + "\n", encoding="utf-8")
     with atomic_path(folder / f"{name}.md") as part:
         part.write_text("\n".join(table.markdown() for table in tables), encoding="utf-8")
 

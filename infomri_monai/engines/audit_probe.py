@@ -17,9 +17,9 @@ from infomri_monai.engines.attribute_probe import (
     train_probe,
 )
 from infomri_monai.engines.audit_attacks import Maker, built
-from infomri_monai.engines.audit_data import checksum_of_module
+from infomri_monai.engines.audit_checksum import checksum_of_module, checksum_of_values
 from infomri_monai.engines.audit_probe_report import ProbeReport
-from infomri_monai.engines.audit_store import AuditStore, fingerprint
+from infomri_monai.engines.audit_store import AuditStore, Finished, fingerprint
 from infomri_monai.engines.training_budget import Budget, Course
 from infomri_monai.networks.image_classifier import ImageClassifier
 from infomri_monai.sampling.frozen import FrozenPolicy
@@ -67,6 +67,7 @@ class AuditProbe:
             return
         network = built(maker or (lambda: small_classifier(classes)), "probe", budget.seed)
         self.network = _checked(network, classes, scene)
+        self.labels = [checksum_of_values(part, self.key) for part in scene.data]
         self.trials[_NAME] = scene, self.ratios
         if fully_sampled:
             self.trials[_FULL] = scene._replace(policy=FrozenPolicy(UniformRandom(), budget.device)), [1.0]
@@ -81,19 +82,15 @@ class AuditProbe:
             ratios=ratios,
             budget=self.budget.decisive(),
             key=self.key,
+            labels=self.labels,
         )
-        if (record := self.store.finished(trial, wanted)) is not None:
-            self.done[trial] = Course(**record["course"]), [ProbeRow(**row) for row in record["rows"]]
+        if (found := self.store.finished(trial, wanted)) is not None:
+            self.done[trial] = found.course, [ProbeRow(**row) for row in found.rows]
             return
         course = train_probe(scene, network, self.key, ratios, self.budget, trial)
-        rows = evaluate_probe(scene, network, self.key, ratios, self.budget, self.majority)
-        record = {
-            "fingerprint": wanted,
-            "attribute": self.key,
-            "course": course._asdict(),
-            "rows": [row._asdict() for row in rows],
-        }
-        self.store.save(trial, network, record, {})
+        rows = evaluate_probe(scene, network, self.key, ratios, self.budget, self.majority, trial)
+        finished = Finished(course, [row._asdict() for row in rows], {})
+        self.store.save(trial, network, {"fingerprint": wanted, "attribute": self.key}, finished)
         self.done[trial] = course, rows
 
     def report(self) -> ProbeReport:

@@ -22,8 +22,9 @@ CONSTANT = "constant guess"
 LIMITS = (
     "This is what these attackers reached, not a bound on what an attacker can reach: stronger networks, longer training, other "
     "losses, generative priors or knowledge about the person may recover more.",
-    "The attackers know the masks and the noise model, and were trained on images of the same distribution as the tested ones. An "
-    "attacker without such data may do worse; one with images of the same person may do better.",
+    "The attackers are given the masks (networks without a mask input do not use them) and train on measurements with the "
+    "defender's noise, of images of the same distribution as the tested ones. An attacker without such data may do worse; one with "
+    "images of the same person may do better.",
     "PSNR and SSIM measure likeness on average over pixels and images. They do not say whether a person can be recognised, and a "
     "low mean does not protect every single image.",
     "Intervals and standard errors take the test images as independent; of slices of one person they are too narrow.",
@@ -126,7 +127,7 @@ class AuditReport(NamedTuple):
         return "\n\n".join(blocks) + "\n"
 
     def content(self) -> dict[str, Any]:
-        """The report for ``report.json``; NaN is null."""
+        """The report for ``report.json``; NaN and infinity are null."""
         content = {
             "method": self.method,
             "summary": self.summary(),
@@ -218,7 +219,7 @@ def _cell(psnr: float, ssim: float) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """For JSON: NaN is null, also inside."""
+    """For JSON: NaN and infinity are null, also inside."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

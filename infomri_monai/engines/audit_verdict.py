@@ -35,11 +35,11 @@ class RatioVerdict(NamedTuple):
         best: name of the attacker of the highest mean PSNR on test data, or ``"zero-filled"``.
         psnr: its mean PSNR, dB, per slice.
         highest_psnr: what the 5 % of test images that it recovers best reach at least, dB.
-        constant_psnr: mean PSNR of the training data's mean image, dB.
+        constant_psnr: mean PSNR of the training data's mean magnitude image, dB.
         gain: mean over images of the difference of the two, dB.
         gain_error: standard error of the gain over images; NaN for one image.
         verdict: ``"recoverable"`` if the gain reaches the margin, ``"leaks"`` if its 95 % interval lies above 0, ``"attacks too
-            weak"`` if it lies below 0, else ``"no better than guessing"``.
+            weak"`` if it lies below 0, else ``"no better than guessing"``. One image has no interval: the gain's sign decides.
     """
 
     ratio: float
@@ -79,8 +79,13 @@ def judge(ratio: float, attacks: Mapping[str, Tensor], constant: Tensor, margin:
     error = float(difference.std() / math.sqrt(len(difference))) if len(difference) > 1 else math.nan
     half = 0.0 if math.isnan(error) else _TWO_SIDED_95 * error
     verdict = RECOVERABLE if gain >= margin else LEAKS if gain > half else TOO_WEAK if gain < -half else NO_BETTER
-    highest = float(torch.nanquantile(values.double(), 0.95))
-    return RatioVerdict(ratio, best, means[best], highest, float(constant.nanmean()), gain, error, verdict)
+    return RatioVerdict(ratio, best, means[best], _highest(values), float(constant.nanmean()), gain, error, verdict)
+
+
+def _highest(values: Tensor) -> float:
+    """The 95 % quantile, interpolated unless that meets an infinite value (a perfect image)."""
+    linear, lower = (float(torch.nanquantile(values.double(), 0.95, interpolation=how)) for how in ("linear", "lower"))
+    return linear if math.isfinite(linear) else lower
 
 
 class ProbeVerdict(NamedTuple):

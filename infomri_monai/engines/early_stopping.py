@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -18,25 +17,50 @@ from monai.utils import CommonKeys
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from infomri_monai.engines.audit_data import size
 from infomri_monai.engines.autocast import AutocastInferer
 from infomri_monai.engines.training_budget import Budget, Course
 from infomri_monai.metrics.cumulative import mean_over_images
 
-__all__ = ["KeepBest", "MeanOverImages", "train_until_no_better"]
+__all__ = ["KeepBest", "MeanOverImages", "check_finite", "train_until_no_better"]
 
 #: prediction and label to one value per image
 PerImage = Callable[[Any, Tensor], Tensor]
+
+
+def check_finite(values: Tensor, name: str, where: str) -> None:
+    """Refuse predictions that hold NaN or Inf: a metric that leaves NaN out would pass over them.
+
+    Args:
+        values: one prediction or value per image, (batch, ...), real or complex.
+        name: of the network.
+        where: it happened, for the error.
+
+    Raises:
+        RuntimeError: if a value is not finite.
+    """
+    bad = ~torch.isfinite(values).flatten(1).all(1) if values.ndim > 1 else ~torch.isfinite(values)
+    if bool(bad.any()):
+        raise RuntimeError(
+            f"{name}: non-finite prediction for {int(bad.sum())} of a batch of {len(bad)} {where}; the training diverged, or the "
+            "network cannot take such images."
+        )
 
 
 class MeanOverImages:
     """Ignite handler: means over an epoch's images of some quantities, in ``engine.state.metrics``.
 
     Args:
-        quantities: name -> function of prediction and label that returns one value per image.
+        quantities: name -> function of prediction and label that returns one value per image. The first must be finite for every
+            image; of the others NaN (an all-zero image) is left out.
+        name: of the training, for the error.
+
+    Raises:
+        RuntimeError: when called, if the first quantity of an image is not finite.
     """
 
-    def __init__(self, quantities: Mapping[str, PerImage]) -> None:
-        self.quantities = dict(quantities)
+    def __init__(self, quantities: Mapping[str, PerImage], name: str) -> None:
+        self.quantities, self.name = dict(quantities), name
         self._values: dict[str, list[Tensor]] = {}
 
     def attach(self, engine: Engine) -> None:
@@ -47,9 +71,11 @@ class MeanOverImages:
 
     def _collect(self, engine: Engine) -> None:
         output: Any = engine.state.output
-        for name, function in self.quantities.items():
-            values = function(output[CommonKeys.PRED], output[CommonKeys.LABEL])
-            self._values.setdefault(name, []).append(values.detach())
+        for place, (name, function) in enumerate(self.quantities.items()):
+            values = function(output[CommonKeys.PRED], output[CommonKeys.LABEL]).detach()
+            if place == 0:
+                check_finite(values, self.name, "in a validation")
+            self._values.setdefault(name, []).append(values.double())
 
     def _publish(self, engine: Engine) -> None:
         engine.state.metrics |= {name: float(mean_over_images(torch.cat(v))) for name, v in self._values.items()}
@@ -111,43 +137,13 @@ def train_until_no_better(
         name: for the log.
 
     Raises:
-        RuntimeError: if a gradient is not finite, or no validation was.
+        RuntimeError: if a gradient is not finite, or a prediction in a validation is not.
     """
-    device = budget.device
-    shuffle = torch.Generator().manual_seed(budget.seed)
-    options: dict[str, Any] = {"batch_size": budget.batch_size, "num_workers": budget.num_workers}
-    whole = len(data[0]) > budget.batch_size  # type: ignore[arg-type]
-    loader = DataLoader(data[0], shuffle=True, generator=shuffle, drop_last=whole, **options)
-    interval, validations = budget.schedule(len(loader))
-    validator = SupervisedEvaluator(
-        device=device,
-        val_data_loader=DataLoader(data[1], **options),
-        network=system,
-        prepare_batch=prepare[1],
-        inferer=AutocastInferer(False),
-        val_handlers=[prepare[1], MeanOverImages(quantities)],
-        decollate=False,
+    validator = _validator(system, data[1], prepare[1], MeanOverImages(quantities, name), budget)
+    trainer = _trainer(
+        system, network, loss, data[0], prepare[0], ValidationHandler(1, validator, exec_at_start=True), budget
     )
-    trainer = SupervisedTrainer(
-        device=device,
-        max_epochs=validations,
-        epoch_length=interval,
-        train_data_loader=loader,
-        network=system,
-        optimizer=torch.optim.Adam(network.parameters(), budget.learning_rate),
-        loss_function=loss,
-        prepare_batch=prepare[0],
-        inferer=AutocastInferer(budget.mixed_precision),
-        train_handlers=[
-            prepare[0],
-            ValidationHandler(1, validator, exec_at_start=True),
-        ],
-        decollate=False,
-    )
-    trainer.add_event_handler(
-        IterationEvents.BACKWARD_COMPLETED,
-        lambda _: nn.utils.clip_grad_norm_(network.parameters(), 1.0, error_if_nonfinite=True),
-    )
+    trainer.add_event_handler(IterationEvents.BACKWARD_COMPLETED, lambda _: _clip_gradient(network, name))
     metric = next(iter(quantities))
     keep = KeepBest(network, trainer, metric, name)
     keep.attach(validator)
@@ -155,7 +151,59 @@ def train_until_no_better(
     stop = EarlyStopping(budget.patience, lambda engine: -engine.state.metrics[metric], trainer)
     validator.add_event_handler(Events.EPOCH_COMPLETED, stop)
     trainer.run()
-    if not keep.state:
-        raise RuntimeError(f"{name}: validation never gave a finite {metric}; the training diverged.")
-    network.load_state_dict(copy.deepcopy(keep.state))
+    network.load_state_dict(keep.state)
     return Course(trainer.state.iteration, keep.best_step, stop.counter >= budget.patience, keep.history)
+
+
+def _validator(
+    system: nn.Module, data: Dataset, prepare: Any, measure: MeanOverImages, budget: Budget
+) -> SupervisedEvaluator:
+    return SupervisedEvaluator(
+        device=budget.device,
+        val_data_loader=DataLoader(data, batch_size=budget.batch_size, num_workers=budget.num_workers),
+        network=system,
+        prepare_batch=prepare,
+        inferer=AutocastInferer(False),
+        val_handlers=[prepare, measure],
+        decollate=False,
+    )
+
+
+def _trainer(
+    system: nn.Module,
+    network: nn.Module,
+    loss: Callable[[Any, Tensor], Tensor],
+    data: Dataset,
+    prepare: Any,
+    validation: ValidationHandler,
+    budget: Budget,
+) -> SupervisedTrainer:
+    """A trainer whose epochs are the intervals between validations."""
+    loader = DataLoader(
+        data,
+        shuffle=True,
+        generator=torch.Generator().manual_seed(budget.seed),
+        drop_last=size(data) > budget.batch_size,
+        batch_size=budget.batch_size,
+        num_workers=budget.num_workers,
+    )
+    interval, validations = budget.schedule(len(loader))
+    return SupervisedTrainer(
+        device=budget.device,
+        max_epochs=validations,
+        epoch_length=interval,
+        train_data_loader=loader,
+        network=system,
+        optimizer=torch.optim.Adam(network.parameters(), budget.learning_rate),
+        loss_function=loss,
+        prepare_batch=prepare,
+        inferer=AutocastInferer(budget.mixed_precision),
+        train_handlers=[prepare, validation],
+        decollate=False,
+    )
+
+
+def _clip_gradient(network: nn.Module, name: str) -> None:
+    norm = nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+    if not bool(torch.isfinite(norm)):
+        raise RuntimeError(f"{name}: non-finite gradient; the training diverged. Lower its learning rate.")

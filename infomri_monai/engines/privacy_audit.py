@@ -17,7 +17,8 @@ from monai.engines.workflow import Workflow
 from infomri_monai.acquisition.measurement import FourierMeasurement
 from infomri_monai.engines.attack import Scene
 from infomri_monai.engines.audit_attacks import AuditAttacks, Maker
-from infomri_monai.engines.audit_data import AuditData, checksum_of_data, checksum_of_module
+from infomri_monai.engines.audit_checksum import checksum_of_data, checksum_of_module
+from infomri_monai.engines.audit_data import AuditData, told_apart
 from infomri_monai.engines.audit_facts import constant_guess, facts_of, policy_warnings
 from infomri_monai.engines.audit_outputs import attack_examples, draw_curves_of, write_examples, write_report
 from infomri_monai.engines.audit_probe import AuditProbe
@@ -26,19 +27,19 @@ from infomri_monai.engines.audit_store import AuditStore, fingerprint
 from infomri_monai.engines.audit_verdict import ZERO_FILLED, judge
 from infomri_monai.engines.training_budget import Budget, seeded
 from infomri_monai.sampling.frozen import FrozenPolicy
-from infomri_monai.sampling.policy import SamplingPolicy, check_ratio
+from infomri_monai.sampling.policy import SamplingPolicy
 
 __all__ = ["PrivacyAudit"]
 
 _LOGGER = logging.getLogger(__name__)
-_VERSION = 1  # of what is trained and tested: raise it and older results are not taken over
+_VERSION = 2  # of what is trained and tested: raise it and older results are not taken over
 
 
 class PrivacyAudit(Workflow):
     """Train attackers to reconstruct images from a defender's measurements, and report what they reached.
 
-    The policy is copied and frozen. Every attacker meets fresh masks and the defender's noise, knows the masks, and is trained on
-    images of the same distribution with MONAI's ``SupervisedTrainer`` until validation stops improving; the weights of the best
+    The policy is copied and frozen. Every attacker meets fresh masks and the defender's noise, is given the masks, and is trained
+    on images of the same distribution with MONAI's ``SupervisedTrainer`` until validation stops improving; the weights of the best
     validation are tested. A classifier that predicts the entries' attribute from the same measurements probes for other leaks.
 
     It is an Ignite engine whose iterations are the networks to train, so that handlers (MONAI's ``MLFlowHandler``,
@@ -55,14 +56,15 @@ class PrivacyAudit(Workflow):
         train_data: what attackers learn from: a data set or list of entries with an image (1, H, W), real or complex.
         validation_data: what ends their training.
         test_data: what they are tested on.
-        ratios: sampling ratios that are attacked.
+        ratios: sampling ratios that are attacked; results are named by four decimals, in which they must differ.
         output_dir: folder of the results.
         method: what is audited, for titles.
         learning_rate: of Adam; one for all or one per attacker.
         batch_size: images per gradient step.
         max_epochs: most passes over the training data.
-        max_steps: most gradient steps, rounded up to whole validation intervals; None for no other limit.
-        validation_interval: gradient steps between validations; None validates once per pass.
+        max_steps: most gradient steps; None for no other limit.
+        validation_interval: gradient steps between validations, less where that divides ``max_steps`` better; None validates once
+            per pass.
         patience: validations in a row without a lower mean squared error that end a training.
         per_ratio: train one network per ratio; else one per attacker for all ratios, drawn uniformly, one per image.
         probe: classifier of the attribute, an :class:`~infomri_monai.networks.ImageClassifier` or a function that makes one; None
@@ -84,7 +86,7 @@ class PrivacyAudit(Workflow):
     Raises:
         ValueError: if there is no attacker, a name is no file name, a number is out of range, a split is empty or does not fit the
             policy's grid, an attacker cannot take the measurement, or the policy holds NaN.
-        RuntimeError: if several processes run it, or a training diverges.
+        RuntimeError: if several processes run it, or a network's gradient or prediction is not finite.
 
     References:
         InfoMRI (2026), section IV-C.
@@ -120,37 +122,16 @@ class PrivacyAudit(Workflow):
         image_key: str = "image",
         val_handlers: Sequence[Any] | None = None,
     ) -> None:
-        if idist.get_world_size() > 1:
-            raise RuntimeError("the privacy audit runs in one process; start it without torchrun.")
-        if not recoverable_margin > 0:
-            raise ValueError(f"recoverable_margin must be > 0 dB, got {recoverable_margin}.")
-        self.method, self.output_dir, self.margin = method, Path(output_dir), float(recoverable_margin)
-        where = torch.device(device)
-        self.budget = Budget(
-            probe_learning_rate,
-            batch_size,
-            max_epochs,
-            max_steps,
-            validation_interval,
-            patience,
-            seed,
-            bool(mixed_precision),
-            num_workers,
-            where,
-        ).check()
-        self.ratios = sorted({round(ratio, 6) for ratio in check_ratio(ratios, "ratios").tolist()})
-        data = AuditData.of(train_data, validation_data, test_data)
+        _check_alone()
+        self.method, self.output_dir, self.margin = method, Path(output_dir), _checked_margin(recoverable_margin)
+        where, limits = torch.device(device), (batch_size, max_epochs, max_steps, validation_interval, patience)
+        self.budget = Budget(probe_learning_rate, *limits, seed, bool(mixed_precision), num_workers, where).check()
+        self.ratios = told_apart(ratios)
         self.warnings = policy_warnings(policy, self.ratios)
+        data = AuditData.of(train_data, validation_data, test_data)
         self.scene = Scene(FrozenPolicy(policy, where), copy.deepcopy(measurement).to(where), data, image_key)
         data.check(self.scene.policy, image_key)
-        common = fingerprint(
-            version=_VERSION,
-            policy=checksum_of_module(self.scene.policy.policy),
-            measurement=checksum_of_module(self.scene.measurement),
-            data=[checksum_of_data(part) for part in data],
-            image_key=image_key,
-        )
-        store = AuditStore(self.output_dir / "models")
+        store, common = AuditStore(self.output_dir / "models"), _fingerprint_of(self.scene)
         self.attacks = AuditAttacks(
             self.scene, attackers, self.ratios, self.budget, learning_rate, per_ratio, store, common
         )
@@ -202,3 +183,25 @@ class PrivacyAudit(Workflow):
         examples = attack_examples(self.scene, self.attacks.trained, outcomes, self.budget.seed, self.budget.device)
         write_examples(examples, self.method, self.output_dir)
         _LOGGER.info("privacy audit of %s: %s", self.method, self.report.summary())
+
+
+def _check_alone() -> None:
+    if idist.get_world_size() > 1:
+        raise RuntimeError("the privacy audit runs in one process; start it without torchrun.")
+
+
+def _checked_margin(margin: float) -> float:
+    if not margin > 0:
+        raise ValueError(f"recoverable_margin must be > 0 dB, got {margin}.")
+    return float(margin)
+
+
+def _fingerprint_of(scene: Scene) -> str:
+    """What all networks of an audit have in common."""
+    return fingerprint(
+        version=_VERSION,
+        policy=checksum_of_module(scene.policy.policy),
+        measurement=checksum_of_module(scene.measurement),
+        data=[checksum_of_data(part, scene.image_key) for part in scene.data],
+        image_key=scene.image_key,
+    )

@@ -21,8 +21,8 @@ class Budget(NamedTuple):
         learning_rate: of Adam.
         batch_size: images per gradient step.
         max_epochs: passes over the data.
-        max_steps: gradient steps; None for no limit beside ``max_epochs``.
-        validation_interval: gradient steps between validations; None validates once per pass over the data.
+        max_steps: most gradient steps; None for no limit beside ``max_epochs``.
+        validation_interval: most gradient steps between validations; None validates once per pass over the data.
         patience: validations in a row without improvement that end the training.
         seed: seed of batches, masks and noise.
         mixed_precision: bfloat16 autocast while training.
@@ -62,16 +62,19 @@ class Budget(NamedTuple):
         return {key: value for key, value in self._asdict().items() if key not in ("num_workers", "device")}
 
     def schedule(self, batches: int) -> tuple[int, int]:
-        """Steps between validations and number of validations, for data of so many batches; the last one is not cut short.
+        """Steps between validations and number of validations, for data of so many batches.
+
+        All intervals are equal, at most ``validation_interval``, and together at most the budget: of it less than one step per
+        validation is left over.
 
         Example:
             >>> Budget(max_epochs=10, max_steps=250, validation_interval=100).schedule(50)
-            (100, 3)
+            (83, 3)
         """
         total = self.max_epochs * batches
         total = total if self.max_steps is None else min(total, self.max_steps)
-        interval = min(self.validation_interval or batches, total)
-        return interval, math.ceil(total / interval)
+        validations = math.ceil(total / (self.validation_interval or batches))
+        return total // validations, validations
 
 
 class Course(NamedTuple):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from infomri_monai.engines.slice_acquisition import AcquisitionRecord
+from infomri_monai.networks.image_classifier import averaged_members
 
 __all__ = ["CASE_RULES", "VolumeClassification", "summarised"]
 
@@ -80,7 +81,7 @@ def summarised(
     """
     if bool(empty.all()):
         raise ValueError("there is no signal: k-space is zero in every slice.")
-    probabilities, entropy, shared = _averaged(members, network)
+    probabilities, entropy, shared = averaged_members(members, network, 0)
     nan = torch.nan
     of_slices = (
         probabilities.masked_fill(empty[:, None], nan),
@@ -94,11 +95,4 @@ def summarised(
         chosen = known.amax(1)
     else:
         chosen = known[torch.arange(len(known)), known[..., 0].argmin(1)]
-    return of_slices, _averaged(chosen, network)
-
-
-def _averaged(members: Tensor, network: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean probabilities (..., C) of (mask, ..., C), their entropy and the mutual information with the mask, both (...)."""
-    probabilities = members.mean(0)
-    entropy = network.entropy(probabilities)
-    return probabilities, entropy, (entropy - network.entropy(members).mean(0)).clamp(min=0.0)
+    return of_slices, averaged_members(chosen, network, 0)

@@ -12,7 +12,7 @@ from infomri_monai.networks.gaussian import completed_by_symmetry
 from infomri_monai.networks.options import KeepsOptions
 from infomri_monai.networks.task_model import encoder_input
 
-__all__ = ["ImageClassifier"]
+__all__ = ["ImageClassifier", "averaged_members"]
 
 
 class ImageClassifier(KeepsOptions):
@@ -89,3 +89,25 @@ class ImageClassifier(KeepsOptions):
         if self.multi_label:
             return bernoulli_entropy(probabilities).sum(-1)
         return categorical_entropy(probabilities, -1)
+
+
+def averaged_members(members: Tensor, network: ImageClassifier, axis: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Average an ensemble over its masks (Algorithm 5).
+
+    Args:
+        members: probabilities of every mask, classes last.
+        network: the classifier; its ``entropy`` is used.
+        axis: the axis of the masks, from the front.
+
+    Returns:
+        Mean probabilities, their entropy in nats, and the mutual information between the class and the mask: the entropy minus the
+        members' mean entropy, nats, 0 for one mask. All without the axis of the masks, the last two also without the classes.
+
+    Example:
+        >>> members = torch.tensor([[1.0, 0.0], [0.0, 1.0]])  # each of two masks is sure, of another class
+        >>> averaged_members(members, ImageClassifier(nn.Identity()), 0)
+        (tensor([0.5000, 0.5000]), tensor(0.6931), tensor(0.6931))
+    """
+    probabilities = members.mean(axis)
+    entropy = network.entropy(probabilities)
+    return probabilities, entropy, (entropy - network.entropy(members).mean(axis)).clamp(min=0.0)

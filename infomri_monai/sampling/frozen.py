@@ -35,6 +35,7 @@ class FrozenPolicy(SamplingPolicy):
         self.grid, self.ratio_range = policy.grid, policy.ratio_range
         # in a tuple, where nn.Module does not look for submodules
         self._kept = (copy.deepcopy(policy).to(device).eval().requires_grad_(False),)
+        self._device = torch.device(device)
 
     @property
     def policy(self) -> SamplingPolicy:
@@ -49,9 +50,13 @@ class FrozenPolicy(SamplingPolicy):
         return self.policy.draw(ratio, positions, generator, acquired)
 
     def config(self) -> dict[str, Any]:
-        """The policy that is frozen."""
-        return {"policy": self.policy}
+        """The policy that is frozen, and its device.
+
+        The policy is no plain type as other policies' arguments are: a frozen one lives while it is attacked and is not saved
+        (``save_policy`` refuses it); what is saved is :attr:`policy`.
+        """
+        return {"policy": self.policy, "device": str(self._device)}
 
     def regrid(self, shape: tuple[int, ...]) -> SamplingPolicy:
-        """The frozen policy on another grid."""
-        return FrozenPolicy(self.policy.regrid(shape))
+        """The frozen policy on another grid, on its device."""
+        return FrozenPolicy(self.policy.regrid(shape), self._device)

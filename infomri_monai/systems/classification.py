@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from infomri_monai.acquisition.measurement import FourierMeasurement
 from infomri_monai.information.marginal_entropy import MarginalEntropy
 from infomri_monai.networks.gaussian import complex_to_channels
-from infomri_monai.networks.image_classifier import ImageClassifier
+from infomri_monai.networks.image_classifier import ImageClassifier, averaged_members
 from infomri_monai.sampling.policy import MaskSample, SamplingPolicy
 from infomri_monai.systems.acquire import acquire
 
@@ -131,9 +131,7 @@ class ClassificationSystem(nn.Module):
         passes = [self._classify(image, ratio, generator) for _ in range(masks)]
         first = passes[0][1]
         members = torch.stack([self.network.probabilities(logits) for logits, _ in passes], 1)
-        probabilities = members.mean(1)
-        entropy = self.network.entropy(probabilities)
-        shared = (entropy - self.network.entropy(members).mean(1)).clamp(min=0.0)
+        probabilities, entropy, shared = averaged_members(members, self.network, 1)
         return ClassificationPosterior(
             probabilities, entropy, shared, members, first.mask, first.ratio, self._entropy(first)
         )

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
-from audits import entries, pooled_classifier, run
+from audits import audit, entries, pooled_classifier, run
 from monai.data import Dataset
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
+from torch import nn
 
-from infomri_monai.acquisition import FourierMeasurement
-from infomri_monai.engines.attribute_probe import _row, attribute_values
+from infomri_monai.acquisition import ComplexGaussianNoise, FourierMeasurement
+from infomri_monai.engines.attribute_probe import _row, attribute_values, evaluate_probe
+from infomri_monai.engines.training_budget import Budget
+from infomri_monai.networks import ImageClassifier
 from infomri_monai.sampling import UniformRandom
 
 LONG = {"max_steps": 120, "validation_interval": 30, "images": (96, 32, 64)}
@@ -83,8 +88,44 @@ def test_refuses_too_few_classes_and_odd_values(tmp_path):
     three = [entry | {"attribute": index % 3} for index, entry in enumerate(entries(9))]
     with pytest.raises(ValueError, match="at least 3 exclusive classes"):
         run(tmp_path, train_data=three, validation_data=three, test_data=three)
-    with pytest.raises(ValueError, match="must be a class number >= 0"):
-        attribute_values(Dataset([{"attribute": 0.5}]), "attribute")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [0.5, -1, math.nan, math.inf, -math.inf, "1", None, 1j, [1], torch.tensor([1]), np.ones(2), np.float32("nan")],
+)
+def test_refuses_what_is_no_class_number(value):
+    with pytest.raises(ValueError, match="attribute must be a class number >= 0"):
+        attribute_values(Dataset([{"attribute": value}]), "attribute")
+
+
+KINDS = (int, bool, float, np.int32, np.uint8, np.float32, np.bool_, torch.tensor, lambda n: torch.tensor(n != 0))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_numbers_of_any_type_are_class_numbers(tmp_path, kind):
+    data = [[e | {"attribute": kind(e["attribute"])} for e in entries(n, n)] for n in (16, 8, 9)]
+    names = dict(zip(("train_data", "validation_data", "test_data"), data, strict=True))
+    report = run(tmp_path, max_steps=2, validation_interval=2, probe_fully_sampled=False, **names).report
+    expected = run(tmp_path / "int", max_steps=2, validation_interval=2, probe_fully_sampled=False, **plain()).report
+    assert report.probe.rows == expected.probe.rows
+
+
+def plain():
+    return {f"{name}_data": entries(n, n) for name, n in (("train", 16), ("validation", 8), ("test", 9))}
+
+
+def test_a_logit_that_is_not_finite_is_an_error(tmp_path):
+    class Broken(ImageClassifier):
+        def logits(self, zero_filled, mask=None):
+            return super().logits(zero_filled, mask) * math.nan
+
+    broken = Broken(nn.Sequential(nn.Flatten(), nn.Linear(512, 2)))
+    with pytest.raises(RuntimeError, match="attribute_probe: non-finite prediction"):
+        run(tmp_path, attribute="side", probe=broken)
+    place = audit(tmp_path, attribute="side").scene
+    with pytest.raises(RuntimeError, match="told: non-finite prediction for 16 of a batch of 16 in the test"):
+        evaluate_probe(place, broken, "attribute", [0.25, 0.5], Budget(batch_size=8), 0, "told")
 
 
 def test_values_may_come_from_a_transform():
@@ -118,8 +159,34 @@ def test_standard_errors_cover_at_their_rate():
     assert np.allclose(np.mean(hits, 0), 0.95, atol=0.035)
 
 
-def test_the_measurement_has_the_defenders_noise(tmp_path):
-    measurement = FourierMeasurement()
-    made = run(tmp_path, attribute="side", measurement=measurement)
-    assert made.scene.measurement is not measurement
+class Recording(ImageClassifier):
+    """Keeps the zero-filled images it is shown in evaluation."""
+
+    def __init__(self, shown):
+        super().__init__(nn.Sequential(nn.Flatten(), nn.Linear(512, 2)))
+        self.shown = shown
+
+    def logits(self, zero_filled, mask=None):
+        if not self.training:
+            self.shown.append(zero_filled)
+        return super().logits(zero_filled, mask)
+
+
+@pytest.mark.parametrize(("ratio", "policy"), [(1.0, None), (0.25, UniformRandom())])
+def test_the_measurement_has_the_defenders_noise(tmp_path, ratio, policy):
+    """Of an orthonormal transform the image's noise has sigma times the root of the measured share, per real component."""
+    sigma, shown = 0.3, []
+    for noise in (None, ComplexGaussianNoise(sigma, relative_to_dc=False)):
+        changes = {"measurement": FourierMeasurement(noise=noise), "policy": policy or UniformRandom()}
+        place = audit(tmp_path, attribute="side", images=(8, 8, 64), **changes).scene
+        evaluate_probe(place, Recording(parts := []), "attribute", [ratio], Budget(), 0, "told")
+        shown.append(torch.cat(parts))
+    difference = shown[1] - shown[0]
+    assert difference.shape == (64, 2, 16, 16)
+    assert float(difference.std()) == pytest.approx(sigma * math.sqrt(ratio), rel=0.03)
+    assert abs(float(difference.mean())) < 0.01
+
+
+def test_the_probe_meets_the_attackers_measurement(tmp_path):
+    made = audit(tmp_path, attribute="side", measurement=FourierMeasurement(noise=ComplexGaussianNoise(1e-2)))
     assert all(scene.measurement is made.scene.measurement for scene, _ in made.probe.trials.values())

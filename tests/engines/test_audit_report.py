@@ -143,3 +143,10 @@ def test_the_json_is_plain():
     assert again == content
     assert content["attackers"][0]["rows"][0]["coverage"] is None
     assert content["attribute_probe"]["rows"][0]["accuracy"] == 0.9
+
+
+def test_networks_that_ignore_the_mask_are_not_said_to_know_it():
+    text = report().markdown()
+    assert "are given the masks (networks without a mask input do not use them)" in text
+    assert "train on measurements with the defender's noise" in text
+    assert "noise model" not in text

@@ -7,10 +7,12 @@ import math
 import pytest
 import torch
 from audits import Scaled, entries, run
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from infomri_monai.acquisition import FourierMeasurement
-from infomri_monai.engines.attack import Scene, squared_error, train_attacker
+from infomri_monai.engines.attack import Scene, evaluate_attacker, squared_error, train_attacker
 from infomri_monai.engines.audit_data import AuditData
 from infomri_monai.engines.training_budget import Budget
 from infomri_monai.sampling import UniformRandom
@@ -59,11 +61,29 @@ def test_an_attacker_that_learns_nothing_keeps_its_start():
 
 @pytest.mark.parametrize(
     ("epochs", "steps", "interval", "expected"),
-    [(10, None, None, (50, 10)), (10, 120, None, (50, 3)), (10, 20, None, (20, 1)), (1, None, 20, (20, 3))],
+    [(10, None, None, (50, 10)), (10, 120, None, (40, 3)), (10, 20, None, (20, 1)), (1, None, 20, (16, 3))],
 )
 def test_schedule(epochs, steps, interval, expected):
     budget = Budget(max_epochs=epochs, max_steps=steps, validation_interval=interval)
     assert budget.schedule(50) == expected
+
+
+some = st.integers(1, 60)
+
+
+@given(epochs=some, batches=some, steps=st.none() | some, interval=st.none() | some)
+def test_the_budget_is_never_exceeded_and_nearly_used(epochs, batches, steps, interval):
+    budget = Budget(max_epochs=epochs, max_steps=steps, validation_interval=interval)
+    between, validations = budget.schedule(batches)
+    total = min(epochs * batches, steps or math.inf)
+    assert 1 <= between <= (interval or batches)
+    assert total - validations < between * validations <= total
+
+
+def test_no_more_steps_than_asked_for():
+    course = train_attacker(scene(), Scaled(), [1.0], Budget(1e-3, 8, max_steps=7, validation_interval=3), "seven")
+    assert course.history["step"] == [0, 2, 4, 6]
+    assert course.steps <= 7
 
 
 def test_epochs_go_on_through_short_validation_intervals():
@@ -87,8 +107,34 @@ def test_divergence_is_an_error():
         def forward(self, zero_filled, mask=None):
             return super().forward(zero_filled, mask) * (math.nan if self.training else 1.0)
 
-    with pytest.raises(RuntimeError, match="non-finite"):
+    with pytest.raises(RuntimeError, match="broken: non-finite gradient"):
         train_attacker(scene(), Broken(), [1.0], Budget(1e-3, 8, max_steps=2), "broken")
+
+
+class NanForOne(Scaled):
+    """Not finite in evaluation, for the brightest image of a batch only."""
+
+    def forward(self, zero_filled, mask=None):
+        out = super().forward(zero_filled, mask)
+        if not self.training:
+            out[zero_filled.flatten(1).sum(1).argmax(), 0, 0, 0] = math.nan
+        return out
+
+
+def test_a_prediction_that_is_not_finite_is_an_error_in_a_validation():
+    with pytest.raises(RuntimeError, match="odd: non-finite prediction for 1 of a batch of 8 in a validation"):
+        train_attacker(scene(), NanForOne(), [1.0], Budget(1e-3, 8, max_steps=2), "odd")
+
+
+def test_a_prediction_that_is_not_finite_is_an_error_in_the_test():
+    with pytest.raises(RuntimeError, match="odd: non-finite prediction for 1 of a batch of 8 in the test"):
+        evaluate_attacker(scene(), NanForOne(), [1.0], Budget(1e-3, 8), "odd")
+
+
+def test_a_validation_that_becomes_infinite_is_an_error():
+    """A step of 1e30 squares to infinity: such a network is not kept as the best of a bad course."""
+    with pytest.raises(RuntimeError, match="far: non-finite prediction for 8 of a batch of 8 in a validation"):
+        train_attacker(scene(), Scaled(), [1.0], Budget(1e30, 8, max_steps=2, validation_interval=1), "far")
 
 
 def test_an_all_zero_image_does_not_spoil_the_means(tmp_path):

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 
 import pytest
 import torch
 from audits import Constant, Scaled, audit, entries, run, unrolled
 from monai.bundle import ConfigParser
+from monai.data import Dataset
 from torch import nn
 
 from infomri_monai.acquisition import ComplexGaussianNoise, FourierMeasurement
-from infomri_monai.engines import PrivacyAudit
 from infomri_monai.metrics import psnr
 from infomri_monai.networks import GaussianUNet
 from infomri_monai.sampling import PatternGenerationNetwork, UniformRandom
@@ -131,6 +132,13 @@ def test_a_second_run_takes_what_is_finished(tmp_path, monkeypatch):
             run(tmp_path, {"a": unrolled}, attribute="side", patience=7)
         with pytest.raises(AssertionError, match="trained again"):
             run(tmp_path, {"a": unrolled}, attribute="side", policy=UniformRandom(readout_axis=0))
+        train = entries(48, 0)
+        for other in (
+            Dataset(train, lambda entry: entry | {"image": entry["image"] / 2}),
+            [*train[:40], train[40] | {"image": train[41]["image"]}, *train[41:]],
+        ):
+            with pytest.raises(AssertionError, match="trained again"):
+                run(tmp_path, {"a": unrolled}, attribute="side", train_data=other)
     more = run(tmp_path, {"a": unrolled, "b": Scaled}, attribute="side").report.content()
     assert more["attackers"][0] == first["attackers"][0]
     assert len(more["attackers"]) == 2
@@ -163,6 +171,32 @@ def test_damaged_records_are_trained_anew(tmp_path):
     record = tmp_path / "models" / "unrolled" / "record.json"
     record.write_text(record.read_text()[:40])
     assert run(tmp_path).report.content() == first
+
+
+@pytest.mark.parametrize("file", ["images.pt", "weights.pt"])
+def test_missing_tensors_are_made_anew(tmp_path, file):
+    first = run(tmp_path).report.content()
+    (tmp_path / "models" / "unrolled" / file).unlink()
+    assert run(tmp_path).report.content() == first
+    assert (tmp_path / "models" / "unrolled" / file).is_file()
+
+
+def test_a_perfect_reconstruction_is_kept_and_told_again(tmp_path):
+    """Constant images return exactly, so their PSNR is infinite."""
+    flat = [{"image": torch.ones(1, 16, 16)} for _ in range(8)]
+    changes = {"validation_data": flat, "test_data": flat, "ratios": [1.0], "learning_rate": 1e-6}
+    network = Scaled()
+    nn.init.ones_(network.factor)
+    first, again = (run(tmp_path, {"scaled": network}, **changes).report for _ in range(2))
+    assert first.attackers[0].rows[0].psnr == math.inf
+    assert again.attackers[0].rows[0].psnr == math.inf
+    assert first.attackers[0].courses[0][1].history["psnr"][0] == math.inf
+    assert repr(again.verdicts) == repr(first.verdicts)
+    assert first.verdicts[0].verdict == "recoverable"
+    assert first.verdicts[0].highest_psnr == math.inf
+    assert "recovered best it reaches inf dB" in again.markdown()
+    for name in ("attackers.json", "report.json"):
+        json.loads((tmp_path / name).read_text(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
 
 
 def test_one_network_per_ratio(tmp_path):
@@ -266,6 +300,7 @@ def diverged():
         ({"ratios": []}, "ratios is empty"),
         ({"ratios": [1.5]}, r"ratios must lie in \(0, 1\]"),
         ({"ratios": [1e-4]}, "cannot be met on grid"),
+        ({"ratios": [0.5, 0.25001, 0.25002]}, "ratios must differ in their first four decimals"),
         ({"images": (0, 4, 4)}, "train_data is empty"),
         ({"images": (4, 0, 4)}, "validation_data is empty"),
         ({"images": (4, 4, 0)}, "test_data is empty"),
@@ -287,7 +322,3 @@ def test_several_processes_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("infomri_monai.engines.privacy_audit.idist.get_world_size", lambda: 2)
     with pytest.raises(RuntimeError, match="runs in one process"):
         audit(tmp_path)
-
-
-def test_it_is_one_audit_and_exported():
-    assert PrivacyAudit.__module__ == "infomri_monai.engines.privacy_audit"

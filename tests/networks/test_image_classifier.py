@@ -13,6 +13,7 @@ from torch import nn
 
 from infomri_monai.acquisition import FourierMeasurement
 from infomri_monai.networks import ImageClassifier, complex_to_channels
+from infomri_monai.networks.image_classifier import averaged_members
 
 
 def classifier(num_classes=3, multi_label=False, **options):
@@ -97,3 +98,19 @@ def test_torchscript(options):
         scripted = torch.jit.script(network)
     image = torch.randn(2, 2, 20, 31, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(scripted(image), network(image))
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_the_average_over_masks_is_a_loops(multi_label, axis, generator):
+    """Mutual information as the mean divergence of the members from their average."""
+    logits = torch.randn(4, 5, 3, generator=generator, dtype=torch.float64)
+    network = ImageClassifier(nn.Identity(), 3, multi_label)
+    probabilities, entropy, shared = averaged_members(network.probabilities(logits), network, axis)
+    for place in range(5 if axis == 0 else 4):
+        parts = [[p, 1 - p] if multi_label else [p] for p in network.probabilities(logits.select(1 - axis, place)).T]
+        told = torch.stack([part for pair in parts for part in pair], 1)  # (mask, outcomes)
+        mean = told.mean(0)
+        torch.testing.assert_close(probabilities[place], mean[::2] if multi_label else mean)
+        torch.testing.assert_close(entropy[place], -(mean * mean.log()).sum())
+        torch.testing.assert_close(shared[place], (told * (told / mean).log()).sum(1).mean())

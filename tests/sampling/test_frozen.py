@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from infomri_monai.sampling import PatternGenerationNetwork, UniformRandom
+from infomri_monai.sampling import PatternGenerationNetwork, UniformRandom, save_policy
 from infomri_monai.sampling.frozen import FrozenPolicy
 
 
@@ -64,3 +64,14 @@ def test_its_arguments_make_it_again():
     again = FrozenPolicy(**frozen.config())
     masks = [p(0.3, (12, 10), torch.Generator().manual_seed(2)).mask for p in (frozen, again)]
     assert torch.equal(*masks)
+
+
+def test_it_stays_on_its_device():
+    frozen = FrozenPolicy(policy(), "meta")
+    assert frozen.for_grid((16, 16)).policy.embedding.device.type == "meta"
+    assert FrozenPolicy(**frozen.config()).policy.embedding.device.type == "meta"
+
+
+def test_it_is_not_saved(tmp_path):
+    with pytest.raises(ValueError, match="policy must be one of"):
+        save_policy(FrozenPolicy(policy()), tmp_path / "policy.pt")
