@@ -123,6 +123,6 @@ def _write_figures(folder: Path, results: Results, by_samples: Results, groups: 
             save_figure(figure, folder / f"segmentation_{group.lower().replace(', ', '_').replace(' ', '_')}.png")
     for name, curves in by_samples.items():
         if name.endswith("_infomri"):
-            spread = {f"{acceleration}×": spread(dict(curve)) for acceleration, curve in curves.items()}
-            figure = ged_by_samples_figure(spread, title=f"{name} (simulated raters)")
+            spreads = {f"{acceleration}×": spread(dict(curve)) for acceleration, curve in curves.items()}
+            figure = ged_by_samples_figure(spreads, title=f"{name} (simulated raters)")
             save_figure(figure, folder / f"ged_by_samples_{name}.png")

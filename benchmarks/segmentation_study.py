@@ -67,7 +67,7 @@ PROTOCOL = (
     "1680 steps of batch 8. `tumour`: `brain_tumour_1380`, k-space crop 64², the split of its README, 966/207/207 slices, "
     "where validation and test are gliomas and training holds mostly other kinds; 12 epochs = 1452 steps of batch 8. "
     "`tumour_mixed`: the same file in 20 stretches, each split 70/15/15 (880/160/160 slices), all kinds everywhere; 14 "
-    "epochs = 1540 steps (not run yet, like the forms of posterior and loss). Same for all: learning rate 3e-3, log-uniform "
+    "epochs = 1540 steps. Same for all: learning rate 3e-3, log-uniform "
     "ratios from 2.8 to 28 %, noise 5e-4 of DC, bfloat16, k-space completed by symmetry (real images). `infomri` and "
     "`deterministic`: encoders and decoders of 16, 32, 64 channels, 8 latent channels, learned masks; `infomri` has noise "
     "in blocks of 4 x 4 latents. `tradpat_unet_rs`: variable-density masks and two U-Nets (16, 32, 64, 128, 128, 16), each "
