@@ -11,6 +11,7 @@ from infomri_monai.handlers.segmentation_figures import SegmentationFigures
 from infomri_monai.handlers.segmentation_quality import SegmentationQualityHandler
 from infomri_monai.handlers.tracking import TrackOutputs
 from infomri_monai.handlers.training import (
+    AverageBuffers,
     CalibrateVariance,
     ClipGradientNorm,
     OutputAsList,
@@ -25,6 +26,7 @@ from infomri_monai.handlers.write_reconstruction import WriteReconstruction
 from infomri_monai.handlers.write_segmentation import WriteSegmentation
 
 __all__ = [
+    "AverageBuffers",
     "CalibrateTriage",
     "CalibrateVariance",
     "CaseTable",

@@ -19,7 +19,7 @@ from infomri_monai.atomic import atomic_path
 from infomri_monai.sampling import save_policy
 from infomri_monai.systems import ReconstructionSystem, System
 
-__all__ = ["CalibrateVariance", "ClipGradientNorm", "OutputAsList", "SaveStatistics", "SaveSystem"]
+__all__ = ["AverageBuffers", "CalibrateVariance", "ClipGradientNorm", "OutputAsList", "SaveStatistics", "SaveSystem"]
 
 
 class ClipGradientNorm:
@@ -57,6 +57,34 @@ class OutputAsList:
         """Wrap the output."""
         output: Any = engine.state.output
         engine.state.output = [output]  # type: ignore[assignment]
+
+
+class AverageBuffers:
+    """Average the running statistics of batch normalisation over the processes after every epoch, before it is validated.
+
+    Every process keeps those of its own batches; without this the validation of each would be that of another network, and the one
+    that is saved would have seen one process's data. With one process nothing happens.
+
+    Args:
+        module: its floating-point buffers are averaged.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+
+    def attach(self, engine: Engine) -> None:
+        """Register at the end of an epoch."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Average in place."""
+        processes = idist.get_world_size()
+        if processes == 1:
+            return
+        for buffer in self.module.buffers():
+            if buffer.is_floating_point():
+                total = idist.all_reduce(buffer.clone())
+                buffer.copy_(torch.as_tensor(total, device=buffer.device) / processes)
 
 
 class CalibrateVariance:
@@ -100,7 +128,7 @@ class CalibrateVariance:
 
 
 class SaveStatistics:
-    """Write the training set's k-space statistics when training starts, on rank 0, for the evaluation of the entropy.
+    """Write the training set's k-space statistics when the first epoch starts, on rank 0, for the evaluation of the entropy.
 
     Args:
         statistics: of the training set.
@@ -110,14 +138,16 @@ class SaveStatistics:
     def __init__(self, statistics: KSpaceStatistics, path: str | Path) -> None:
         self.statistics = statistics
         self.path = Path(path)
+        self._written = False
 
     def attach(self, engine: Engine) -> None:
-        """Register at the start of training."""
-        engine.add_event_handler(Events.STARTED, self)
+        """Register at the start of an epoch: a checkpoint to resume from has been accepted by then."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self)
 
     def __call__(self, engine: Engine) -> None:
-        """Write the file."""
-        if idist.get_rank() == 0:
+        """Write the file once."""
+        if idist.get_rank() == 0 and not self._written:
+            self._written = True
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.statistics.save(self.path)
 

@@ -43,6 +43,8 @@ class Bundle:
         tiny_inference: values that make an inference small, beside ``tiny_model``.
         case_files: ends of the names of what ``tiny_inference`` writes for a case.
         folder_files: what it writes once.
+        other_grid: what an evaluation on another grid than the training's must say.
+        statistics: configuration's paths of more files of a training than model.pt and policy.pt that an evaluation reads.
         embedded_cases: number of its embedded cases.
         untracked: files of an evaluation that do not go to MLflow.
         maps: whether the exported network's output has pixels.
@@ -69,6 +71,8 @@ class Bundle:
     tiny_training: Mapping[str, Any] = field(default_factory=dict)
     tiny_evaluation: Mapping[str, Any] = field(default_factory=dict)
     embedded_cases: int = 2
+    other_grid: str = "grid (48, 40) differs from the policy's grid (32, 32)"
+    statistics: Mapping[str, str] = field(default_factory=dict)
     maps: bool = True
     untracked: frozenset[str] = frozenset()
 
@@ -150,7 +154,10 @@ PRIVACY = Bundle(
     real_valued=True,
     ratios=(0.0625, 0.125, 0.25),
     tiny_model={"channels": [4, 4, 4, 4], "data_seed": 2},  # one subject of a split has both classes
+    tiny_training={"batch_size": 8},
     tiny_evaluation={"bootstrap": 20, "train_data#subjects": 4},
+    other_grid="belongs to the grid (32, 32), the data have (48, 40)",
+    statistics={"statistics_path": "kspace_statistics.npz"},
     report="classification",
     report_files=frozenset(
         {*(f"classification.{suffix}" for suffix in ("csv", "json", "md")), "predictions.csv"}

@@ -34,21 +34,31 @@ def test_bad_values(bundle, refusal, tmp_path):
     assert_refused(done, refusal.message, tmp_path / "out")
 
 
-def paths(trained):
-    return {"policy_path": trained / "policy.pt", "model_path": trained / "model.pt"}
+def paths(bundle, trained):
+    own = {key: trained / name for key, name in bundle.statistics.items()}
+    return {"policy_path": trained / "policy.pt", "model_path": trained / "model.pt", **own}
 
 
 @first_bundle_fast
 def test_evaluating_on_another_grid(bundle, trained, tmp_path):
-    done = evaluate(bundle, tmp_path / "out", grid=[48, 40], **paths(trained))
-    assert_refused(done, "grid (48, 40) differs from the policy's grid (32, 32)", tmp_path / "out")
+    done = evaluate(bundle, tmp_path / "out", grid=[48, 40], **paths(bundle, trained))
+    assert_refused(done, bundle.other_grid, tmp_path / "out")
+
+
+@pytest.mark.slow
+@every_bundle
+def test_statistics_of_other_data(bundle, trained, tmp_path):
+    if not bundle.statistics:
+        pytest.skip("this bundle's evaluation reads none")
+    done = evaluate(bundle, tmp_path / "out", **{**paths(bundle, trained), "train_data#subjects": 5})
+    assert_refused(done, "belongs to another data set: it was computed from 16 images", tmp_path / "out")
 
 
 @pytest.mark.slow
 @every_bundle
 def test_weights_of_another_architecture(bundle, trained, tmp_path):
     overlay, network = bundle.other_architecture
-    done = evaluate(bundle, tmp_path / "out", [overlay], **paths(trained))
+    done = evaluate(bundle, tmp_path / "out", [overlay], **paths(bundle, trained))
     assert_refused(done, f"another architecture than {network}", tmp_path / "out")
 
 
@@ -77,7 +87,7 @@ def test_a_pickle_that_executes_code(bundle, name, message, trained, tmp_path):
     if name == "checkpoint.pt":
         done = run_bundle(bundle, ["train"], tmp_path / "out", tiny(bundle, resume_from=tmp_path / name))
     else:
-        values = {**paths(trained), f"{name.removesuffix('.pt')}_path": tmp_path / name}
+        values = {**paths(bundle, trained), f"{name.removesuffix('.pt')}_path": tmp_path / name}
         done = evaluate(bundle, tmp_path / "out", **values)
     assert done.returncode != 0
     assert message in done.stderr  # its name alone is in the log anyway
