@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,21 @@ def seeded_generator(device: str | torch.device | None, *key: int) -> torch.Gene
     """A generator that depends on nothing but its key, so that a resumed run draws what an uninterrupted one would."""
     seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1)
     return torch.Generator(device=device or "cpu").manual_seed(seed)
+
+
+def check_flip_axes(flip_axes: Sequence[int]) -> list[int]:
+    """Return the axes along which images are mirrored, each once; ValueError unless they are 0 and 1 at most."""
+    if not set(flip_axes) <= {0, 1}:
+        raise ValueError(f"flip_axes must hold 0 and 1 at most, got {list(flip_axes)}.")
+    return sorted(set(flip_axes))
+
+
+def read_label(batchdata: Mapping[str, Any], key: str) -> Tensor:
+    """A batch's labels as a plain tensor; KeyError if it has none."""
+    if key not in batchdata:
+        raise KeyError(f"batch has no key {key!r}; it has {sorted(batchdata)}.")
+    label = batchdata[key]
+    return label.as_tensor() if isinstance(label, MetaTensor) else torch.as_tensor(label)
 
 
 def mirrored(parts: Sequence[Tensor], axes: Sequence[int], generator: torch.Generator) -> list[Tensor]:

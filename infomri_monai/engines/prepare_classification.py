@@ -7,11 +7,10 @@ from typing import Any
 
 import torch
 from ignite.engine import Engine
-from monai.data import MetaTensor
 from monai.engines import PrepareBatch
 from torch import Tensor
 
-from infomri_monai.engines.prepare import SeededPrepareBatch, mirrored, shifted
+from infomri_monai.engines.prepare import SeededPrepareBatch, check_flip_axes, mirrored, read_label, shifted
 
 __all__ = ["PrepareLabels"]
 
@@ -49,13 +48,11 @@ class PrepareLabels(PrepareBatch):
         flip_axes: Sequence[int] = (),
         max_shift: int = 0,
     ) -> None:
-        if not set(flip_axes) <= {0, 1}:
-            raise ValueError(f"flip_axes must hold 0 and 1 at most, got {list(flip_axes)}.")
+        self.flip_axes = check_flip_axes(flip_axes)
         if max_shift < 0:
             raise ValueError(f"max_shift must be >= 0, got {max_shift}.")
         self.prepare, self.max_shift = prepare, int(max_shift)
         self.num_classes, self.multi_label, self.label_key = num_classes, multi_label, label_key
-        self.flip_axes = sorted(set(flip_axes))
 
     def attach(self, engine: Engine) -> None:
         """Follow the engine's iterations."""
@@ -76,10 +73,7 @@ class PrepareLabels(PrepareBatch):
         return shifted(image, self.max_shift, named["generator"]), label, (ratio,), named
 
     def _label(self, batchdata: dict[str, Any], images: int) -> Tensor:
-        if self.label_key not in batchdata:
-            raise KeyError(f"batch has no key {self.label_key!r}; it has {sorted(batchdata)}.")
-        label = batchdata[self.label_key]
-        label = label.as_tensor() if isinstance(label, MetaTensor) else torch.as_tensor(label)
+        label = read_label(batchdata, self.label_key)
         expected = (images, self.num_classes) if self.multi_label else (images,)
         if tuple(label.shape) != expected:
             raise ValueError(

@@ -7,11 +7,10 @@ from typing import Any
 
 import torch
 from ignite.engine import Engine
-from monai.data import MetaTensor
 from monai.engines import PrepareBatch
 from torch import Tensor
 
-from infomri_monai.engines.prepare import SeededPrepareBatch, mirrored
+from infomri_monai.engines.prepare import SeededPrepareBatch, check_flip_axes, mirrored, read_label
 from infomri_monai.losses import SegmentationTarget
 from infomri_monai.metrics.structure_masks import channel_masks, structure_masks
 from infomri_monai.networks.task_model import structures_of
@@ -34,10 +33,7 @@ class LabelledBatch:
 
     def label(self, batchdata: dict[str, Any], image: Tensor) -> Tensor:
         """The labels as they are, on the device of ``image``."""
-        if self.label_key not in batchdata:
-            raise KeyError(f"batch has no key {self.label_key!r}; it has {sorted(batchdata)}.")
-        label = batchdata[self.label_key]
-        label = (label.as_tensor() if isinstance(label, MetaTensor) else label).to(image.device)
+        label = read_label(batchdata, self.label_key).to(image.device)
         axes, expected = image.ndim + int(self.multi_label), tuple(image.shape[2:])
         if label.ndim != axes or label.shape[0] != image.shape[0] or tuple(label.shape[-len(expected) :]) != expected:
             shape = "(batch, rater, label, *spatial)" if self.multi_label else "(batch, rater, *spatial)"
@@ -80,10 +76,8 @@ class PrepareOneRater(PrepareBatch):
         label_key: str = "label",
         flip_axes: Sequence[int] = (),
     ) -> None:
-        if not set(flip_axes) <= {0, 1}:
-            raise ValueError(f"flip_axes must hold 0 and 1 at most, got {list(flip_axes)}.")
         self.prepare = prepare
-        self.flip_axes = sorted(set(flip_axes))
+        self.flip_axes = check_flip_axes(flip_axes)
         self.labels = LabelledBatch(num_classes, multi_label, label_key)
 
     def attach(self, engine: Engine) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from infomri_monai.information.entropy import bernoulli_entropy, categorical_entropy
 from infomri_monai.networks.gaussian import completed_by_symmetry
 from infomri_monai.networks.options import KeepsOptions
-from infomri_monai.networks.task_model import encoder_input
+from infomri_monai.networks.task_model import encoder_input, structures_of
 
 __all__ = ["ImageClassifier", "averaged_members"]
 
@@ -46,9 +46,7 @@ class ImageClassifier(KeepsOptions):
         magnitude_input: bool = False,
     ) -> None:
         super().__init__()
-        least = 1 if multi_label else 2
-        if num_classes < least:
-            raise ValueError(f"num_classes must be >= {least} (multi_label={multi_label}), got {num_classes}.")
+        structures_of(num_classes, multi_label)  # refuses too few classes
         self.backbone = backbone
         self.num_classes, self.multi_label = int(num_classes), bool(multi_label)
         self.real_valued, self.magnitude_input = bool(real_valued), bool(magnitude_input)
