@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from study_runner import ROOT, SEEDS, run_bundle, study_main
+from study_runner import ROOT, SEEDS, commit, run_bundle, study_main
 
 #: Ĥ is a sum over positions: a larger grid wants a smaller beta
 BETAS = {
@@ -72,7 +72,7 @@ def run_one(name: str, seed: int, data: Path, runs: Path) -> None:
         start = time.perf_counter()
         run_bundle("infomri_privacy_classification", [*configs, *extra], folder, **overrides)
         seconds[action] = round(time.perf_counter() - start)
-    (folder / "finished.json").write_text(json.dumps({"seconds": seconds, "threads": 1}))
+    (folder / "finished.json").write_text(json.dumps({"seconds": seconds, "threads": 1, "commit": commit()}))
 
 
 def _report(runs: Path) -> None:

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from study_runner import ROOT, SEEDS, run_bundle, study_main
+from study_runner import ROOT, SEEDS, commit, run_bundle, study_main
 
 RATIOS = [0.05, 0.0625, 0.1, 0.125, 0.15, 0.1875, 0.2, 0.25, 0.3]
 LEARNING_RATE = 6e-3  # of every network, chosen on the validation subject (3e-3 and 1e-2 are a little worse there)
@@ -85,7 +85,7 @@ def run_one(name: str, seed: int, data: Path, runs: Path) -> None:
     evaluation = ["train.json", *overlays, "evaluate.json", data_set]
     _run(evaluation, folder, report_dir=str(folder / "subject5"), method=name, **of_all, **of_test)
     _run([*evaluation, "data/brain_50.json"], folder, report_dir=str(folder / "brain_50"), method=name, **of_all)
-    (folder / "finished.json").write_text(json.dumps({"seconds": round(seconds), "threads": 1}))
+    (folder / "finished.json").write_text(json.dumps({"seconds": round(seconds), "threads": 1, "commit": commit()}))
 
 
 def _report(runs: Path) -> None:

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from study_runner import ROOT, SEEDS, run_bundle, study_main
+from study_runner import ROOT, SEEDS, commit, run_bundle, study_main
 
 RATIOS = [1 / 32, 1 / 16, 1 / 8, 1 / 4]
 SAMPLES = 32
@@ -105,7 +105,7 @@ def run_one(name: str, seed: int, data: Path, runs: Path) -> None:
         evaluation_amp=True,
         **overrides,
     )
-    (folder / "finished.json").write_text(json.dumps({"seconds": round(seconds), "threads": 1}))
+    (folder / "finished.json").write_text(json.dumps({"seconds": round(seconds), "threads": 1, "commit": commit()}))
 
 
 def _report(runs: Path) -> None:

@@ -30,6 +30,13 @@ def run_bundle(bundle: str, configs: Sequence[str], folder: Path, **overrides: A
     )
 
 
+def commit() -> str:
+    """Commit of this checkout, ending in ``-dirty`` when tracked files were changed; ``unknown`` outside a repository."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude", "*"]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return found.stdout.strip() or "unknown"
+
+
 def run_queue(script: str, todo: Sequence[tuple[str, int]], data: Path, runs: Path, jobs: int) -> list[str]:
     """Run ``script one`` for every (experiment, seed), ``jobs`` processes of one thread at a time; returns what failed."""
     runs.mkdir(parents=True, exist_ok=True)
