@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import platform
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -90,7 +90,7 @@ def write_report(runs: Path, folder: Path, protocol: str, experiments: Mapping[s
     if not seconds:
         raise FileNotFoundError(f"{runs} holds no finished run; call the action 'train' first.")
     hardware = f"CPU, one thread a run, {platform.machine()}, torch {torch.__version__}"
-    lines = ["# Privacy study", "", protocol, "", f"Hardware: {hardware}, two runs at a time on two cores.", ""]
+    lines = ["# Privacy study", "", protocol, "", _attacks_and_code(runs), "", f"Hardware: {hardware}.", ""]
     groups: dict[str, list[str]] = defaultdict(list)
     for name, experiment in experiments.items():
         if name in seconds:
@@ -109,6 +109,21 @@ def write_report(runs: Path, folder: Path, protocol: str, experiments: Mapping[s
     with atomic_path(folder / "privacy_study.json") as part:
         content = {"hardware": hardware, "seconds": seconds, "results": results}
         part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _attacks_and_code(runs: Path) -> str:
+    """How many attackers were stopped before their budget, and which commits the runs are of."""
+    stopped = [
+        course["stopped_early"]
+        for path in runs.glob("*/audit/report.json")
+        if (path.parents[1] / "finished.json").exists()
+        for attacker in json.loads(path.read_text())["attackers"]
+        for course in attacker["courses"]
+    ]
+    finished = [json.loads(path.read_text()) for path in runs.glob("*/finished.json")]
+    commits = Counter(run.get("commit", "not recorded") for run in finished)
+    listed = ", ".join(f"{name} ({number} runs)" for name, number in sorted(commits.items()))
+    return f"Of {len(stopped)} attackers {sum(stopped)} were stopped early, the others ended with the budget. Commits: {listed}."
 
 
 def _range(values: Sequence[float]) -> str:

@@ -46,7 +46,7 @@ PROTOCOL = (
     "= 0, one model per ratio. `mnist_uniform`, `mnist_variable_density`: fixed laws, one classifier for all ratios. "
     "Attackers: `cnn`, the paper's three-layer network, and `unrolled`, 3 unrolled phases of 16 channels with the true "
     "masks and conjugate symmetry; each trained once for both ratios (LOUPE's for one) with batch 64, at most 1200 steps, "
-    "stopped when the validation error has not fallen twice in 200 steps each: most ended with the budget. The paper does "
+    "stopped when the validation error has not fallen twice in 200 steps each. The paper does "
     "not say at which acceleration its Table IV stands; 4x and 8x are the config's. The start and the order of magnitude "
     "of beta were chosen on validation images. `tumour_side`: `brain_tumour_side` (see its docstring), 406 / 88 / 60 "
     "slices of 64², 80 epochs of batch 32; attackers a small U-Net and 5 unrolled phases of 16 channels, at most 600 "

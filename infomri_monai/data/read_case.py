@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Hashable, Mapping
 from typing import Any
@@ -23,7 +24,8 @@ class ReadCased(Transform):
 
     An "image" becomes a MetaTensor, float32 or complex64, shape (1, height, width[, slice]), in the file's intensity units with
     its 4 x 4 affine (RAS, mm; the identity where the source has none) and nothing else of its header. A "kspace" becomes a
-    complex64 tensor of that shape, with "mask" (float32, same shape) if the file holds one. "has_geometry", a bool, says whether
+    complex64 tensor of that shape, with "mask" (float32, same shape) if the file holds one; a tensor or array instead of a path is
+    k-space in memory, already in that shape, and so is a "mask" beside it. "has_geometry", a bool, says whether
     the affine is the source's: PNG, arrays and k-space have none, and so no size of a voxel. The path and the reader are
     dropped. Messages of errors name no file: the file's name may be a patient's.
 
@@ -48,11 +50,14 @@ class ReadCased(Transform):
         if "image" in d:
             image, d["has_geometry"] = _image(d["image"], reader)
             d["image"] = image.abs() if self.magnitude and image.is_complex() else image
-        else:
+        elif isinstance(d["kspace"], (str, os.PathLike)):
             kspace, mask = read_kspace(d["kspace"])
             d["kspace"], d["has_geometry"] = _slices_last(kspace), False
             if mask is not None:
                 d["mask"] = _slices_last(mask)
+        else:
+            d["kspace"] = plain(checked_tensor(d["kspace"], "kspace", 2, kspace=True)).to(torch.complex64)
+            d.setdefault("has_geometry", False)
         return d
 
 

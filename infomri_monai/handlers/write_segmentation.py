@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from infomri_monai.engines.volume_segmentation import VolumeSegmentation
+from infomri_monai.handlers.case_entry import scaled_entry, worklist_entry
 from infomri_monai.handlers.case_figure import draw_segmented_case
 from infomri_monai.handlers.case_files import (
     case_sidecar,
@@ -24,7 +25,6 @@ from infomri_monai.handlers.case_files import (
 )
 from infomri_monai.handlers.write_cases import WriteCases
 from infomri_monai.json_numbers import null_unless_finite
-from infomri_monai.metrics import volume_quantiles
 from infomri_monai.metrics.structure_names import structure_names
 from infomri_monai.triage import StructureVolume, WorklistEntry, load_threshold, write_worklist
 
@@ -102,7 +102,8 @@ class WriteSegmentation(WriteCases):
         if self.names[index] == "worklist":
             raise FileExistsError(errno.EEXIST, "the name is the worklist's")
         affine, record, voxel = source_affine(batch), result.record, voxel_volume(batch)
-        entry = self._entry(result, index)
+        picture = f"{self.names[index]}.png" if self.figure else ""
+        entry = worklist_entry(result, index, self.names[index], self.structures, self.threshold, picture)
         images = {name: (image, affine) for name, image in _maps(result, self.save_samples).items()}
         images["mask"] = (result.mask, grid_affine(record, affine))
         text = describe(record, result.ratio, "segmentation")
@@ -120,27 +121,11 @@ class WriteSegmentation(WriteCases):
     def end(self) -> None:
         """Write the worklist; cases that failed have nothing but their name there, and need review."""
         in_mm3 = None not in self.voxels.values()
-        entries = [_scaled(entry, self.voxels[i]) if in_mm3 else entry for i, entry in self.entries.items()]
+        entries = [scaled_entry(entry, self.voxels[i]) if in_mm3 else entry for i, entry in self.entries.items()]
         known = entries[0] if entries else None
         unknown = tuple(StructureVolume(v.structure, *[math.nan] * 3) for v in (known.volumes if known else ()))
         failed = [WorklistEntry(i, self.names[i], math.nan, math.nan, unknown, review=True) for i in self.failures]
         write_worklist([*entries, *failed], self.output_dir, "mm3" if in_mm3 else "voxels")
-
-    def _entry(self, result: VolumeSegmentation, index: int) -> WorklistEntry:
-        """The worklist's row of a case, volumes in voxels."""
-        volumes = [quantile[0].tolist() for quantile in volume_quantiles(result.volumes[None])]
-        ratio = float(result.ratio.double().mean())
-        names = structure_names(self.structures, result.volumes.shape[1])
-        return WorklistEntry(
-            case=index,
-            name=self.names[index],
-            agreement=result.agreement,
-            mean_entropy=float(result.entropy.double().mean()),
-            volumes=tuple(StructureVolume(*row) for row in zip(names, *volumes, strict=True)),
-            acceleration=1 / ratio if ratio > 0 else math.nan,
-            review=None if self.threshold is None else bool(self.threshold.needs_review([result.agreement])),
-            picture=f"{self.names[index]}.png" if self.figure else "",
-        )
 
     def _details(self, result: VolumeSegmentation, entry: WorklistEntry, voxel: float | None) -> dict[str, Any]:
         """What the sidecar says about the segmentation; null for what is unknown."""
@@ -158,7 +143,7 @@ class WriteSegmentation(WriteCases):
                     "median": null(volume.median),
                     "interval_90": [null(volume.low), null(volume.high)],
                 }
-                for volume in _scaled(entry, voxel).volumes
+                for volume in scaled_entry(entry, voxel).volumes
             },
             "volume_unit": "voxels" if voxel is None else "mm3",
             "review": entry.review,
@@ -189,10 +174,3 @@ def _maps(result: VolumeSegmentation, save_samples: bool) -> dict[str, Tensor]:
     if result.mean is not None and result.sigma is not None:
         maps |= {"mean": result.mean, "sigma": result.sigma}
     return maps
-
-
-def _scaled(entry: WorklistEntry, voxel: float | None) -> WorklistEntry:
-    """The entry with its volumes in the unit of ``voxel``, the volume of a voxel; None keeps voxels."""
-    factor = 1.0 if voxel is None else voxel
-    volumes = [StructureVolume(v.structure, *(factor * number for number in v[1:])) for v in entry.volumes]
-    return entry._replace(volumes=tuple(volumes))

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import pickle
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["load_network"]
+__all__ = ["fill_network", "load_network"]
 
 
 def load_network(
@@ -48,8 +48,38 @@ def load_network(
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"network checkpoint {path} does not exist or is not a file.")
+    return fill_network(network, _read(path), str(path), map_location, ignore)
+
+
+def fill_network(
+    network: nn.Module,
+    weights: Mapping[str, Tensor],
+    source: str,
+    map_location: str | torch.device = "cpu",
+    ignore: Sequence[str] = (),
+) -> nn.Module:
+    """Put a state dict into a network of the same architecture.
+
+    Args:
+        network: the network to fill, in place; only changed if everything fits.
+        weights: the state dict.
+        source: what the weights came from, for messages.
+        map_location: device of the returned network.
+        ignore: as in :func:`load_network`.
+
+    Returns:
+        The network on that device, in evaluation mode.
+
+    Raises:
+        ValueError: if the weights belong to another architecture (the tensors that differ are named) or hold NaN or Inf.
+
+    Example:
+        >>> fill_network(nn.Linear(2, 3), nn.Linear(2, 4).state_dict(), "a file")
+        Traceback (most recent call last):
+        ValueError: a file is the checkpoint of another architecture than Linear as configured: it has weight of shape (4, 2) ...
+    """
     expected = network.state_dict()
-    state = {k: v for k, v in _read(path).items() if k in expected or not k.startswith(tuple(ignore))}
+    state = {k: v for k, v in weights.items() if k in expected or not k.startswith(tuple(ignore))}
     problems = [f"lacks {name}" for name in expected if name not in state]
     problems += [f"has an unknown {name}" for name in state if name not in expected]
     problems += [
@@ -59,13 +89,13 @@ def load_network(
     ]
     if problems:
         raise ValueError(
-            f"{path} is the checkpoint of another architecture than {type(network).__name__} as configured: it "
+            f"{source} is the checkpoint of another architecture than {type(network).__name__} as configured: it "
             f"{', '.join(problems[:3])}{f' and {len(problems) - 3} more' if len(problems) > 3 else ''}."
         )
     bad = [name for name, tensor in state.items() if not bool(torch.isfinite(tensor).all())]
     if bad:
         raise ValueError(
-            f"{path} holds NaN or Inf in {', '.join(bad[:3])}: the training diverged or the file is damaged."
+            f"{source} holds NaN or Inf in {', '.join(bad[:3])}: the training diverged or the file is damaged."
         )
     network.load_state_dict(state)
     return network.to(map_location).eval()
