@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
-import json
 import os
 import tempfile
 from collections.abc import Sequence
@@ -14,15 +12,32 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.utils import optional_import
+from monai.utils import OptionalImportError
 from numpy.typing import NDArray
 
 from infomri_monai.sampling.checkpoint import load_policy
+from infomri_monai.sampling.export_formats import FORMATS, DrawnMask, check_formats
+from infomri_monai.sampling.gradient_echo import GradientEcho
+from infomri_monai.sampling.ordering import ORDERINGS
 from infomri_monai.sampling.policy import SamplingPolicy, check_ratio
 
 __all__ = ["write_masks"]
 
-_FORMATS = ("npz", "npy", "png")
+#: option -> argument of GradientEcho and what it is
+_PROTOCOL = {
+    "--te": ("te_ms", "echo time, ms"),
+    "--tr": ("tr_ms", "repetition time, ms"),
+    "--flip-angle": ("flip_angle_deg", "degrees"),
+    "--slice-thickness": ("slice_thickness_mm", "mm"),
+    "--dwell": ("dwell_us", "time per read-out sample, us"),
+    "--rf-duration": ("rf_ms", "duration of the excitation, ms"),
+    "--dummies": ("dummies", "excitations before the first line"),
+    "--max-grad": ("max_grad", "gradient limit, mT/m"),
+    "--max-slew": ("max_slew", "slew rate limit, T/m/s"),
+    "--rf-dead-time": ("rf_dead_us", "us"),
+    "--rf-ringdown-time": ("rf_ringdown_us", "us"),
+    "--adc-dead-time": ("adc_dead_us", "us"),
+}
 
 
 def write_masks(
@@ -32,6 +47,9 @@ def write_masks(
     folder: str | os.PathLike[str],
     seed: int,
     formats: Sequence[str] = ("npz", "png"),
+    ordering: str = "sequential",
+    shots: int = 1,
+    protocol: GradientEcho | None = None,
 ) -> list[Path]:
     """Write one mask per ratio.
 
@@ -48,14 +66,18 @@ def write_masks(
         formats: ``"npz"``: uint8 ``mask`` on the full grid, ``lines`` (indices of the acquired lines of a 1D mask),
             ``ratio_requested``, ``ratio_realised``, ``seed``, ``policy``, ``grid``. ``"npy"``: the mask alone, with the
             rest in a ``.json`` beside it. ``"png"``: an image, one pixel per position of a 2D grid, with the rest as
-            its text.
+            its text. ``"csv"``: the phase encodes in measuring order (:func:`phase_encode_table`). ``"seq"``: a Pulseq
+            sequence that measures the lines of a 2D grid (:func:`write_pulseq`).
+        ordering: of the phase encodes in ``"csv"`` and ``"seq"``, see :func:`phase_encodes`.
+        shots: number of shots of the interleaved ordering.
+        protocol: of ``"seq"``, and only for it.
 
     Returns:
         The files, in the order of ratios and formats (the ``.json`` after its ``.npy``).
 
     Raises:
-        ValueError: if ``ratios``, ``seed`` or ``formats`` is out of range, an image is wanted of a grid that is not 2D,
-            or as the policy says.
+        ValueError: if an argument is out of range, the masks have not a format that is wanted (an image of a grid that is
+            not 2D, a sequence of single positions), or as the policy says.
         NotADirectoryError: if ``folder`` is a file.
 
     Example:
@@ -71,32 +93,28 @@ def write_masks(
         raise ValueError(f"ratios must all be different, got {list(ratios)}.")
     if seed < 0:
         raise ValueError(f"seed must be >= 0, got {seed}.")
-    if not formats or not set(formats) <= set(_FORMATS):
-        raise ValueError(f"formats must be some of {', '.join(_FORMATS)}, got {list(formats)}.")
-    if "png" in formats and len(shape) != 2:
-        raise ValueError(f"formats must be without 'png' for a grid of {len(shape)} axes; an image needs 2.")
+    check_formats(formats, shape, policy.readout_axis, protocol)
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"folder {folder} is a file.")
     contents: dict[str, bytes] = {}
     for ratio in ratios:
         policy.warn_where_extrapolating(ratio)
-        mask, lines, record = _draw(policy, ratio, shape, seed)
+        mask, record = _draw(policy, ratio, shape, seed)
+        drawn = DrawnMask(mask, policy.readout_axis, record, ordering, shots, protocol)
         stem = f"mask_ratio{ratio:.6g}_seed{seed}"
         for kind in formats:
-            contents.update(_encode(kind, stem, mask, lines, record))
+            contents.update(FORMATS[kind](stem, drawn))
     return _write_all(folder, contents)
 
 
 def _draw(
     policy: SamplingPolicy, ratio: float, shape: tuple[int, ...], seed: int
-) -> tuple[NDArray[np.uint8], NDArray[np.int64] | None, dict[str, Any]]:
-    """One mask on the full grid, the acquired lines of a 1D policy, and what is recorded about them."""
+) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+    """One mask on the full grid and what is recorded about it."""
     device = next((tensor.device for tensor in chain(policy.parameters(), policy.buffers())), torch.device("cpu"))
     with torch.no_grad():
         sample = policy(torch.tensor([ratio], device=device), shape, torch.Generator(device).manual_seed(seed))
     positions = sample.mask[0, 0].cpu().numpy().astype(np.uint8)
-    one_axis = policy.readout_axis is not None and len(shape) == 2
-    lines = np.flatnonzero(positions) if one_axis else None
     record = {
         "ratio_requested": float(ratio),
         "ratio_realised": float(sample.ratio[0]),
@@ -104,29 +122,7 @@ def _draw(
         "policy": type(policy).__name__,
         "grid": list(shape),
     }
-    return np.ascontiguousarray(np.broadcast_to(positions, shape)), lines, record
-
-
-def _encode(
-    kind: str, stem: str, mask: NDArray[np.uint8], lines: NDArray[np.int64] | None, record: dict[str, Any]
-) -> dict[str, bytes]:
-    """The files of one mask in one format: name -> content."""
-    buffer = io.BytesIO()
-    extra: dict[str, Any] = {} if lines is None else {"lines": lines}
-    if kind == "npz":
-        np.savez_compressed(buffer, mask=mask, **extra, **record)
-        return {f"{stem}.npz": buffer.getvalue()}
-    if kind == "npy":
-        np.save(buffer, mask)
-        text = json.dumps({**record, **{key: value.tolist() for key, value in extra.items()}}, indent=2)
-        return {f"{stem}.npy": buffer.getvalue(), f"{stem}.json": text.encode()}
-    image, _ = optional_import("PIL.Image")
-    png, _ = optional_import("PIL.PngImagePlugin")
-    info = png.PngInfo()
-    for key, value in record.items():
-        info.add_text(key, str(value))
-    image.fromarray(mask * np.uint8(255)).save(buffer, format="png", pnginfo=info)
-    return {f"{stem}.png": buffer.getvalue()}
+    return np.ascontiguousarray(np.broadcast_to(positions, shape)), record
 
 
 def _write_all(folder: Path, contents: dict[str, bytes]) -> list[Path]:
@@ -140,24 +136,52 @@ def _write_all(folder: Path, contents: dict[str, bytes]) -> list[Path]:
     return [folder / name for name in contents]
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line of :func:`write_masks`."""
-    prog = "python -m infomri_monai.sampling.export"
-    parser = argparse.ArgumentParser(prog=prog, description="Write a policy's masks.")
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m infomri_monai.sampling.export", description="Write a policy's masks."
+    )
     parser.add_argument("--checkpoint", required=True, help="policy saved by save_policy")
     parser.add_argument("--ratios", required=True, nargs="+", type=float, help="sampling ratios in (0, 1]")
     parser.add_argument("--out", required=True, help="folder to write to")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--grid", nargs="+", type=int, help="grid of the images; trained patterns are interpolated")
-    parser.add_argument("--formats", nargs="+", default=["npz", "png"], choices=_FORMATS)
+    parser.add_argument("--formats", nargs="+", default=["npz", "png"], choices=list(FORMATS))
+    parser.add_argument("--ordering", default="sequential", choices=list(ORDERINGS), help="of csv and seq")
+    parser.add_argument("--shots", type=int, default=1, help="shots of the interleaved ordering")
+    sequence = parser.add_argument_group("protocol of the format seq")
+    sequence.add_argument("--fov", nargs="+", type=float, help="field of view along both axes of the grid, mm")
+    for option, (name, text) in _PROTOCOL.items():
+        default = getattr(GradientEcho, name)
+        sequence.add_argument(option, dest=name, type=type(default), help=f"{text} (default {default:g})")
+    return parser
+
+
+def _protocol(given: argparse.Namespace) -> GradientEcho | None:
+    """The protocol, where a sequence is wanted."""
+    options = {name: value for name, _ in _PROTOCOL.values() if (value := getattr(given, name)) is not None}
+    if "seq" not in given.formats:
+        if options or given.fov is not None:
+            raise ValueError("options of the protocol need --formats seq.")
+        return None
+    if given.fov is None or len(given.fov) > 2:
+        raise ValueError("--fov is needed for the format seq: one or two sizes in mm.")
+    return GradientEcho(fov_mm=(given.fov[0], given.fov[-1]), **options)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line of :func:`write_masks`."""
+    parser = _parser()
     given = parser.parse_args(arguments)
     try:
+        protocol = _protocol(given)
         policy = load_policy(given.checkpoint)
         grid = given.grid or policy.grid
         if grid is None:
             raise ValueError(f"--grid is needed: {type(policy).__name__} fits any grid.")
-        paths = write_masks(policy.for_grid(grid), given.ratios, grid, given.out, given.seed, given.formats)
-    except (ValueError, OSError) as error:
+        options = {"ordering": given.ordering, "shots": given.shots, "protocol": protocol}
+        policy = policy.for_grid(grid)
+        paths = write_masks(policy, given.ratios, grid, given.out, given.seed, given.formats, **options)
+    except (ValueError, OSError, OptionalImportError) as error:
         parser.error(str(error))
     print(*paths, sep="\n")
 

@@ -14,6 +14,11 @@ from PIL import Image
 
 from infomri_monai.sampling import Equispaced, PatternGenerationNetwork, UniformRandom, VariableDensity, save_policy
 from infomri_monai.sampling.export import main, write_masks
+from infomri_monai.sampling.gradient_echo import GradientEcho
+from infomri_monai.sampling.phase_encode_file import read_phase_encodes
+from infomri_monai.sampling.pulseq_reader import read_pulseq_lines
+
+PROTOCOL = GradientEcho(fov_mm=(220, 200))
 
 
 def test_npz_and_png_hold_the_mask_and_how_it_was_made(tmp_path):
@@ -70,6 +75,11 @@ def test_a_volume_has_no_image(tmp_path):
         ({"formats": ["tiff"]}, "formats"),
         ({"formats": []}, "formats"),
         ({"shape": (8, 9)}, "for_grid"),
+        ({"formats": ["csv"], "ordering": "zigzag"}, "ordering"),
+        ({"formats": ["csv"], "ordering": "interleaved", "shots": 65}, "shots"),
+        ({"formats": ["seq"]}, "protocol"),
+        ({"formats": ["npz"], "protocol": PROTOCOL}, "protocol"),
+        ({"formats": ["npz", "seq"], "protocol": PROTOCOL}, "single positions"),
     ],
 )
 def test_bad_input_writes_nothing(change, message, tmp_path):
@@ -144,3 +154,84 @@ def test_says_where_a_ratio_lies_outside_the_trained_range(tmp_path, caplog):
     assert [record.getMessage() for record in caplog.records] == [
         "ratio=0.5 is extrapolated: the policy was trained for the range (0.1, 0.3)"
     ]
+
+
+@pytest.mark.parametrize(("axis", "grid"), [(0, (16, 25)), (1, (24, 15))])
+def test_all_formats_hold_the_same_lines(axis, grid, tmp_path):
+    pytest.importorskip("pypulseq")
+    policy = PatternGenerationNetwork(grid, readout_axis=axis)
+    paths = write_masks(
+        policy, [0.2, 0.5], grid, tmp_path, 3, ["npz", "csv", "seq"], "interleaved", shots=2, protocol=PROTOCOL
+    )
+    for npz, table, sequence in zip(paths[::3], paths[1::3], paths[2::3], strict=True):
+        assert npz.stem == table.stem == sequence.stem
+        with np.load(npz) as file:
+            np.testing.assert_array_equal(read_phase_encodes(table).mask, file["mask"])
+            np.testing.assert_array_equal(read_pulseq_lines(sequence).mask, file["mask"])
+            np.testing.assert_array_equal(np.sort(read_pulseq_lines(sequence).positions[:, 0]), file["lines"])
+        np.testing.assert_array_equal(read_pulseq_lines(sequence).positions, read_phase_encodes(table).positions)
+        np.testing.assert_array_equal(read_pulseq_lines(sequence).shot, read_phase_encodes(table).shot)
+        assert "Policy PatternGenerationNetwork" in sequence.read_text()
+        assert '"policy": "PatternGenerationNetwork"' in table.read_text()
+
+
+def test_single_positions_are_the_phase_encodes_of_a_3d_sequence(tmp_path):
+    (table,) = write_masks(VariableDensity(), [0.3], (8, 10), tmp_path, 0, ["csv"], "centric")
+    found = read_phase_encodes(table)
+    assert found.signed[0].tolist() == [0, 0]
+    assert len(found.positions) == found.mask.sum() == 24
+
+
+def test_a_table_needs_one_or_two_phase_encode_axes(tmp_path):
+    with pytest.raises(ValueError, match="'csv' for 3 phase-encode axes"):
+        write_masks(UniformRandom(), [0.5], (4, 4, 4), tmp_path / "a", 0, ["csv"])
+    with pytest.raises(ValueError, match="2D grid"):
+        write_masks(UniformRandom(0), [0.5], (4, 4, 4), tmp_path / "a", 0, ["seq"], protocol=PROTOCOL)
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_sequence_that_cannot_be_timed_leaves_no_file(tmp_path):
+    pytest.importorskip("pypulseq")
+    hasty = GradientEcho(fov_mm=(220, 200), te_ms=1)
+    with pytest.raises(ValueError, match="shortest"):
+        write_masks(UniformRandom(0), [0.5], (8, 8), tmp_path / "a", 0, ["npz", "csv", "seq"], protocol=hasty)
+    assert not (tmp_path / "a").exists()
+
+
+def test_command_line_for_a_scanner(tmp_path):
+    pypulseq = pytest.importorskip("pypulseq")
+    checkpoint = save_policy(PatternGenerationNetwork((32, 32), readout_axis=0), tmp_path / "policy.pt")
+    options = (
+        "--ratios 0.25 --formats npz csv seq --ordering centric --fov 220 --te 6 --tr 15.5 --flip-angle 20 --dummies 4"
+    )
+    main(["--checkpoint", str(checkpoint), "--out", str(tmp_path / "a"), *options.split()])
+    (sequence,) = (tmp_path / "a").glob("*.seq")
+    found = read_pulseq_lines(sequence)
+    assert (np.diff(np.abs(found.signed[:, 0])) >= 0).all()
+    with np.load(sequence.with_suffix(".npz")) as file:
+        np.testing.assert_array_equal(found.mask, file["mask"])
+    parsed = pypulseq.Sequence()
+    parsed.read(str(sequence))
+    kept = [float(parsed.definitions[key]) for key in ("TE", "TR", "FlipAngle", "Dummies")]
+    assert kept == pytest.approx([0.006, 0.0155, 20, 4])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--formats seq", "--fov is needed"),
+        ("--formats seq --fov 1 2 3", "--fov"),
+        ("--formats seq --fov 0", "fov_mm"),
+        ("--formats csv --te 5", "--formats seq"),
+        ("--formats csv --fov 220", "--formats seq"),
+        ("--formats seq --fov 220 --te 1", "shortest"),
+        ("--formats csv --shots 2", "interleaved"),
+    ],
+)
+def test_command_line_errors_for_a_scanner(options, message, tmp_path, capsys):
+    pytest.importorskip("pypulseq")
+    checkpoint = save_policy(PatternGenerationNetwork((8, 8), readout_axis=0), tmp_path / "policy.pt")
+    with pytest.raises(SystemExit, match="2"):
+        main(["--checkpoint", str(checkpoint), "--out", str(tmp_path / "a"), "--ratios", "0.5", *options.split()])
+    assert message in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "a").exists()
