@@ -35,8 +35,8 @@ def inference_cases(
             :func:`~infomri_monai.data.embedded_subjects`, complex, which need no download.
         pattern: glob pattern of the files below a folder. Of a DICOM folder always the whole series is taken.
         kind: ``"image"`` for images, whose acquisition is simulated: NIfTI (2D or 3D, real or complex), PNG and DICOM series.
-            ``"kspace"`` for raw undersampled k-space: ``.npz``, ``.npy`` and HDF5, see
-            :func:`~infomri_monai.data.kspace_file.read_kspace`.
+            ``"kspace"`` for raw undersampled k-space: ``.npz``, ``.npy`` and HDF5 (an array "kspace" as fastMRI's files have it, or
+            ISMRMRD), see :func:`~infomri_monai.data.kspace_file.read_kspace`.
         embedded_grid: (height, width) of the embedded subjects.
         embedded_lesions: "embedded" is four subjects of :func:`~infomri_monai.data.embedded_lesions.embedded_lesions`, with a
             simulated lesion in some slices.
@@ -49,8 +49,8 @@ def inference_cases(
     Raises:
         FileNotFoundError: if a path does not exist, or there is no file of the kind.
         OSError: if a file is unreadable.
-        ValueError: if ``kind`` is unknown, two cases have one name, k-space is real or an image has colours or more than three
-            axes.
+        ValueError: if ``kind`` is unknown, two cases have one name, k-space is real or no 2D Cartesian acquisition, or an
+            image has colours or more than three axes.
 
     Example:
         >>> import tempfile, nibabel

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -10,23 +12,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infomri_monai.data.fastmri import open_volume
+from infomri_monai.data.ismrmrd_file import check_ismrmrd, is_ismrmrd, read_ismrmrd
 
 __all__ = ["KSPACE_SUFFIXES", "check_kspace_file", "read_kspace"]
 
 #: suffixes of the files that may hold raw k-space
-KSPACE_SUFFIXES = (".npz", ".npy", ".h5", ".hdf5")
+KSPACE_SUFFIXES = (".npz", ".npy", ".h5", ".hdf5", ".mrd")
+_HDF5 = (".h5", ".hdf5", ".mrd")
+_LOGGER = logging.getLogger(__name__)
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
-def check_kspace_file(path: str | Path) -> None:
+def check_kspace_file(path: str | os.PathLike[str]) -> None:
     """Check from a file's header alone that it holds single-coil k-space; no sample is read.
 
     Args:
-        path: ``.npz`` or HDF5 with an array "kspace", or ``.npy``; complex, shape (height, width) or (slice, height, width).
+        path: ``.npz`` or HDF5 with an array "kspace", or ``.npy``; complex, shape (height, width) or (slice, height, width). Or
+            an ISMRMRD file, see :func:`~infomri_monai.data.ismrmrd_file.read_ismrmrd`, of which the coils are combined.
 
     Raises:
         OSError: if the file is unreadable.
-        ValueError: if it holds no "kspace", or one that is real, empty or of another number of axes.
+        ValueError: if it holds no "kspace", or one that is real, empty or of another number of axes; of an ISMRMRD file, if it
+            is no 2D Cartesian acquisition of one contrast.
 
     Example:
         >>> import tempfile
@@ -37,6 +44,9 @@ def check_kspace_file(path: str | Path) -> None:
         ValueError: kspace must be complex, got float64.
     """
     path = Path(path)
+    if _is_ismrmrd(path):
+        check_ismrmrd(path)
+        return
     shape, dtype = _header(path)
     if dtype.kind != "c":
         raise ValueError(f"kspace must be complex, got {dtype}.")
@@ -46,15 +56,17 @@ def check_kspace_file(path: str | Path) -> None:
         )
 
 
-def read_kspace(path: str | Path) -> tuple[NDArray[np.complex64], NDArray[np.float32] | None]:
+def read_kspace(path: str | os.PathLike[str]) -> tuple[NDArray[np.complex64], NDArray[np.float32] | None]:
     """Read raw k-space and, where the file holds one, its mask.
 
     Args:
         path: as in :func:`check_kspace_file`. An array "mask", 0 where nothing was measured, may lie beside "kspace"; its
-            shape broadcasts to it (fastMRI stores one value per column).
+            shape broadcasts to it (fastMRI stores one value per column). Of an ISMRMRD file, what a user must know
+            (several coils, phase oversampling) is logged as a warning.
 
     Returns:
-        k-space in the file's shape, DC at ``n // 2``; and the mask, 0/1, of the same shape, or None.
+        k-space in the file's shape (ISMRMRD: slice, readout, phase encoding), DC at ``n // 2``; and the mask, 0/1, of the same
+        shape, or None.
 
     Raises:
         OSError: if the file is unreadable or truncated.
@@ -68,8 +80,14 @@ def read_kspace(path: str | Path) -> tuple[NDArray[np.complex64], NDArray[np.flo
         >>> kspace.shape, mask.shape, float(mask.mean())
         ((2, 4, 8), (2, 4, 8), 0.5)
     """
+    path = Path(path)
+    if _is_ismrmrd(path):
+        scan = read_ismrmrd(path)
+        for text in scan.warnings:
+            _LOGGER.warning(text)
+        return scan.kspace, scan.mask
     check_kspace_file(path)
-    kspace, mask = _arrays(Path(path))
+    kspace, mask = _arrays(path)
     if not np.isfinite(kspace).all():
         raise ValueError("kspace holds NaN or Inf values.")
     kspace = kspace.astype(np.complex64, copy=False)
@@ -83,10 +101,14 @@ def read_kspace(path: str | Path) -> tuple[NDArray[np.complex64], NDArray[np.flo
         raise ValueError(f"mask of shape {mask.shape} does not broadcast to k-space of shape {kspace.shape}.") from None
 
 
+def _is_ismrmrd(path: Path) -> bool:
+    return path.suffix.lower() in _HDF5 and is_ismrmrd(path)
+
+
 def _header(path: Path) -> tuple[tuple[int, ...], np.dtype]:
     """Shape and type of the k-space array."""
     try:
-        if path.suffix.lower() in (".h5", ".hdf5"):
+        if path.suffix.lower() in _HDF5:
             with open_volume(path) as file:
                 return tuple(file["kspace"].shape), file["kspace"].dtype
         if path.suffix.lower() == ".npz":
@@ -113,7 +135,7 @@ def _npy_header(stream: Any) -> tuple[tuple[int, ...], np.dtype]:
 def _arrays(path: Path) -> tuple[NDArray, NDArray | None]:
     """k-space and the mask, if there is one."""
     try:
-        if path.suffix.lower() in (".h5", ".hdf5"):
+        if path.suffix.lower() in _HDF5:
             with open_volume(path) as file:
                 return file["kspace"][()], (np.asarray(file["mask"][()]) if "mask" in file else None)
         loaded = np.load(path, allow_pickle=False)

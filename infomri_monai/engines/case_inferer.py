@@ -12,6 +12,7 @@ from torch import Tensor
 
 from infomri_monai.acquisition import FourierMeasurement
 from infomri_monai.engines.acquired_case import AcquiredCase
+from infomri_monai.engines.measured_check import check_measured, is_far
 from infomri_monai.engines.slice_acquisition import MeasuredSlices, SimulatedSlices, SliceAcquisition
 from infomri_monai.sampling import SamplingPolicy
 from infomri_monai.sampling.policy import check_ratio
@@ -28,13 +29,15 @@ class CaseInferer(Inferer, ABC, Generic[Result]):
     """Acquire the slices of a case along its last axis and hand them to :meth:`infer`, ``batch_size`` slices at a time.
 
     Args:
-        policy: chooses the masks of simulated acquisitions; not used, and may be None, for measured k-space.
+        policy: chooses the masks of simulated acquisitions; measured k-space is only checked against it (see
+            :func:`~infomri_monai.engines.measured_check.check_measured`), and it may be None there.
         measurement: the acquisition with its noise model, single coil.
         ratio: sampling ratio of simulated acquisitions, in (0, 1]; outside the policy's trained range a warning is logged.
         seed: masks and noise of a slice depend on the seed and the slice's index only, not on the batch size.
         batch_size: slices in one forward pass.
         grid_mode: what to do where an image's grid differs from the policy's. ``"adapt"`` carries the policy over by
-            ``policy.for_grid``, whatever the size. ``"crop_pad"`` crops or pads the image about its centre to the policy's grid
+            ``policy.for_grid``, whatever the size; where an axis is more than twice or less than half as long, a warning is
+            logged. ``"crop_pad"`` crops or pads the image about its centre to the policy's grid
             and fits the result back to the source's size: for images smaller than the grid or nearly as large, since nothing is
             inferred about what was cropped (the record's ``offset`` and ``grid`` say where).
         amp: run the network under bfloat16 autocast.
@@ -101,7 +104,8 @@ class CaseInferer(Inferer, ABC, Generic[Result]):
 
         Raises:
             ValueError: if the shape differs, a value is NaN or Inf, k-space is real, an image is complex where the network is
-                for real-valued images, no mask on this grid can meet the ratio, or the network returns NaN or Inf.
+                for real-valued images, no mask on this grid can meet the ratio, the mask is empty or has no position that
+                the policy measures, or the network returns NaN or Inf.
         """
         if domain not in ("image", "kspace"):
             raise ValueError(f"domain must be 'image' or 'kspace', got {domain!r}.")
@@ -115,7 +119,10 @@ class CaseInferer(Inferer, ABC, Generic[Result]):
             given = None if mask is None else _slices_first(checked_mask(_aligned(plain(mask)[0], data), data, 1))
             if getattr(network, "real_valued", False):
                 _LOGGER.warning("the network takes the measured object for real-valued: a phase in it is not modelled")
-            slices: SliceAcquisition = MeasuredSlices(_slices_first(data), given)
+            measured = MeasuredSlices(_slices_first(data), given)
+            if given is not None or bool(data.any()):  # zeros without a mask are a measurement of an empty object
+                check_measured(measured.masks(), self.policy)
+            slices: SliceAcquisition = measured
         else:
             slices = self._simulated(_slices_first(data))
         size, is_volume = tuple(data.shape[1:3]), data.ndim == 4
@@ -134,7 +141,8 @@ class CaseInferer(Inferer, ABC, Generic[Result]):
         if grid not in self._policies:
             self._policies[grid] = self.policy.for_grid(grid)
             if self._policies[grid] is not self.policy:
-                _LOGGER.info("policy carried from its grid %s to the image's %s", self.policy.grid, grid)
+                level = logging.WARNING if is_far(self.policy.grid, grid) else logging.INFO
+                _LOGGER.log(level, "policy carried from its grid %s to the image's %s", self.policy.grid, grid)
             self.policy.warn_where_extrapolating(self.ratio)
         if grid != source:
             _LOGGER.info("image of %s fitted to the policy's grid %s by cropping or padding", source, grid)

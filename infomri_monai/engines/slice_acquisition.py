@@ -80,6 +80,10 @@ class MeasuredSlices:
     def __len__(self) -> int:
         return self.kspace.shape[0]
 
+    def masks(self) -> Tensor:
+        """Where k-space was measured, bool, in its shape."""
+        return self.kspace != 0 if self.mask is None else self.mask.expand_as(self.kspace) != 0
+
     def acquire(self, index: int, draw: int = 0) -> tuple[Tensor, Tensor]:
         """k-space, zero outside the mask, and the mask; there is no other draw."""
         kspace = self.kspace[index : index + 1]

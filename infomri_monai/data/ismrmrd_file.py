@@ -1,0 +1,197 @@
+"""Raw k-space from ISMRMRD files (HDF5): 2D Cartesian acquisitions, undersampled, of one slice or several."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.utils import optional_import
+from numpy.typing import NDArray
+
+from infomri_monai.acquisition import crop_kspace, image_to_kspace, kspace_to_image
+from infomri_monai.data.coil_combination import root_sum_of_squares
+from infomri_monai.data.ismrmrd_geometry import centred_affine, order_slices, slice_geometry
+from infomri_monai.data.ismrmrd_header import Encoding, parse_encoding
+from infomri_monai.data.ismrmrd_lines import Line, imaging_lines, place_lines
+
+h5py, _ = optional_import("h5py")
+
+__all__ = ["IsmrmrdScan", "check_ismrmrd", "is_ismrmrd", "read_ismrmrd"]
+
+
+@dataclass(frozen=True)
+class IsmrmrdScan:
+    """What an ISMRMRD file holds.
+
+    Attributes:
+        kspace: complex64, shape (slice, readout, phase encoding), DC at ``n // 2``, zero where nothing was measured.
+        mask: 0/1, float32, same shape.
+        encoding: what the header says about the grid.
+        affine: (readout, phase encoding, slice) index to RAS in mm, 4 x 4; None where the file has no usable geometry.
+        coils: number of coils that were combined.
+        warnings: what a user must know, in words.
+        xml: the header, which may hold a patient's data: never logged.
+    """
+
+    kspace: NDArray[np.complex64]
+    mask: NDArray[np.float32]
+    encoding: Encoding
+    affine: NDArray[np.float64] | None
+    coils: int
+    warnings: tuple[str, ...]
+    xml: bytes = field(repr=False)
+
+
+def is_ismrmrd(path: str | Path) -> bool:
+    """Whether an HDF5 file has ISMRMRD's group "dataset"; False for files that cannot be opened.
+
+    Example:
+        >>> is_ismrmrd("nowhere/scan.h5")
+        False
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            group = file.get("dataset")
+            return isinstance(group, h5py.Group) and ("xml" in group or "data" in group)
+    except OSError:
+        return False
+
+
+def check_ismrmrd(path: str | Path) -> None:
+    """Check headers alone; no sample is read.
+
+    Args:
+        path: an ISMRMRD file, its acquisition in the group "dataset".
+
+    Raises:
+        OSError: if the file is unreadable.
+        ValueError: as :func:`read_ismrmrd`, but for what the samples say.
+    """
+    _read(Path(path), samples=False)
+
+
+def read_ismrmrd(path: str | Path) -> IsmrmrdScan:
+    """Read a single-slice or multi-slice 2D Cartesian acquisition.
+
+    Noise scans, navigators, calibration-only and other lines that are not part of the image are left out; averages are averaged;
+    readout oversampling is removed by cropping the image along the readout; several coils are combined by
+    :func:`~infomri_monai.data.coil_combination.root_sum_of_squares`. The transform from k-space to the image is the inverse one;
+    Siemens' data follow the opposite sign and are conjugated first (as mrpro does). Of an asymmetric echo, the mask marks the part
+    that was sampled.
+
+    Args:
+        path: an ISMRMRD file, its acquisition in the group "dataset".
+
+    Returns:
+        k-space, mask, geometry and header. Slices are ordered along their normal where the file has a geometry, else by number.
+
+    Raises:
+        OSError: if the file is unreadable or truncated.
+        ValueError: if it holds no acquisition, or another than 2D Cartesian, of one contrast, phase, repetition and set; if lines
+            lie outside the encoded matrix, slices are missing or not equally spaced, or samples are NaN or Inf.
+        monai.utils.OptionalImportError: if h5py or ismrmrd is not installed (extras ``data`` and ``deploy``).
+
+    Example:
+        >>> import tempfile
+        >>> from infomri_monai.deploy.raw_example import write_example_ismrmrd
+        >>> path = tempfile.mkdtemp() + "/scan.h5"
+        >>> write_example_ismrmrd(path, np.ones((2, 8, 6), np.complex64), lines=[1, 3, 4])
+        >>> scan = read_ismrmrd(path)
+        >>> scan.kspace.shape, float(scan.mask.mean())
+        ((2, 8, 6), 0.5)
+
+    References:
+        Inati S. et al., "ISMRM Raw data format: a proposed standard for MRI raw datasets", Magn Reson Med 2017.
+    """
+    scan = _read(Path(path), samples=True)
+    assert scan is not None
+    return scan
+
+
+def _read(path: Path, samples: bool) -> IsmrmrdScan | None:
+    try:
+        with h5py.File(path, "r") as file:
+            group = file["dataset"]
+            if "xml" not in group or "data" not in group or not group["data"].size:
+                raise ValueError("the file lacks the ISMRMRD header or holds no acquisition.")
+            xml, table = np.ravel(group["xml"][()])[0], group["data"]
+            xml = xml.encode() if isinstance(xml, str) else bytes(xml)
+            encoding = parse_encoding(xml)
+            heads = table.fields("head")[()]
+            chosen = imaging_lines(heads, encoding)
+            numbers = np.unique(heads["idx"]["slice"][chosen])
+            members = [chosen[heads["idx"]["slice"][chosen] == number] for number in numbers]
+            order, affine, warnings = _geometry([heads[rows] for rows in members], encoding)
+            if not samples:
+                return None
+            slices = [_slice(table, heads, members[i], encoding) for i in order]
+    except (ImportError, ValueError):
+        raise
+    except Exception as error:  # h5py differs in what it raises, and names the file
+        raise OSError(f"the ISMRMRD file is truncated or damaged ({type(error).__name__}).") from None
+    kspace, mask = (np.stack(part) for part in zip(*slices, strict=True))
+    coils = int(heads["active_channels"][chosen[0]])
+    if coils > 1:
+        warnings.append(
+            f"{coils} coils were combined by root-sum-of-squares of the zero-filled images: networks are for one coil, and the "
+            "phase of the object and the consistency with the measured data are lost."
+        )
+    return IsmrmrdScan(kspace, mask, encoding, affine, coils, tuple(warnings), xml)
+
+
+def _geometry(heads: list[NDArray[Any]], encoding: Encoding) -> tuple[list[int], NDArray[np.float64] | None, list[str]]:
+    """Order of the slices, the affine where there is one, and warnings."""
+    warnings = []
+    if encoding.pixel is not None and encoding.recon_height is not None:
+        height = encoding.pixel[1] * encoding.lines
+        if height > 1.01 * encoding.recon_height:
+            warnings.append(
+                f"phase oversampling was not removed: the image spans {height:.0f} mm instead of {encoding.recon_height:.0f} mm."
+            )
+    places = [place for place in map(slice_geometry, heads) if place is not None]
+    if len(places) < len(heads) or encoding.pixel is None or encoding.thickness is None:
+        return list(range(len(heads))), None, warnings
+    order, first, step = order_slices(places, encoding.thickness)
+    pixel = (encoding.pixel[0], encoding.pixel[1])
+    return order, centred_affine(first, places[0][1], (encoding.columns, encoding.lines), pixel, step), warnings
+
+
+def _slice(
+    table: Any, heads: NDArray[Any], rows: NDArray[np.intp], encoding: Encoding
+) -> tuple[NDArray[np.complex64], NDArray[np.float32]]:
+    """k-space and mask of one slice, (readout, phase encoding)."""
+    lines = []
+    for row, flat in zip(rows, table.fields("data")[rows], strict=True):
+        coils, length = int(heads["active_channels"][row]), int(heads["number_of_samples"][row])
+        if len(flat) != 2 * coils * length:
+            raise ValueError(f"a line holds {len(flat) // 2} samples, its header announces {coils} x {length}.")
+        lines.append(Line(heads[row], np.ascontiguousarray(flat, np.float32).view(np.complex64).reshape(coils, length)))
+    placed, covered = place_lines(lines, encoding)
+    if not np.isfinite(placed).all():
+        raise ValueError("kspace holds NaN or Inf values.")
+    if "siemens" in encoding.vendor:
+        placed = placed.conj()
+    mask = torch.from_numpy(_covered(covered, encoding.columns))
+    kspace = _without_oversampling(torch.from_numpy(placed), encoding.columns) * mask
+    kspace = kspace[0] if len(kspace) == 1 else root_sum_of_squares(kspace, mask)
+    return kspace.numpy(), mask.numpy()
+
+
+def _without_oversampling(kspace: torch.Tensor, columns: int) -> torch.Tensor:
+    """Crop the image along the readout: (coil, samples, lines) to (coil, columns, lines); intensities stay."""
+    if kspace.shape[1] == columns:
+        return kspace
+    image = kspace_to_image(kspace.movedim(1, -1), spatial_dims=1)
+    return image_to_kspace(crop_kspace(image, [columns], spatial_dims=1), spatial_dims=1).movedim(-1, 1)
+
+
+def _covered(covered: NDArray[np.bool_], columns: int) -> NDArray[np.float32]:
+    """Which of ``columns`` readout positions lie between samples that were taken, (columns, lines)."""
+    samples = len(covered)
+    position = (np.arange(columns) - columns // 2) * (samples / columns) + samples // 2
+    lower = np.clip(np.floor(position + 1e-9).astype(int), 0, samples - 1)
+    upper = np.clip(np.ceil(position - 1e-9).astype(int), 0, samples - 1)
+    return (covered[lower] & covered[upper]).astype(np.float32)
