@@ -31,6 +31,9 @@ class ReadCased(Transform):
 
     Args:
         magnitude: take the magnitude of complex images, for networks that were trained on magnitudes. k-space stays as it is.
+        swap_axes: swap the first two axes of images that were read from a file or have an affine, and those of the affine: MONAI's
+            readers give (column, row) of an axial slice, while a network may have been trained on (row, column), the way a slice
+            is looked at. k-space and arrays without affine (the embedded data) stay as they are.
 
     Raises:
         OSError: when called, if the file is unreadable.
@@ -41,14 +44,21 @@ class ReadCased(Transform):
         torch.Size([1, 4, 5])
     """
 
-    def __init__(self, magnitude: bool = False) -> None:
-        self.magnitude = magnitude
+    def __init__(self, magnitude: bool = False, swap_axes: bool = False) -> None:
+        for name, value in (("magnitude", magnitude), ("swap_axes", swap_axes)):
+            if not isinstance(value, bool):
+                raise ValueError(
+                    f"{name} must be True or False (on a command line with a capital letter), got {value!r}."
+                )
+        self.magnitude, self.swap_axes = magnitude, swap_axes
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         reader = d.pop("reader", None)
         if "image" in d:
             image, d["has_geometry"] = _image(d["image"], reader)
+            if self.swap_axes and (reader is not None or d["has_geometry"]):
+                image = _swapped(image)
             d["image"] = image.abs() if self.magnitude and image.is_complex() else image
         elif isinstance(d["kspace"], (str, os.PathLike)):
             kspace, mask = read_kspace(d["kspace"])
@@ -82,6 +92,12 @@ def _image(source: Any, reader: Any) -> tuple[MetaTensor, bool]:
     pixels = pixels.to(torch.complex64 if pixels.is_complex() else torch.float32)
     matrix = np.asarray(np.eye(4) if affine is None else affine, dtype=np.float64)
     return MetaTensor(pixels, affine=torch.as_tensor(to_affine_nd(3, matrix))), affine is not None
+
+
+def _swapped(image: MetaTensor) -> MetaTensor:
+    """The image with its first two spatial axes, and those of its affine, exchanged."""
+    affine = torch.as_tensor(image.affine)[:, [1, 0, 2, 3]]
+    return MetaTensor(image.as_tensor().transpose(1, 2).contiguous(), affine=affine)
 
 
 def _slices_last(stack: np.ndarray) -> torch.Tensor:
