@@ -1,0 +1,120 @@
+"""What the operators of an application hand to each other, and how a case that fails says so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+__all__ = [
+    "EXIT_CASE_FAILED",
+    "EXIT_NOTHING_TO_DO",
+    "EXIT_OK",
+    "EXIT_USAGE",
+    "CaseSource",
+    "DeployCase",
+    "DeployError",
+    "Derivation",
+    "ModelIdentity",
+]
+
+#: everything was written
+EXIT_OK = 0
+#: arguments, configuration or model are wrong; nothing was written
+EXIT_USAGE = 2
+#: at least one case failed; the others are complete
+EXIT_CASE_FAILED = 3
+#: the input holds nothing that the application could process; nothing was written
+EXIT_NOTHING_TO_DO = 4
+
+
+class DeployError(Exception):
+    """An error whose message is safe to log: it holds no identifier of a patient, no UID and no path of the input.
+
+    Args:
+        message: what is wrong, what was found and what is accepted.
+        code: exit code of an application that ends with it.
+    """
+
+    def __init__(self, message: str, code: int = EXIT_CASE_FAILED) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class ModelIdentity(NamedTuple):
+    """Which model gave a result.
+
+    Attributes:
+        name: of the bundle, from its metadata.
+        version: of the bundle, from its metadata.
+        checksum: SHA-256 of the weights' file, hexadecimal.
+    """
+
+    name: str
+    version: str
+    checksum: str
+
+
+class Derivation(NamedTuple):
+    """How a DICOM object came about; stands in its series description, derivation text and image type.
+
+    Attributes:
+        title: of the series, at most 64 characters, e.g. "InfoMRI reconstruction 8x SIMULATED".
+        text: derivation description, at most 1024 characters: acquisition, ratio, model and version in words.
+        simulated: whether k-space was simulated from DICOM images, which must stand in every object.
+        model: which model gave it.
+    """
+
+    title: str
+    text: str
+    simulated: bool
+    model: ModelIdentity
+
+
+@dataclass(frozen=True)
+class CaseSource:
+    """Where a case's DICOM objects get patient, study and references from. Never logged.
+
+    Attributes:
+        instances: the source's DICOM instances without pixel data, in the order of the slices: one per slice (classic) or a single
+            multi-frame instance (enhanced); empty for raw k-space. ``pydicom.Dataset``.
+        attributes: patient, study, frame of reference and equipment to carry over, a ``pydicom.Dataset`` with at least
+            PatientName, PatientID, PatientBirthDate, PatientSex, StudyInstanceUID, StudyID, StudyDate, StudyTime,
+            AccessionNumber, ReferringPhysicianName and FrameOfReferenceUID; values that are not known are empty, UIDs made new.
+        frames: number of the frame (from 1) of every slice in a multi-frame instance; empty for classic ones.
+    """
+
+    instances: tuple[Any, ...]
+    attributes: Any
+    frames: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class DeployCase:
+    """One case: an image whose acquisition is simulated, or raw k-space.
+
+    Attributes:
+        number: from 1, in the order of the input; logs and files name a case by it.
+        domain: "image" or "kspace".
+        data: float32 image or complex64 k-space, shape (1, columns, rows, slices): axis 0 of the image runs along DICOM's row
+            direction, for k-space that is the readout; zero where nothing was measured.
+        affine: (column, row, slice) index to RAS in mm, 4 x 4, float64.
+        source: patient, study, references.
+        mask: of k-space, 0/1, float32, broadcasts to ``data``; None for images.
+        has_geometry: whether the affine is the source's; otherwise a made-up one (identity orientation).
+        warnings: what a reader of the result must know, in words.
+        seconds: what loading took.
+    """
+
+    number: int
+    domain: str
+    data: Tensor
+    affine: NDArray[np.float64]
+    source: CaseSource
+    mask: Tensor | None = None
+    has_geometry: bool = True
+    warnings: tuple[str, ...] = ()
+    seconds: dict[str, float] = field(default_factory=dict)

@@ -1,0 +1,145 @@
+"""The structured report of a classification: probabilities and how sure they are, without any image."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from monai.utils import optional_import
+
+from infomri_monai.deploy.case import CaseSource, Derivation
+from infomri_monai.deploy.dicom.guard import guarded
+from infomri_monai.deploy.dicom.report_codes import NATS, ONE, label_code, own_code
+from infomri_monai.deploy.dicom.report_content import (
+    AUTOMATIC,
+    acquisition_words,
+    case_group,
+    document,
+    measurements,
+)
+from infomri_monai.engines.volume_classification import VolumeClassification
+
+reports, _ = optional_import("highdicom.sr")
+codes, _ = optional_import("pydicom.sr.codedict", name="codes")
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+__all__ = ["classification_report"]
+
+_NO_IMAGE = (
+    "No image was reconstructed or stored: the network took the zero-filled transform of undersampled k-space, in memory only. "
+    "This report holds no pixel data."
+)
+
+
+def classification_report(
+    result: VolumeClassification,
+    labels: Sequence[str],
+    source: CaseSource,
+    derivation: Derivation,
+    series_number: int,
+    *,
+    warnings: Sequence[str] = (),
+) -> Dataset:
+    """A diagnosis from undersampled k-space: probabilities and how sure they are; no pixel data, and no image to refer to.
+
+    A measurement group for every label (TID 1501: its probability), one of the case (entropy, mutual information of label and
+    mask, number of masks, sampling ratio, acceleration, most probable label), then texts with the values of every slice.
+    Numbers that are not known are left out: one mask has no mutual information.
+
+    Args:
+        result: of the case.
+        labels: names of the classes or labels, one for each, 1 to 64 characters.
+        source: of the case; raw k-space has no instances, and its report refers to nothing.
+        derivation: title and text, and the model.
+        series_number: of the new series.
+        warnings: what a reader must know.
+
+    Returns:
+        A ``highdicom.sr.ComprehensiveSR``.
+
+    Raises:
+        ValueError: if the labels are not one different name for each probability, or ``derivation.simulated`` is not the
+            result's.
+        DeployError: if highdicom refuses the source's header.
+
+    References:
+        DICOM PS3.16 2024e, TID 1500 and TID 1501.
+    """
+    names = tuple(labels)
+    valid = not isinstance(labels, str) and all(isinstance(name, str) and 0 < len(name) <= 64 for name in names)
+    if not valid or len(set(names)) < len(names) or len(names) != len(result.probabilities):
+        raise ValueError(
+            f"labels must be {len(result.probabilities)} different names of 1 to 64 characters, got {labels!r}."
+        )
+    if derivation.simulated is not result.record.simulated:
+        raise ValueError(f"derivation.simulated must be the result's, {result.record.simulated}.")
+    known = dict(zip(names, result.probabilities.tolist(), strict=True))
+    with guarded("making the report"):
+        groups = [_probability(name, probability) for name, probability in known.items()]
+        groups.append(_case_of_masks(result, known, source.instances, derivation))
+    kind = "independent labels" if result.multi_label else "exclusive classes"
+    texts = [
+        ("NO_IMAGE", _NO_IMAGE),
+        ("ACQUISITION", acquisition_words(derivation)),
+        (
+            "MEANING",
+            f"Probabilities of {kind}, mean over {result.masks} sampling masks; of the slices the {result.case_rule}. "
+            f"Entropy of these probabilities{', summed over the labels' if result.multi_label else ''}. {AUTOMATIC}",
+        ),
+        ("SLICES", _table(result, names)),
+        *(("WARNING", warning) for warning in warnings),
+    ]
+    return document(groups, texts, source, derivation, series_number, evidence=source.instances)
+
+
+def _probability(name: str, probability: float) -> Any:
+    """The measurement group of a label."""
+    return reports.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=reports.TrackingIdentifier(identifier=name),
+        finding_type=label_code(name),
+        measurements=measurements([(codes.DCM.Probability, probability, ONE, None)]),
+    )
+
+
+def _case_of_masks(
+    result: VolumeClassification, known: dict[str, float], instances: Sequence[Any], derivation: Derivation
+) -> Any:
+    """The measurement group of the whole case."""
+    rows = [
+        (own_code("ENTROPY"), result.entropy, NATS, None),
+        (own_code("MUTUAL_INFO"), math.nan if result.masks == 1 else result.mutual_information, NATS, None),
+        (own_code("MASKS"), result.masks, ONE, None),
+        *_sampled(float(result.ratio.double().mean())),
+        (own_code("RATIO_ALL_MASKS"), float(result.ratio_of_all_masks.double().mean()), ONE, None),
+    ]
+    if result.multi_label:
+        said = [(own_code("ABOVE_HALF"), label_code(name)) for name, value in known.items() if value > 0.5]
+    else:
+        said = [(own_code("MOST_PROBABLE"), label_code(max(known, key=known.__getitem__)))]
+    return case_group(rows, said, instances, derivation)
+
+
+def _sampled(ratio: float) -> list[tuple[Any, float, str, Any]]:
+    """The sampling ratio and what it amounts to."""
+    fast = [(own_code("ACCELERATION"), 1 / ratio, ONE, None)] if ratio > 0 else []
+    return [(own_code("RATIO"), ratio, ONE, None), *fast]
+
+
+def _table(result: VolumeClassification, names: Sequence[str]) -> str:
+    """The slices' values, a line each, separated by semicolons."""
+    shared = result.slice_mutual_information if result.masks > 1 else result.slice_entropy * math.nan
+    lines = ["; ".join(("slice", *names, "entropy/nat", "mutual information/nat", "ratio"))]
+    columns = zip(
+        result.slice_probabilities.tolist(),
+        result.slice_entropy.tolist(),
+        shared.tolist(),
+        result.ratio.tolist(),
+        strict=True,
+    )
+    for number, (probabilities, *others) in enumerate(columns, start=1):
+        values = ("-" if math.isnan(value) else f"{value:.4g}" for value in (*probabilities, *others))
+        lines.append("; ".join((str(number), *values)))
+    return "\r\n".join(lines)

@@ -1,0 +1,53 @@
+"""Calls into DICOM libraries whose messages may quote a patient's header: nothing that they say gets out."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from infomri_monai.deploy.case import DeployError
+
+__all__ = ["guarded"]
+
+_TALKATIVE = ("highdicom", "pydicom")
+
+
+@contextmanager
+def guarded(action: str) -> Iterator[None]:
+    """Silence the libraries' log records and warnings, and keep nothing of their exceptions but the type.
+
+    Args:
+        action: what is done in the block, for the message, e.g. "writing the segmentation".
+
+    Raises:
+        DeployError: instead of any exception of the block that is not one already.
+
+    Example:
+        >>> with guarded("writing the report"):
+        ...     raise ValueError("DOE^JANE is no name")
+        Traceback (most recent call last):
+        infomri_monai.deploy.case.DeployError: writing the report failed: ValueError. ...
+    """
+    loggers = [logging.getLogger(name) for name in _TALKATIVE]
+    before = [logger.propagate for logger in loggers]
+    silent = logging.NullHandler()
+    for logger in loggers:
+        logger.addHandler(silent)
+        logger.propagate = False
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except DeployError:
+        raise
+    except Exception as error:  # whatever a library raises may quote the header
+        kind = type(error).__name__
+        raise DeployError(
+            f"{action} failed: {kind}. Its message is not shown, because it may hold identifiers; check the source's headers."
+        ) from None
+    finally:
+        for logger, propagate in zip(loggers, before, strict=True):
+            logger.removeHandler(silent)
+            logger.propagate = propagate

@@ -1,0 +1,86 @@
+"""Decode the pixels of one MR instance into values of the image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from monai.utils import optional_import
+from numpy.typing import NDArray
+
+from infomri_monai.deploy.case import DeployError
+
+pixels, _ = optional_import("pydicom.pixels")
+pydicom_uid, _ = optional_import("pydicom.uid")
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+    from pydicom.uid import UID
+
+__all__ = ["stored_frames"]
+
+
+def stored_frames(dataset: Dataset) -> NDArray[np.float64]:
+    """The stored values of an instance, before rescaling. To be called within ``quiet``.
+
+    MONOCHROME1 is inverted, ``2**BitsStored - 1 - value``, as ITK does, so that bright means high.
+
+    Args:
+        dataset: greyscale instance with file meta information; a compressed one is decoded if a decoder is installed.
+
+    Returns:
+        float64, shape (frames, rows, columns); NaN where PixelPaddingValue says that there is no pixel.
+
+    Raises:
+        DeployError: if the transfer syntax cannot be decoded (names it and the ones that can), or the pixel data are missing,
+            truncated or damaged.
+
+    Example:
+        >>> from infomri_monai.deploy.dicom.example import example_datasets
+        >>> stored_frames(example_datasets("enhanced", slices=2, grid=(48, 32))[0]).shape
+        (2, 32, 48)
+    """
+    _check_decodable(dataset)
+    try:
+        values = np.asarray(dataset.pixel_array)
+    except Exception as error:  # decoders raise what they like, and pydicom quotes the header
+        raise DeployError(
+            f"the pixel data of an image cannot be decoded ({type(error).__name__}): truncated, damaged, or compressed in a way "
+            "that the installed decoders do not know."
+        ) from None
+    frames = values.reshape(-1, int(dataset.Rows), int(dataset.Columns)).astype(np.float64)
+    padding = _padding(dataset, frames)
+    if dataset.PhotometricInterpretation == "MONOCHROME1":
+        if dataset.PixelRepresentation:
+            raise DeployError("MONOCHROME1 with signed pixels is not accepted; convert the series to MONOCHROME2.")
+        frames = 2.0 ** int(dataset.BitsStored) - 1 - frames
+    frames[padding] = np.nan
+    return frames
+
+
+def _check_decodable(dataset: Dataset) -> None:
+    if _decodable(syntax := pydicom_uid.UID(str(dataset.file_meta.get("TransferSyntaxUID", "")))):
+        return
+    accepted = sorted(known.name for known in pydicom_uid.AllTransferSyntaxes if _decodable(known))
+    found = syntax.name if syntax in pydicom_uid.AllTransferSyntaxes else "unknown"
+    raise DeployError(
+        f"the transfer syntax of an image ({found}) cannot be decoded here; accepted: {', '.join(accepted)}. "
+        "Have it sent uncompressed, or install pylibjpeg with its plug-ins."
+    )
+
+
+def _decodable(syntax: UID) -> bool:
+    try:
+        return bool(pixels.get_decoder(syntax).is_available)
+    except NotImplementedError:
+        return False
+
+
+def _padding(dataset: Dataset, frames: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which stored values stand for no pixel."""
+    if dataset.get("PixelPaddingValue") is None:
+        return np.zeros(frames.shape, dtype=bool)
+    limits = sorted(
+        (int(dataset.PixelPaddingValue), int(dataset.get("PixelPaddingRangeLimit", dataset.PixelPaddingValue)))
+    )
+    return (frames >= limits[0]) & (frames <= limits[1])

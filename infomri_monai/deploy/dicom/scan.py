@@ -1,0 +1,149 @@
+"""Find the MR series below a folder from the files' headers; one that is damaged does not stop the others."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from infomri_monai.deploy.case import EXIT_USAGE, DeployError
+from infomri_monai.deploy.dicom.headers import FileHeader, is_dicom, read_header
+from infomri_monai.deploy.dicom.series_check import check_series
+from infomri_monai.deploy.quiet import quiet
+
+__all__ = ["SeriesCandidate", "SeriesScan", "find_series"]
+
+
+@dataclass(frozen=True)
+class SeriesCandidate:
+    """One series that is a case, or says why it cannot be one. Its representation shows no path.
+
+    Attributes:
+        number: from 1, in the order of the files' paths.
+        files: its files, in the order of their paths.
+        problem: why it fails; "" if it may be read.
+        warnings: what a reader of the result must know.
+    """
+
+    number: int
+    files: tuple[Path, ...] = field(repr=False)
+    problem: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+class SeriesScan(NamedTuple):
+    """What a folder holds.
+
+    Attributes:
+        candidates: series and damaged files, numbered.
+        notes: what was passed over, in words without identifiers.
+    """
+
+    candidates: tuple[SeriesCandidate, ...]
+    notes: tuple[str, ...]
+
+
+def find_series(folder: str | Path) -> SeriesScan:
+    """Find the MR series below a folder.
+
+    Files may have any name and lie at any depth; files that are not DICOM, DICOMDIR, localizers and what goes along with images
+    (reports, presentation states, segmentations, secondary captures and the like) are passed over with a note. A series of another
+    modality, of mixed acquisitions or with a damaged file is a candidate with a problem. A damaged file whose series cannot be
+    read counts to the series of its folder if that holds a single one, otherwise it is a candidate with a problem of its own.
+
+    Args:
+        folder: existing folder.
+
+    Returns:
+        Candidates in the order of their first file's path, and notes.
+
+    Raises:
+        DeployError: if there is no such folder.
+
+    Example:
+        >>> import tempfile
+        >>> from infomri_monai.deploy.dicom.example import write_example_series
+        >>> root = Path(tempfile.mkdtemp())
+        >>> _ = write_example_series(root / "a", slices=2), write_example_series(root / "b", "enhanced", slices=2)
+        >>> find_series(root).candidates
+        (SeriesCandidate(number=1, problem='', warnings=()), SeriesCandidate(number=2, problem='', warnings=()))
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise DeployError("the input must be an existing folder of DICOM files.", EXIT_USAGE)
+    with quiet():
+        headers, others = _read_headers(root)
+        groups, notes = _sort_out(headers)
+        series = _by_series(groups)
+        judged = [(files, *_judge(files)) for files in series]
+    if others:
+        notes.append(f"passed over {others} file{'s' * (others > 1)} that {'are' if others > 1 else 'is'} not DICOM")
+    ordered = sorted(judged, key=lambda item: item[0][0].path)
+    candidates = [
+        SeriesCandidate(number, tuple(f.path for f in files), problem, warnings)
+        for number, (files, problem, warnings) in enumerate(ordered, 1)
+    ]
+    return SeriesScan(tuple(candidates), tuple(notes))
+
+
+def _read_headers(root: Path) -> tuple[list[FileHeader], int]:
+    """Headers of all DICOM files in the order of their paths, and the number of other files."""
+    headers, others = [], 0
+    for path in sorted(p for p in root.rglob("*") if p.is_file()):
+        try:
+            if not is_dicom(path):
+                others += 1
+                continue
+        except OSError as error:
+            headers.append(FileHeader(path, problem=f"not to be opened ({type(error).__name__})"))
+            continue
+        if (header := read_header(path)) is not None:
+            headers.append(header)
+    return headers, others
+
+
+def _sort_out(headers: Iterable[FileHeader]) -> tuple[list[FileHeader], list[str]]:
+    """Files that make cases, and notes on the series passed over."""
+    kept, passed = [], defaultdict(set)
+    for header in headers:
+        if header.role is not None and header.role.name in ("companion", "localizer"):
+            what = header.role.modality if header.role.name == "companion" else "localizer"
+            passed[what].add(header.series)
+        else:
+            kept.append(header)
+    counts = Counter({what: len(series) for what, series in passed.items()})
+    if not counts:
+        return kept, []
+    words = ", ".join(f"{count} {what}" for what, count in sorted(counts.items()))
+    return kept, [f"passed over series that are no MR images to process: {words}"]
+
+
+def _by_series(headers: Sequence[FileHeader]) -> list[list[FileHeader]]:
+    """Files of a series together; damaged ones with the series that they belong to, if that is known."""
+    series: dict[str, list[FileHeader]] = defaultdict(list)
+    folders: dict[Path, set[str]] = defaultdict(set)
+    for header in headers:
+        if not header.problem:
+            series[header.series].append(header)
+            folders[header.path.parent].add(header.series)
+    alone = []
+    for header in headers:
+        if header.problem:
+            nearby = folders.get(header.path.parent, set())
+            if header.series in series or len(nearby) == 1:
+                series[header.series if header.series in series else next(iter(nearby))].append(header)
+            elif header.series and header.role is not None:
+                series[header.series].append(header)
+            else:
+                alone.append([header])
+    return [sorted(files, key=lambda f: f.path) for files in series.values()] + alone
+
+
+def _judge(files: Sequence[FileHeader]) -> tuple[str, tuple[str, ...]]:
+    """Why a series cannot be a case ("" if it can), and warnings."""
+    try:
+        return "", check_series(files)
+    except DeployError as error:
+        return str(error), ()

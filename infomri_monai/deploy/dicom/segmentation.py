@@ -1,0 +1,213 @@
+"""DICOM segmentations of a case: the majority of the samples (binary) and their mean probabilities (fractional)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from monai.utils import optional_import
+from numpy.typing import ArrayLike, NDArray
+
+from infomri_monai.deploy.case import CaseSource, Derivation
+from infomri_monai.deploy.dicom.common import new_uid, series_attributes
+from infomri_monai.deploy.dicom.geometry import slice_geometry
+from infomri_monai.deploy.dicom.guard import guarded
+from infomri_monai.deploy.dicom.proxies import source_proxies
+from infomri_monai.deploy.dicom.references import SliceReference, slice_references
+from infomri_monai.deploy.dicom.segment_codes import segment_description
+from infomri_monai.deploy.dicom.wording import derivation_text, equipment
+from infomri_monai.metrics.structure_names import structure_names
+
+segmentations, _ = optional_import("highdicom.seg")
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+__all__ = ["MAXIMUM_FRACTIONAL_VALUE", "binary_segmentation", "fractional_segmentation"]
+
+#: stored value of probability 1; a stored probability is off by half a step, 1/510, at most
+MAXIMUM_FRACTIONAL_VALUE = 255
+
+
+def binary_segmentation(
+    segmentation: ArrayLike,
+    structures: Sequence[str],
+    affine: ArrayLike,
+    source: CaseSource,
+    reference_instances: Sequence[Any],
+    derivation: Derivation,
+    series_number: int,
+) -> Dataset:
+    """The segmentation of a case, one segment per structure; exact.
+
+    Frames in which a structure has no pixel are left out, as the standard allows (of a segmentation that is empty altogether
+    none is); segments are described even if they have no pixel.
+
+    Args:
+        segmentation: class numbers, 0 is background, shape (columns, rows, slices), or masks of 0/1 that may overlap
+            (multi-label), (structures, columns, rows, slices): integers or booleans. A tensor on the CPU will do.
+        structures: names of the structures, 1 to 64 characters each; the first one is class 1.
+        affine: (column, row, slice) index to RAS in mm, 4 x 4.
+        source: patient and study; its ``frames`` belong to ``reference_instances`` if these are its instances.
+        reference_instances: what was segmented, in the order of the slices and of their size: ``source.instances``, or for raw
+            k-space the series that :func:`~infomri_monai.deploy.dicom.mr_series.mr_series` made of it.
+        derivation: title and text, and the model, which becomes the segments' algorithm.
+        series_number: of the new series.
+
+    Returns:
+        A ``highdicom.seg.Segmentation``, explicit VR little endian, of segmentation type BINARY.
+
+    Raises:
+        ValueError: if shapes, names, values, affine and source do not fit together; nothing of the source is in the message.
+        DeployError: if highdicom refuses the source's header.
+
+    Example:
+        >>> from infomri_monai.deploy.case import ModelIdentity
+        >>> from infomri_monai.deploy.dicom.example import example_datasets
+        >>> image = example_datasets(slices=1, grid=(32, 24), oblique=False)[0]
+        >>> affine = np.diag([-image.PixelSpacing[1], -image.PixelSpacing[0], 1, 1])
+        >>> affine[:3, 3] = np.array([-1, -1, 1]) * image.ImagePositionPatient
+        >>> labels = np.zeros((32, 24, 1), dtype=np.uint8)
+        >>> labels[5:9, 7, 0] = 2
+        >>> derivation = Derivation("InfoMRI 8x", "Majority of 16 samples.", True, ModelIdentity("unet", "1.0", "ab"))
+        >>> made = binary_segmentation(labels, ["grey", "white"], affine, CaseSource((image,), image), [image], derivation, 901)
+        >>> made.SeriesDescription, len(made.SegmentSequence), int(made.pixel_array.sum())
+        ('InfoMRI 8x SIMULATED', 2, 4)
+
+    References:
+        DICOM PS3.3 2024e, A.51 Segmentation IOD and C.8.20.
+    """
+    array = np.asarray(segmentation)
+    names = _names(structures)
+    if array.dtype.kind not in "biu":
+        raise ValueError(f"segmentation must hold integers or booleans, got {array.dtype}.")
+    highest = len(names) if array.ndim == 3 else 1
+    if array.ndim not in (3, 4) or (array.ndim == 4 and len(array) != len(names)) or 0 in array.shape:
+        raise ValueError(
+            "segmentation must have the shape (columns, rows, slices), or (structures, columns, rows, slices) with "
+            f"{len(names)} structures, got {array.shape}."
+        )
+    if int(array.min()) < 0 or int(array.max()) > highest:
+        raise ValueError(f"segmentation must lie in 0..{highest}, got {array.min()}..{array.max()}.")
+    dtype = np.uint8 if highest < 256 else np.uint16
+    kind = {"segmentation_type": "BINARY", "content_label": "MAJORITY", "content_description": "Majority of samples"}
+    return _segmentation(
+        array.astype(dtype), names, affine, source, reference_instances, derivation, series_number, kind
+    )
+
+
+def fractional_segmentation(
+    probabilities: ArrayLike,
+    structures: Sequence[str],
+    affine: ArrayLike,
+    source: CaseSource,
+    reference_instances: Sequence[Any],
+    derivation: Derivation,
+    series_number: int,
+) -> Dataset:
+    """The probabilities of a case's structures, one segment per structure, in steps of 1/255; off by 1/510 at most.
+
+    Frames in which a structure's probability is stored as 0 everywhere are left out, as in :func:`binary_segmentation`.
+
+    Args:
+        probabilities: mean over the samples, real, in [0, 1] up to rounding (1e-4), shape (structures, columns, rows,
+            slices), or one more in front, which is the background and is left out.
+        structures: as for :func:`binary_segmentation`, like the other arguments.
+        affine: see there.
+        source: see there.
+        reference_instances: see there.
+        derivation: see there.
+        series_number: see there.
+
+    Returns:
+        A ``highdicom.seg.Segmentation``, explicit VR little endian, of segmentation type FRACTIONAL (PROBABILITY).
+
+    Raises:
+        ValueError: as :func:`binary_segmentation`; if a probability is NaN or outside [0, 1].
+        DeployError: if highdicom refuses the source's header.
+
+    References:
+        DICOM PS3.3 2024e, C.8.20.2.3 (segmentation type and fractional type).
+    """
+    array = np.asarray(probabilities)
+    names = _names(structures)
+    if array.ndim != 4 or len(array) - len(names) not in (0, 1) or 0 in array.shape or array.dtype.kind not in "fiub":
+        raise ValueError(
+            f"probabilities must be real and of the shape (structures, columns, rows, slices) with {len(names)} structures, "
+            f"or one more in front for the background, got {array.dtype} {array.shape}."
+        )
+    array = array[len(array) - len(names) :].astype(np.float32)
+    low, high = float(array.min()), float(array.max())
+    if not (low >= -1e-4 and high <= 1 + 1e-4):
+        raise ValueError(f"probabilities must lie in [0, 1], got {low:.6g}..{high:.6g}.")
+    # rounded here, so that what is stored as 0 counts as empty
+    stored = np.rint(array.clip(0, 1) * MAXIMUM_FRACTIONAL_VALUE) / np.float32(MAXIMUM_FRACTIONAL_VALUE)
+    kind = {
+        "segmentation_type": "FRACTIONAL",
+        "fractional_type": "PROBABILITY",
+        "max_fractional_value": MAXIMUM_FRACTIONAL_VALUE,
+        "content_label": "PROBABILITY",
+        "content_description": "Mean probability over samples, step 1/255",
+    }
+    return _segmentation(stored, names, affine, source, reference_instances, derivation, series_number, kind)
+
+
+def _names(structures: Sequence[str]) -> tuple[str, ...]:
+    """The names, if DICOM takes them."""
+    names = structure_names(structures)
+    if not names or not all(
+        isinstance(name, str) and 0 < len(name.strip()) <= 64 and "\\" not in name for name in names
+    ):
+        raise ValueError(f"structures must be names of 1 to 64 characters without a backslash, got {structures!r}.")
+    return names
+
+
+def _segmentation(
+    array: NDArray[Any],
+    names: Sequence[str],
+    affine: ArrayLike,
+    source: CaseSource,
+    instances: Sequence[Any],
+    derivation: Derivation,
+    series_number: int,
+    kind: dict[str, Any],
+) -> Dataset:
+    """A segmentation of checked arrays, (columns, rows, slices) or (structures, columns, rows, slices)."""
+    columns, rows, slices = array.shape[-3:]
+    geometry = slice_geometry(affine, slices)
+    same = len(source.frames) > 0 and [i.SOPInstanceUID for i in instances] == [
+        i.SOPInstanceUID for i in source.instances
+    ]
+    references = slice_references(instances, source.frames if same else (), geometry, (rows, columns))
+    series, text, made_by = (
+        series_attributes(source, derivation, series_number, "SEG"),
+        derivation_text(derivation),
+        equipment(derivation),
+    )
+    series.pop("Laterality", None)  # a segmentation's frames have their own, and the standard wants only one of them
+    with guarded("making the segmentation"):
+        made = segmentations.Segmentation(
+            source_images=source_proxies(references, geometry, series),
+            pixel_array=np.ascontiguousarray(array.T),
+            segment_descriptions=[segment_description(i, name, derivation.model) for i, name in enumerate(names, 1)],
+            series_instance_uid=series.SeriesInstanceUID,
+            series_number=series_number,
+            sop_instance_uid=new_uid(),
+            instance_number=1,
+            **kind,
+            **made_by,
+        )
+        made.update(series)
+        made.DerivationDescription = text
+        _name_frames(made, references)
+    return made
+
+
+def _name_frames(made: Any, references: Sequence[SliceReference]) -> None:
+    """Refer to the frames of a multi-frame source by their numbers there; highdicom saw those of the case only."""
+    if references[0].frame is None:
+        return
+    items = [frame.DerivationImageSequence[0].SourceImageSequence[0] for frame in made.PerFrameFunctionalGroupsSequence]
+    for item in {id(item): item for item in items}.values():  # the segments share theirs
+        item.ReferencedFrameNumber = references[int(item.ReferencedFrameNumber) - 1].frame

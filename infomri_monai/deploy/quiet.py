@@ -1,0 +1,58 @@
+"""Third-party libraries that log or warn with identifiers of patients are silenced while they work."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+__all__ = ["LOGGERS", "quiet"]
+
+#: they log data sets, UIDs or URLs that hold UIDs
+LOGGERS = ("pynetdicom", "pydicom", "dicomweb_client", "urllib3", "highdicom")
+
+_lock = threading.Lock()
+_stack = ExitStack()
+_depth = 0
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Nothing that ``LOGGERS`` log, and no warning, gets through while a block runs.
+
+    Blocks nest and may overlap in several threads: logging and warnings come back when the last one ends.
+
+    Example:
+        >>> logger = logging.getLogger("pynetdicom.example")
+        >>> with quiet():
+        ...     logger.isEnabledFor(logging.CRITICAL)
+        False
+        >>> logger.isEnabledFor(logging.CRITICAL)
+        True
+    """
+    global _depth, _stack
+    with _lock:
+        if _depth == 0:
+            _stack = _silence()
+        _depth += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _depth -= 1
+            if _depth == 0:
+                _stack.close()
+
+
+def _silence() -> ExitStack:
+    """Silence; closing the stack ends it."""
+    with ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")
+        for name in LOGGERS:
+            logger = logging.getLogger(name)
+            stack.callback(logger.setLevel, logger.level)
+            logger.setLevel(logging.CRITICAL + 1)
+        return stack.pop_all()

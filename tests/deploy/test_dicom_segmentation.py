@@ -1,0 +1,281 @@
+"""Segmentations: valid, read back exactly by highdicom, where the source lies, and about the source's slices."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+highdicom = pytest.importorskip("highdicom")
+
+from derived_cases import DERIVATION, GRID, MODEL, image_case, measured, raw_case  # noqa: E402
+from validate import assert_valid_dicom  # noqa: E402
+
+from infomri_monai.deploy.case import DeployError  # noqa: E402
+from infomri_monai.deploy.dicom.segmentation import binary_segmentation, fractional_segmentation  # noqa: E402
+
+KINDS = [("classic", 4), ("enhanced", 4), ("classic", 1), ("enhanced", 1)]
+NAMES = ["csf", "grey", "white"]
+
+
+def labels(shape, highest=3, seed=0):
+    return np.random.default_rng(seed).integers(0, highest + 1, shape).astype(np.uint8)
+
+
+def write(function, array, case, path, names=NAMES, derivation=DERIVATION):
+    """The segmentation, valid, as it is read from its file."""
+    made = function(array, names, case.affine, case.source, case.instances, derivation, 902)
+    made.save_as(path, enforce_file_format=True)
+    assert_valid_dicom(path)
+    return highdicom.seg.segread(path)
+
+
+def pixels(read, case):
+    """Pixels (segment, column, row, slice) by the source's slices, which are those of the segmentation's references."""
+    frames = case.source.frames if case.instances[0] in case.source.instances else ()
+    options = {"assert_missing_frames_are_empty": True, "ignore_spatial_locations": False}
+    if read.SegmentationType == "FRACTIONAL":
+        options["rescale_fractional"] = True
+    if frames:
+        found = read.get_pixels_by_source_frame(case.instances[0].SOPInstanceUID, list(frames), **options)
+    else:
+        found = read.get_pixels_by_source_instance([d.SOPInstanceUID for d in case.instances], **options)
+    return found.T
+
+
+def one_hot(array, structures=3):
+    return np.stack([array == number for number in range(1, structures + 1)])
+
+
+@pytest.mark.parametrize(("kind", "slices"), KINDS)
+def test_majority_is_read_back_exactly(kind, slices, tmp_path):
+    case = image_case(kind, slices)
+    array = labels(case.shape)
+    read = write(binary_segmentation, torch.from_numpy(array), case, tmp_path / "seg.dcm")
+    np.testing.assert_array_equal(pixels(read, case), one_hot(array))
+    assert read.SegmentsOverlap == "NO"
+    assert read.SeriesDescription == "InfoMRI segmentation 8x SIMULATED"
+    assert read.DerivationDescription.startswith("SIMULATED")
+
+
+def test_overlapping_masks_of_a_multi_label_network(tmp_path):
+    case = image_case("classic")
+    masks = np.random.default_rng(1).integers(0, 2, (2, *case.shape)).astype(bool)
+    read = write(binary_segmentation, masks, case, tmp_path / "seg.dcm", ["inner", "outer"])
+    np.testing.assert_array_equal(pixels(read, case), masks)
+    assert read.SegmentsOverlap == "YES"
+
+
+@pytest.mark.parametrize(("kind", "slices"), KINDS)
+@pytest.mark.parametrize("background", [0, 1])
+def test_probabilities_are_off_by_half_a_step_at_most(kind, slices, background, tmp_path):
+    case = image_case(kind, slices)
+    array = np.random.default_rng(2).random((3 + background, *case.shape)).astype(np.float32)
+    array[:, :2] = np.array([0, 1])[:, None, None]  # certain
+    read = write(fractional_segmentation, torch.from_numpy(array), case, tmp_path / "seg.dcm")
+    found = pixels(read, case)
+    np.testing.assert_allclose(found, array[background:], rtol=0, atol=1 / 510 + 1e-6)
+    np.testing.assert_array_equal(found[:, :2], array[background:, :2])
+    assert (read.SegmentationFractionalType, read.MaximumFractionalValue) == ("PROBABILITY", 255)
+
+
+@pytest.mark.parametrize(("kind", "slices"), KINDS)
+def test_geometry_is_that_of_the_oblique_source(kind, slices, tmp_path):
+    case = image_case(kind, slices)
+    read = write(binary_segmentation, labels(case.shape), case, tmp_path / "seg.dcm")
+    shared = read.SharedFunctionalGroupsSequence[0]
+    assert abs(case.orientation).max() < 0.9999, "the example is not oblique"
+    orientation = shared.PlaneOrientationSequence[0].ImageOrientationPatient
+    np.testing.assert_allclose(np.array(orientation, float), case.orientation, atol=1e-6)
+    np.testing.assert_allclose(np.array(shared.PixelMeasuresSequence[0].PixelSpacing, float), case.spacing, atol=1e-6)
+    positions = [f.PlanePositionSequence[0].ImagePositionPatient for f in read.PerFrameFunctionalGroupsSequence]
+    np.testing.assert_allclose(
+        np.unique(np.array(positions, float).round(5), axis=0),
+        np.unique(case.frame_positions.round(5), axis=0),
+        atol=1e-4,
+    )
+    assert read.FrameOfReferenceUID == case.frame_of_reference
+
+
+@pytest.mark.parametrize("kind", ["classic", "enhanced"])
+def test_a_voxel_lies_in_the_patient_where_the_affine_puts_it(kind, tmp_path):
+    """highdicom's own volume, whose axes run otherwise, against ours."""
+    case = image_case(kind)
+    array = np.zeros(case.shape, np.uint8)
+    index = (19, 4, 2)
+    array[index] = 1
+    read = write(binary_segmentation, array, case, tmp_path / "seg.dcm", ["tumour"])
+    volume = read.get_volume(combine_segments=True, allow_missing_positions=True)
+    found = np.argwhere(volume.array)
+    assert len(found) == 1
+    lps = volume.map_indices_to_reference(found)[0]
+    np.testing.assert_allclose(lps * (-1, -1, 1), (case.affine @ (*index, 1))[:3], atol=1e-4)
+
+
+@pytest.mark.parametrize(("kind", "slices"), KINDS)
+def test_refers_to_every_instance_and_frame_of_the_source(kind, slices, tmp_path):
+    case = image_case(kind, slices)
+    array = np.zeros(case.shape, np.uint8)
+    array[3, 5] = 1 + np.arange(slices) % 3  # one structure a slice
+    read = write(binary_segmentation, array, case, tmp_path / "seg.dcm")
+    uids = [dataset.SOPInstanceUID for dataset in case.instances]
+    assert [item.ReferencedSOPInstanceUID for item in read.SourceImageSequence] == uids
+    assert read.ReferencedSeriesSequence[0].SeriesInstanceUID == case.instances[0].SeriesInstanceUID
+    assert len(read.PerFrameFunctionalGroupsSequence) == slices
+    for frame in read.PerFrameFunctionalGroupsSequence:
+        position = np.array(frame.PlanePositionSequence[0].ImagePositionPatient, float)
+        index = int(np.linalg.norm(case.frame_positions - position, axis=1).argmin())
+        (item,) = frame.DerivationImageSequence[0].SourceImageSequence
+        assert item.ReferencedSOPInstanceUID == uids[0 if kind == "enhanced" else index]
+        assert item.SpatialLocationsPreserved == "YES"
+        if kind == "enhanced":
+            assert item.ReferencedFrameNumber == index + 1
+
+
+def test_frames_of_a_multi_frame_source_are_named_as_it_numbers_them(tmp_path):
+    """The case is made of every second frame only."""
+    case = image_case("enhanced", 6)
+    affine = case.affine.copy()
+    affine[:3, 3] += affine[:3, 2]
+    affine[:3, 2] *= 2
+    source = copy.copy(case.source)
+    object.__setattr__(source, "frames", (2, 4, 6))
+    own = case._replace(source=source, affine=affine, frame_positions=case.frame_positions[1::2])
+    array = labels(own.shape)
+    read = write(binary_segmentation, array, own, tmp_path / "seg.dcm")
+    np.testing.assert_array_equal(pixels(read, own), one_hot(array))
+
+
+def test_raw_kspace_is_segmented_by_its_reconstruction(tmp_path):
+    case = raw_case()
+    array = labels(case.shape)
+    read = write(binary_segmentation, array, case, tmp_path / "seg.dcm", derivation=measured())
+    np.testing.assert_array_equal(pixels(read, case), one_hot(array))
+    assert read.SeriesDescription == "InfoMRI segmentation 8x"
+    assert "SIMULATED" not in read.DerivationDescription
+    assert (read.StudyInstanceUID, read.PatientID) == (case.source.attributes.StudyInstanceUID, "RAW-SECRET")
+    assert read.FrameOfReferenceUID == case.frame_of_reference
+
+
+@pytest.mark.parametrize("kind", ["classic", "enhanced"])
+@pytest.mark.parametrize("present", [[], [1], [3]])
+def test_structures_without_a_pixel_are_described_all_the_same(kind, present, tmp_path):
+    case = image_case(kind)
+    array = np.zeros(case.shape, np.uint8)
+    for number in present:
+        array[number, 2:5, 1] = number
+    read = write(binary_segmentation, array, case, tmp_path / "seg.dcm")
+    assert [segment.SegmentLabel for segment in read.SegmentSequence] == NAMES
+    np.testing.assert_array_equal(pixels(read, case), one_hot(array))
+    assert int(read.NumberOfFrames) == (1 if present else 3 * 4)
+
+
+def test_probabilities_below_half_a_step_are_an_empty_segmentation(tmp_path):
+    case = image_case("classic")
+    read = write(fractional_segmentation, np.full((3, *case.shape), 0.9 / 510), case, tmp_path / "seg.dcm")
+    assert not pixels(read, case).any()
+
+
+def test_segments_say_what_they_are_and_who_drew_them(tmp_path):
+    case = image_case("classic")
+    names = ["csf", "grey", "white", "tumour", "hippocampus anterior", "posterior", "Tumör"]
+    read = write(binary_segmentation, labels(case.shape, 7), case, tmp_path / "seg.dcm", names)
+    found = {}
+    for segment in read.SegmentSequence:
+        kind = segment.SegmentedPropertyTypeCodeSequence[0]
+        modifier = [m.CodeMeaning for m in kind.get("SegmentedPropertyTypeModifierCodeSequence", [])]
+        category = segment.SegmentedPropertyCategoryCodeSequence[0].CodeMeaning
+        found[segment.SegmentLabel] = (category, kind.CodeValue, kind.CodingSchemeDesignator, *modifier)
+        (algorithm,) = segment.SegmentationAlgorithmIdentificationSequence
+        assert segment.SegmentAlgorithmType == "AUTOMATIC"
+        assert (algorithm.AlgorithmName, algorithm.AlgorithmVersion) == (MODEL.name, MODEL.version)
+        assert MODEL.checksum in algorithm.AlgorithmParameters
+    assert found == {
+        "csf": ("Anatomical Structure", "65216001", "SCT"),
+        "grey": ("Anatomical Structure", "389081007", "SCT"),
+        "white": ("Anatomical Structure", "389080008", "SCT"),
+        "tumour": ("Morphologically Abnormal Structure", "108369006", "SCT"),
+        "hippocampus anterior": ("Anatomical Structure", "5366008", "SCT", "Anterior"),
+        "posterior": ("Tissue", "85756007", "SCT"),
+        "Tumör": ("Tissue", "85756007", "SCT"),
+    }
+    assert len({segment.TrackingUID for segment in read.SegmentSequence}) == len(names)
+
+
+def test_a_header_that_highdicom_refuses_keeps_its_patient_and_says_nothing(tmp_path, silent):
+    case = image_case("classic")
+    datasets = copy.deepcopy(list(case.instances))
+    for dataset in datasets:
+        dataset.SpecificCharacterSet = "ISO_IR 100"
+        dataset.PatientName = "Müller-Geheim"  # one component: highdicom warns and quotes it
+        dataset.PatientSex = "X"
+        del dataset.StudyDate, dataset.ReferringPhysicianName
+    source = copy.copy(case.source)
+    object.__setattr__(source, "instances", tuple(datasets))
+    object.__setattr__(source, "attributes", datasets[0])
+    own = case._replace(source=source, instances=datasets)
+    read = write(binary_segmentation, labels(case.shape), own, tmp_path / "seg.dcm")
+    assert str(read.PatientName) == "Müller-Geheim"
+    for keyword in ("PatientID", "PatientBirthDate", "StudyInstanceUID", "AccessionNumber", "StudyID"):
+        assert read[keyword].value == datasets[0][keyword].value
+    silent(datasets)
+
+
+def test_a_broken_header_gives_an_error_without_identifiers():
+    case = image_case("classic")
+    datasets = copy.deepcopy(list(case.instances))
+    for number, dataset in enumerate(datasets):
+        dataset.SeriesInstanceUID = f"1.2.3.4711.{number}"  # highdicom: not one series
+    with pytest.raises(DeployError, match="making the segmentation failed: ValueError") as caught:
+        binary_segmentation(labels(case.shape), NAMES, case.affine, case.source, datasets, DERIVATION, 902)
+    assert caught.value.__cause__ is None
+    assert datasets[0].SeriesInstanceUID not in str(caught.value)
+
+
+SHAPE = (*GRID, 4)
+
+
+@pytest.mark.parametrize(
+    ("array", "names", "message"),
+    [
+        (np.zeros(GRID, np.uint8), NAMES, "segmentation must have the shape"),
+        (np.zeros((2, *SHAPE), np.uint8), NAMES, "with 3 structures"),
+        (np.full(SHAPE, 4, np.uint8), NAMES, r"must lie in 0..3, got 4..4"),
+        (np.full(SHAPE, -1), NAMES, r"must lie in 0..3"),
+        (np.full((3, *SHAPE), 2, np.uint8), NAMES, r"must lie in 0..1"),
+        (np.zeros(SHAPE), NAMES, "integers or booleans"),
+        (np.zeros(SHAPE, np.uint8), ["a", "a"], "different names"),
+        (np.zeros(SHAPE, np.uint8), [], "names of 1 to 64"),
+        (np.zeros(SHAPE, np.uint8), ["x" * 65], "names of 1 to 64"),
+        (np.zeros(SHAPE, np.uint8), ["a\\b"], "backslash"),
+        (np.zeros((*GRID, 3), np.uint8), NAMES, "reference_instances"),
+        (np.zeros((GRID[1], GRID[0], 4), np.uint8), NAMES, "rows and columns"),
+    ],
+)
+def test_segmentations_that_do_not_fit_are_refused(array, names, message):
+    case = image_case("classic")
+    with pytest.raises(ValueError, match=message):
+        binary_segmentation(array, names, case.affine, case.source, case.instances, DERIVATION, 902)
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros(SHAPE), "must be real and of the shape"),
+        (np.zeros((5, *SHAPE)), "must be real and of the shape"),
+        (np.zeros((3, *SHAPE), complex), "must be real"),
+        (np.full((3, *SHAPE), 1.1), r"in \[0, 1\], got 1.1"),
+        (np.full((3, *SHAPE), np.nan), r"in \[0, 1\], got nan"),
+    ],
+)
+def test_probabilities_that_do_not_fit_are_refused(array, message):
+    case = image_case("classic")
+    with pytest.raises(ValueError, match=message):
+        fractional_segmentation(array, NAMES, case.affine, case.source, case.instances, DERIVATION, 902)
+
+
+def test_slices_in_another_order_than_the_affine_are_refused():
+    case = image_case("classic")
+    with pytest.raises(ValueError, match="is their order that of the slices") as caught:
+        binary_segmentation(labels(case.shape), NAMES, case.affine, case.source, case.instances[::-1], DERIVATION, 902)
+    assert case.instances[0].SOPInstanceUID not in str(caught.value)
