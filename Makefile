@@ -18,7 +18,7 @@ $(VENV)/.installed: constraints.txt setup.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[all,test]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[all,deploy,test]'
 	touch $@
 
 install: $(VENV)/.installed  ## create .venv with the pinned dependencies

@@ -17,6 +17,19 @@ EXTRAS = {
     "export": ["onnx", "onnxruntime", "onnxscript"],
     "bundle": ["fire", "tqdm", "jsonschema", "pandas"],
 }
+# the MONAI Deploy App SDK has wheels for Linux only; python-gdcm and pyjpegls decode compressed pixel data
+DEPLOY = [
+    "dicomweb-client",
+    "h5py",
+    "highdicom",
+    "ismrmrd",
+    "monai-deploy-app-sdk>=4.0; platform_system == 'Linux'",
+    "pydicom>=3",
+    "pynetdicom",
+    "pypulseq",
+    "python-gdcm",
+    "pyyaml",
+]
 TEST = [
     "filelock",
     "hypothesis",
@@ -40,7 +53,7 @@ setup(
     python_requires=">=3.10",
     packages=["infomri_monai.transforms", *find_packages(include=["infomri_monai", "infomri_monai.*"])],
     package_dir={"infomri_monai.transforms": "transforms"},
-    package_data={"infomri_monai": ["py.typed"]},
+    package_data={"infomri_monai": ["py.typed", "deploy/*/app.yaml", "deploy/*/requirements.txt"]},
     install_requires=["monai>=1.6.1", "torch>=2.6", "numpy>=2", "nibabel", "pytorch-ignite", "itk", "mlflow", "einops"],
-    extras_require={**EXTRAS, "all": sorted({p for extra in EXTRAS.values() for p in extra}), "test": TEST},
+    extras_require={**EXTRAS, "all": sorted({p for extra in EXTRAS.values() for p in extra}), "deploy": DEPLOY, "test": TEST},
 )

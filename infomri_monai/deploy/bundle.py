@@ -1,0 +1,157 @@
+"""One of our bundles in memory: the configured pre-processing, acquisition, network and post-processing for any case."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from monai.bundle import ConfigParser
+from monai.data import MetaTensor
+from monai.utils import CommonKeys
+
+from infomri_monai.deploy.case import EXIT_USAGE, DeployCase, DeployError, ModelIdentity
+from infomri_monai.deploy.model_files import BundleFiles, find_bundle, sha256
+from infomri_monai.deploy.stopwatch import TimedNetwork
+from infomri_monai.engines.case import CaseFailure
+from infomri_monai.networks.checkpoint import fill_network
+from infomri_monai.triage import ReviewThreshold, load_threshold
+
+__all__ = ["DeployBundle", "Inference"]
+
+_LOGGER = logging.getLogger(__name__)
+#: keys of inference.json that an application sets itself
+_OWN = ("cases", "handlers", "output_dir", "bundle_root", "run", "dataset_dir")
+
+
+class Inference(NamedTuple):
+    """What a bundle says of a case.
+
+    Attributes:
+        result: the inferer's result with all its named fields, float, after the bundle's post-processing.
+        seconds: "network", the time in the network; "acquire", all else: pre-processing, masks, noise, Fourier transforms.
+    """
+
+    result: Any
+    seconds: dict[str, float]
+
+
+class DeployBundle:
+    """Runs a bundle's own evaluator, as ``python -m monai.bundle run`` does with configs/inference.json, on cases in memory.
+
+    Nothing is cast or dropped: the result is the inferer's NamedTuple. From a TorchScript archive come the weights and the embedded
+    configuration; the network is built from that configuration and filled with the archive's weights, so that what does not
+    script (samples, the reconstruction) is there too, and no code of the archive runs.
+
+    Args:
+        models: what :func:`~infomri_monai.deploy.model_files.find_bundle` takes.
+        task: "reconstruction", "segmentation" or "classification".
+        settings: keys of inference.json to override, e.g. ``{"ratio": 0.125}``.
+
+    Raises:
+        DeployError: if there is no such bundle, a key is unknown, or the model cannot be built; exit code ``EXIT_USAGE``.
+    """
+
+    def __init__(self, models: Path, task: str, settings: Mapping[str, Any] | None = None) -> None:
+        files = find_bundle(Path(models), task)
+        self.task, self.settings = task, dict(settings or {})
+        parser = _configured(files, self.settings)
+        try:
+            if files.archive is not None:
+                parser["network"] = _network_of_archive(parser, files.archive)
+            weights = files.archive or Path(parser.get_parsed_content("model_path"))
+            self.network = TimedNetwork(parser.get_parsed_content("network"))
+            parser["network"] = self.network
+            self.evaluator = parser.get_parsed_content("evaluator")
+            self.dataset = parser.get_parsed_content("dataset")
+            self.threshold = _threshold(parser)
+            self.names = (
+                parser.get_parsed_content("structures" if task == "segmentation" else "labels")
+                if (task != "reconstruction")
+                else None
+            )
+        except DeployError:
+            raise
+        except (
+            Exception
+        ) as error:  # whatever a configuration can raise; its message names files of the model, not of a patient
+            reason = error.__cause__ or error
+            raise DeployError(
+                f"models: the bundle cannot be built: {type(reason).__name__}: {reason}", EXIT_USAGE
+            ) from None
+        self.policy = parser.get_parsed_content("policy")
+        self.swap_axes = bool(parser.get("swap_axes", False))
+        metadata = files.metadata
+        self.identity = ModelIdentity(str(metadata.get("name", "")), str(metadata.get("version", "")), sha256(weights))
+        _LOGGER.info("model %s %s, SHA-256 of its weights %s", *self.identity)
+
+    def __call__(self, case: DeployCase) -> Inference:
+        """Run the bundle on one case.
+
+        Raises:
+            DeployError: with the reason, if the case failed.
+        """
+        start, before = time.perf_counter(), self.network.seconds
+        self.dataset.data = [_entry(case)]
+        try:
+            self.evaluator.run()
+        except Exception as error:
+            raise DeployError(f"inference failed ({type(error).__name__}).") from error
+        result = self.evaluator.state.output[CommonKeys.PRED]
+        self.dataset.data = [None]
+        if isinstance(result, CaseFailure):
+            raise DeployError(f"inference: {result.reason}")
+        network = self.network.seconds - before
+        return Inference(result, {"acquire": time.perf_counter() - start - network, "network": network})
+
+
+def _entry(case: DeployCase) -> dict[str, Any]:
+    """The case as an entry of the bundle's data set; a single slice has no slice axis, as a file of one slice has none."""
+    data = case.data[..., 0] if case.data.shape[-1] == 1 and case.domain == "kspace" else case.data
+    entry = {"name": f"case_{case.number:04d}", "index": case.number}
+    if case.domain == "image":
+        return {**entry, "image": MetaTensor(data, affine=torch.as_tensor(case.affine))}
+    mask = None if case.mask is None else case.mask[..., 0] if data.ndim < case.data.ndim else case.mask
+    return {**entry, "kspace": data, **({} if mask is None else {"mask": mask})}
+
+
+def _configured(files: BundleFiles, settings: Mapping[str, Any]) -> ConfigParser:
+    """The parser of inference.json with the settings in it, for cases in memory."""
+    wrong = [key for key in settings if key not in files.config or key in _OWN]
+    if wrong:
+        raise DeployError(
+            f"settings: the bundle has no setting {', '.join(map(repr, wrong))}; there are "
+            f"{', '.join(key for key, value in files.config.items() if key not in _OWN and not isinstance(value, dict))}.",
+            EXIT_USAGE,
+        )
+    parser = ConfigParser()
+    parser.read_config(dict(files.config))
+    parser.read_meta(dict(files.metadata))
+    parser["bundle_root"] = str(files.root)
+    if files.archive is not None:
+        beside = {"policy_path": "policy.pt", "triage_path": "triage.json"}
+        for key, name in beside.items():
+            if key in files.config:
+                parser[key] = str(files.root / name)
+    for key, value in settings.items():
+        parser[key] = value
+    # one place for a case, filled anew for each
+    parser["cases"], parser["handlers"] = [None], []
+    return parser
+
+
+def _network_of_archive(parser: ConfigParser, archive: Path) -> torch.nn.Module:
+    """The configured network with the weights of a TorchScript archive, whose code is not run."""
+    network = parser.get_parsed_content("network_def")
+    ignore = parser.get("network", {}).get("ignore", [])
+    scripted = torch.jit.load(str(archive), map_location="cpu")
+    return fill_network(network, scripted.state_dict(), archive.name, parser.get_parsed_content("device"), ignore)
+
+
+def _threshold(parser: ConfigParser) -> ReviewThreshold | None:
+    path = parser.get("triage_path")
+    resolved = parser.get_parsed_content("triage_path") if path else ""
+    return load_threshold(resolved) if resolved and Path(resolved).is_file() else None

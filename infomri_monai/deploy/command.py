@@ -1,0 +1,138 @@
+"""The command line of the applications: ``python -m infomri_monai.deploy.<name> -i IN -o OUT -m MODELS``."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from infomri_monai.deploy.case import EXIT_NOTHING_TO_DO, EXIT_USAGE, DeployError
+
+__all__ = ["run_application"]
+
+_LOGGER = logging.getLogger("infomri_monai.deploy")
+#: libraries whose messages may quote headers
+_TALKATIVE = ("pydicom", "highdicom", "pynetdicom", "monai", "ismrmrd")
+
+
+def run_application(name: str, task: str, load_writer: Callable[[], Any], folder: Path) -> None:
+    """Run one of the applications and end the process with its exit code.
+
+    Args:
+        name: the application's name.
+        task: what its bundle does, see :func:`~infomri_monai.deploy.model_files.find_bundle`.
+        load_writer: returns the :class:`~infomri_monai.deploy.operators.BuildObjects`; called when the arguments are fine.
+        folder: the application's folder, which holds ``app.yaml``.
+    """
+    start = time.perf_counter()
+    given = _arguments(name, folder)
+    _quiet(given.log_level)
+    try:
+        code = _run(name, task, load_writer, given, start)
+    except DeployError as error:
+        _LOGGER.error("%s", error)
+        code = error.code
+    except KeyboardInterrupt:
+        _LOGGER.error("interrupted; what is in the output folder is complete.")
+        code = 130
+    except Exception as error:
+        from infomri_monai.deploy.journal import where
+
+        _LOGGER.error("the application failed (%s).", type(error).__name__)
+        _LOGGER.debug("at\n%s", where(error))
+        code = 1
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.exit(code)
+
+
+def _run(name: str, task: str, load_writer: Callable[[], Any], given: argparse.Namespace, start: float) -> int:
+    """Find the cases, load the bundle, run."""
+    if given.input is None or given.output is None or given.model is None:
+        raise DeployError("input, output and model must be given, as -i, -o and -m or by the environment.", EXIT_USAGE)
+    if not given.input.exists():
+        raise DeployError("input: the path does not exist.", EXIT_USAGE)
+    if given.output.exists() and not given.output.is_dir():
+        raise DeployError("output: the path is a file, a folder is needed.", EXIT_USAGE)
+    settings = _settings(given.config)
+
+    from infomri_monai.deploy.inputs import find_cases
+
+    cases, notes = find_cases(given.input)
+    for note in notes:
+        _LOGGER.info("%s", note)
+    if not cases:
+        raise DeployError("input: there is no DICOM series and no raw k-space.", EXIT_NOTHING_TO_DO)
+
+    from infomri_monai.deploy.bundle import DeployBundle
+    from infomri_monai.deploy.journal import Journal
+
+    bundle = DeployBundle(given.model, task, settings.get("bundle"))
+    journal = Journal(name, bundle.identity, len(cases))
+
+    from infomri_monai.deploy.application import BundleApplication
+
+    _LOGGER.info("%d cases, %s", len(cases), name)
+    given.output.mkdir(parents=True, exist_ok=True)
+    application = BundleApplication(cases, bundle, load_writer(), given.output, journal)
+    try:
+        application.run()
+    finally:
+        journal.save(given.output / "summary.json", time.perf_counter() - start)
+    return journal.exit_code
+
+
+def _arguments(name: str, folder: Path) -> argparse.Namespace:
+    """The SDK's arguments and environment; its own parser would print and log the paths."""
+    parser = argparse.ArgumentParser(prog=f"python -m infomri_monai.deploy.{name}")
+    environment = {key: os.environ.get(f"HOLOSCAN_{key.upper()}_PATH") for key in ("input", "output", "model")}
+    text = {
+        "input": "folder (or file) of DICOM series or raw k-space (ISMRMRD, fastMRI HDF5, npz, npy)",
+        "output": "folder for the DICOM objects",
+        "model": "a bundle's directory, a TorchScript archive of it, or a folder that holds one",
+    }
+    for key, says in text.items():
+        default = environment[key]
+        parser.add_argument(
+            f"-{key[0]}",
+            f"--{key}",
+            type=Path,
+            default=default and Path(default),
+            help=f"{says} (HOLOSCAN_{key.upper()}_PATH)",
+        )
+    parser.add_argument(
+        "-c", "--config", type=Path, default=folder / "app.yaml", help="settings (default: its app.yaml)"
+    )
+    parser.add_argument("-w", "--workdir", type=Path, help="accepted for the SDK; not used")
+    levels = ("DEBUG", "INFO", "WARN", "ERROR", "CRITICAL")
+    parser.add_argument("-l", "--log-level", type=str.upper, default="INFO", choices=levels)
+    return parser.parse_args()
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    """Content of app.yaml."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise DeployError(f"config: the file cannot be read ({type(error).__name__}).", EXIT_USAGE) from None
+    if not isinstance(content, dict) or not isinstance(content.get("bundle", {}), (dict, type(None))):
+        raise DeployError("config: 'bundle' must be a mapping of settings of the bundle's inference.json.", EXIT_USAGE)
+    return content
+
+
+def _quiet(level: str) -> None:
+    """Log this project's words only: what other libraries say may hold headers or paths."""
+    warnings.simplefilter("ignore")
+    os.environ.setdefault("HOLOSCAN_LOG_LEVEL", "ERROR")
+    logging.basicConfig(level=logging.ERROR, format="%(asctime)s %(levelname)s %(message)s", force=True)
+    logging.getLogger("infomri_monai").setLevel("WARNING" if level == "WARN" else level)
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)

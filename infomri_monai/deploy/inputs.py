@@ -1,0 +1,66 @@
+"""What an input holds: DICOM series and raw k-space."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from infomri_monai.deploy.case import DeployCase
+from infomri_monai.deploy.dicom.scan import SeriesCandidate, find_series
+from infomri_monai.deploy.dicom.series import read_series
+from infomri_monai.deploy.raw import find_raw
+
+__all__ = ["FoundSeries", "ReadableCase", "find_cases"]
+
+
+class ReadableCase(Protocol):
+    """A case that was found in the input and can be read."""
+
+    def read(self, number: int) -> DeployCase:
+        """Read it and give it a number; DeployError if that cannot be done."""
+
+
+class FoundSeries(NamedTuple):
+    """A DICOM series, numbered among all cases.
+
+    Attributes:
+        candidate: what the scan said of it.
+    """
+
+    candidate: SeriesCandidate
+
+    def read(self, number: int) -> DeployCase:
+        """Read the series."""
+        return dataclasses.replace(read_series(self.candidate), number=number)
+
+
+def find_cases(path: Path) -> tuple[list[ReadableCase], list[str]]:
+    """Find all cases of an input: first the DICOM series, then raw k-space, each in the order of their paths.
+
+    Args:
+        path: an existing folder, or one file of raw k-space.
+
+    Returns:
+        The cases, also those that can be told from the headers to fail; and notes on what was passed over, without identifiers.
+
+    Raises:
+        DeployError: if the path does not exist.
+
+    Example:
+        >>> import tempfile
+        >>> from infomri_monai.deploy.dicom.example import write_example_series
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> _ = write_example_series(folder / "head", slices=2)
+        >>> cases, notes = find_cases(folder)
+        >>> cases[0].read(7).number, notes
+        (7, [])
+    """
+    cases: list[ReadableCase] = []
+    notes: list[str] = []
+    if path.is_dir():
+        scan = find_series(path)
+        cases += [FoundSeries(candidate) for candidate in scan.candidates]
+        notes += scan.notes
+    cases += find_raw(path)
+    return cases, notes

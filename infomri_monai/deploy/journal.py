@@ -1,0 +1,128 @@
+"""What became of every case: kept while the application runs, told at its end, and turned into its exit code."""
+
+from __future__ import annotations
+
+import json
+import logging
+import traceback
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from infomri_monai.atomic import atomic_path
+from infomri_monai.deploy.bundle import Inference
+from infomri_monai.deploy.case import EXIT_CASE_FAILED, EXIT_OK, DeployCase, DeployError, ModelIdentity
+
+__all__ = ["Delivery", "Journal", "safe_reason", "where"]
+
+_LOGGER = logging.getLogger(__name__)
+
+
+@dataclass
+class Delivery:
+    """A case on its way through the operators.
+
+    Attributes:
+        number: of the case, from 1.
+        case: what was loaded; None before, and of a case that could not be loaded.
+        inference: what the bundle says of it.
+        failure: why the case failed; "" while it did not. A failed case passes the other operators untouched.
+        seconds: "load", "acquire", "network", "write".
+        objects: names of the files that were written, relative to the output folder.
+    """
+
+    number: int
+    case: DeployCase | None = None
+    inference: Inference | None = None
+    failure: str = ""
+    seconds: dict[str, float] = field(default_factory=dict)
+    objects: list[str] = field(default_factory=list)
+
+
+def safe_reason(error: BaseException, doing: str) -> str:
+    """Why a case failed, without anything that could identify a patient: other libraries' messages quote headers and paths.
+
+    Args:
+        error: the exception.
+        doing: what was being done, for messages that cannot be passed on.
+
+    Example:
+        >>> safe_reason(ValueError("DOE^JANE is no date"), "loading")
+        'loading failed (ValueError).'
+        >>> safe_reason(DeployError("slices 3 and 4: one is missing."), "loading")
+        'slices 3 and 4: one is missing.'
+    """
+    return str(error) if isinstance(error, DeployError) else f"{doing} failed ({type(error).__name__})."
+
+
+def where(error: BaseException) -> str:
+    """The lines of code that an exception passed through, without its message."""
+    return "".join(traceback.format_tb(error.__traceback__))
+
+
+class Journal:
+    """The outcomes of a run.
+
+    Args:
+        application: its name.
+        model: what it ran.
+        total: number of cases.
+
+    Example:
+        >>> journal = Journal("segmentation", ModelIdentity("InfoMRI segmentation", "0.1.0", "ab"), total=1)
+        >>> journal.add(Delivery(1, failure="slices 3 and 4: one is missing."))
+        >>> journal.exit_code
+        3
+    """
+
+    def __init__(self, application: str, model: ModelIdentity, total: int) -> None:
+        self.application, self.model, self.total = application, model, total
+        self.rows: dict[int, dict[str, Any]] = {}
+
+    def add(self, delivery: Delivery) -> None:
+        """Note what became of a case, and say it."""
+        case, number = delivery.case, delivery.number
+        warnings = list(case.warnings) if case is not None else []
+        self.rows[number] = {
+            "case": number,
+            "status": "failed" if delivery.failure else "written",
+            "reason": delivery.failure,
+            "domain": None if case is None else case.domain,
+            "slices": None if case is None else int(case.data.shape[-1]),
+            "warnings": warnings,
+            "seconds": {name: round(value, 4) for name, value in delivery.seconds.items()},
+            "objects": delivery.objects,
+        }
+        for warning in warnings:
+            _LOGGER.warning("case %d of %d: %s", number, self.total, warning)
+        if delivery.failure:
+            _LOGGER.error("case %d of %d failed: %s", number, self.total, delivery.failure)
+        else:
+            times = ", ".join(f"{name} {value:.2f} s" for name, value in delivery.seconds.items())
+            _LOGGER.info(
+                "case %d of %d written: %d DICOM objects (%s)", number, self.total, len(delivery.objects), times
+            )
+
+    @property
+    def exit_code(self) -> int:
+        """``EXIT_OK`` if every case was written, else ``EXIT_CASE_FAILED``."""
+        written = [row for row in self.rows.values() if row["status"] == "written"]
+        return EXIT_OK if len(written) == self.total else EXIT_CASE_FAILED
+
+    def save(self, path: Path, seconds: float) -> None:
+        """Write the outcomes as JSON; cases are named by their number only.
+
+        Args:
+            path: the file.
+            seconds: what the whole run took, from the first line of the program.
+        """
+        content = {
+            "application": self.application,
+            "model": self.model._asdict(),
+            "cases": [self.rows[number] for number in sorted(self.rows)],
+            "seconds": round(seconds, 3),
+            "units": "seconds of every case: load (read and check), acquire (simulate or take k-space, zero-filled images, "
+            "putting slices together), network, write (build, encode and save DICOM)",
+        }
+        with atomic_path(path) as part:
+            part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

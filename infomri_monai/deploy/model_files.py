@@ -1,0 +1,123 @@
+"""Finding the one bundle in a models folder that an application runs: a bundle's directory or a TorchScript archive."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from infomri_monai.deploy.case import EXIT_USAGE, DeployError
+
+__all__ = ["BundleFiles", "find_bundle", "sha256"]
+
+#: task -> class name of its inferer
+INFERERS = {
+    "reconstruction": "VolumeInferer",
+    "segmentation": "SegmentationInferer",
+    "classification": "ClassificationInferer",
+}
+_ARCHIVES = (".ts", ".pt", ".pth", ".torchscript")
+
+
+class BundleFiles(NamedTuple):
+    """A bundle as it lies on disk.
+
+    Attributes:
+        root: folder that "bundle_root" of the configuration stands for.
+        config: content of inference.json.
+        metadata: content of metadata.json.
+        archive: the TorchScript archive that holds weights, config and metadata; None for a directory.
+    """
+
+    root: Path
+    config: dict[str, Any]
+    metadata: dict[str, Any]
+    archive: Path | None
+
+    @property
+    def task(self) -> str | None:
+        """What the configured inferer does; None if it is none of ours."""
+        inferer = self.config.get("inferer", {})
+        inner = inferer.get("inferer", inferer) if isinstance(inferer, dict) else {}
+        target = str(inner.get("_target_", "")).rpartition(".")[2] if isinstance(inner, dict) else ""
+        return next((task for task, name in INFERERS.items() if name == target), None)
+
+
+def find_bundle(models: Path, task: str) -> BundleFiles:
+    """Find the bundle for a task.
+
+    Args:
+        models: a bundle's directory (with ``configs/inference.json`` and ``models/``); a TorchScript archive of ``monai.bundle
+            ckpt_export``, with ``policy.pt`` (and, for segmentation, ``triage.json``) beside it; or a folder with such directories
+            or archives, at most one level further down, of which one is for the task.
+        task: "reconstruction", "segmentation" or "classification".
+
+    Raises:
+        DeployError: if there is none, or several; exit code ``EXIT_USAGE``.
+    """
+    if not models.exists():
+        raise DeployError("models: the path does not exist.", EXIT_USAGE)
+    found = [files for path in _candidates(models) if (files := _read(path)) is not None]
+    fitting = [files for files in found if files.task == task]
+    if len(fitting) == 1:
+        return fitting[0]
+    tasks = sorted(str(files.task) for files in found)
+    what = f"holds {len(fitting)} bundles" if fitting else f"holds no bundle (found: {', '.join(tasks) or 'none'})"
+    raise DeployError(
+        f"models: the folder {what} for {task}; give one bundle's directory (configs/inference.json) or one TorchScript archive "
+        "that was exported from it.",
+        EXIT_USAGE,
+    )
+
+
+def sha256(path: Path) -> str:
+    """Checksum of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return (
+            hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _sha256(file.read())
+        )
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _candidates(models: Path) -> list[Path]:
+    """Bundle directories and archives; a bundle's own files are not searched for archives."""
+    if models.is_file() or _is_bundle(models):
+        return [models]
+    found: list[Path] = []
+    for path in sorted(models.iterdir()):
+        if path.is_dir():
+            found += [path] if _is_bundle(path) else [p for p in sorted(path.iterdir()) if p.is_file()]
+        else:
+            found.append(path)
+    return [path for path in found if path.is_dir() or path.suffix in _ARCHIVES]
+
+
+def _is_bundle(path: Path) -> bool:
+    return (path / "configs/inference.json").is_file()
+
+
+def _read(path: Path) -> BundleFiles | None:
+    """The bundle at a path; None for an archive without configuration (a plain checkpoint)."""
+    try:
+        if path.is_dir():
+            configs = [json.loads((path / "configs" / n).read_text()) for n in ("inference.json", "metadata.json")]
+            return BundleFiles(path, configs[0], configs[1], None)
+        with zipfile.ZipFile(path) as archive:
+            by_name = {Path(name).name: name for name in archive.namelist() if "/extra/" in name}
+            if not {"inference.json", "metadata.json"} <= set(by_name):
+                return None
+            configs = [json.loads(archive.read(by_name[n])) for n in ("inference.json", "metadata.json")]
+            return BundleFiles(path.parent, configs[0], configs[1], path)
+    except zipfile.BadZipFile:
+        raise DeployError(
+            f"models: {path.name} is damaged, or no TorchScript archive of monai.bundle ckpt_export.", EXIT_USAGE
+        ) from None
+    except (OSError, ValueError) as error:
+        raise DeployError(
+            f"models: configuration of {path.name} cannot be read ({type(error).__name__}).", EXIT_USAGE
+        ) from None

@@ -1,0 +1,156 @@
+"""The three operators of every application: load a case, run the bundle on it, write its DICOM objects.
+
+Cases go through one at a time, so that memory holds one of them. A case that fails is handed on with its reason: it does not stop
+the others, and an exception (whose message Holoscan would print, with whatever header it quotes) never leaves an operator.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from monai.deploy.conditions import CountCondition
+from monai.deploy.core import Fragment, Operator, OperatorSpec
+
+from infomri_monai.deploy.bundle import DeployBundle, Inference
+from infomri_monai.deploy.case import DeployCase
+from infomri_monai.deploy.dicom.save import save_objects
+from infomri_monai.deploy.inputs import ReadableCase
+from infomri_monai.deploy.journal import Delivery, Journal, safe_reason, where
+
+__all__ = ["BuildObjects", "BundleInferenceOperator", "CaseLoaderOperator", "CaseWriterOperator"]
+
+_LOGGER = logging.getLogger(__name__)
+_PORT = "case"
+
+
+class BuildObjects(Protocol):
+    """Builds the DICOM objects of a result, without writing any."""
+
+    def __call__(self, case: DeployCase, inference: Inference, bundle: DeployBundle) -> Mapping[str, Any]:
+        """File names below the case's folder and their pydicom data sets."""
+
+
+def _step(delivery: Delivery, doing: str, work: Callable[[], None]) -> None:
+    """Do a step of a case's work and time it, unless the case has failed; note the reason if it fails now."""
+    if delivery.failure:
+        return
+    start = time.perf_counter()
+    try:
+        work()
+    except OSError as error:  # the only one whose reason is worth telling: a full disk, a missing right
+        delivery.failure = f"{doing} failed ({type(error).__name__}: {error.strerror or 'unknown'})."
+    except Exception as error:
+        delivery.failure = safe_reason(error, doing)
+        _LOGGER.debug("case %d, %s: %s at\n%s", delivery.number, doing, type(error).__name__, where(error))
+    if delivery.failure:
+        delivery.case = delivery.inference = None
+    delivery.seconds.setdefault(doing, time.perf_counter() - start)
+
+
+class CaseLoaderOperator(Operator):
+    """Named output ``case``: a :class:`~infomri_monai.deploy.journal.Delivery` for every case of the input, one per tick.
+
+    Args:
+        fragment: the application.
+        cases: what was found in the input.
+    """
+
+    def __init__(self, fragment: Fragment, *args: Any, cases: Sequence[ReadableCase], **kwargs: Any) -> None:
+        self.cases, self.next = list(cases), 0
+        super().__init__(fragment, CountCondition(fragment, len(self.cases)), *args, **kwargs)
+
+    def setup(self, spec: OperatorSpec) -> None:
+        """Declare the port."""
+        spec.output(_PORT)
+
+    def compute(self, op_input: Any, op_output: Any, context: Any) -> None:
+        """Load the next case."""
+        found, self.next = self.cases[self.next], self.next + 1
+        delivery = Delivery(self.next)
+
+        def load() -> None:
+            delivery.case = found.read(delivery.number)
+
+        _step(delivery, "load", load)
+        op_output.emit(delivery, _PORT)
+
+
+class BundleInferenceOperator(Operator):
+    """Named input and output ``case``: runs a bundle and keeps its result as it is, float data and all named fields.
+
+    Args:
+        fragment: the application.
+        bundle: the loaded bundle.
+    """
+
+    def __init__(self, fragment: Fragment, *args: Any, bundle: DeployBundle, **kwargs: Any) -> None:
+        self.bundle = bundle
+        super().__init__(fragment, *args, **kwargs)
+
+    def setup(self, spec: OperatorSpec) -> None:
+        """Declare the ports."""
+        spec.input(_PORT)
+        spec.output(_PORT)
+
+    def compute(self, op_input: Any, op_output: Any, context: Any) -> None:
+        """Run the bundle on a case."""
+        delivery: Delivery = op_input.receive(_PORT)
+
+        def infer() -> None:
+            assert delivery.case is not None
+            delivery.inference = self.bundle(delivery.case)
+            delivery.seconds |= delivery.inference.seconds
+
+        _step(delivery, "inference", infer)
+        if not delivery.failure:
+            delivery.seconds.pop("inference")
+        op_output.emit(delivery, _PORT)
+
+
+class CaseWriterOperator(Operator):
+    """Named input ``case``: writes all DICOM objects of a case, or none, to ``case_<number>/`` and notes the outcome.
+
+    Args:
+        fragment: the application.
+        build: builds the objects.
+        bundle: the bundle that gave the result.
+        output: the output folder.
+        journal: takes the outcome.
+    """
+
+    def __init__(
+        self,
+        fragment: Fragment,
+        *args: Any,
+        build: BuildObjects,
+        bundle: DeployBundle,
+        output: Path,
+        journal: Journal,
+        **kwargs: Any,
+    ) -> None:
+        self.build, self.bundle, self.output, self.journal = build, bundle, output, journal
+        super().__init__(fragment, *args, **kwargs)
+
+    def setup(self, spec: OperatorSpec) -> None:
+        """Declare the port."""
+        spec.input(_PORT)
+
+    def compute(self, op_input: Any, op_output: Any, context: Any) -> None:
+        """Write a case."""
+        delivery: Delivery = op_input.receive(_PORT)
+
+        def write() -> None:
+            assert delivery.case is not None
+            assert delivery.inference is not None
+            folder = f"case_{delivery.number:04d}"
+            objects = self.build(delivery.case, delivery.inference, self.bundle)
+            named = {f"{folder}/{name}": dataset for name, dataset in objects.items()}
+            save_objects(named, self.output)
+            delivery.objects = list(named)
+
+        _step(delivery, "write", write)
+        self.journal.add(delivery)

@@ -1,0 +1,1 @@
+"""Application: structured report of the diagnosis, and never an image."""

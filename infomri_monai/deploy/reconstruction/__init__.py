@@ -1,0 +1,1 @@
+"""Application: DICOM MR series of the reconstruction, and a parametric map of its uncertainty."""

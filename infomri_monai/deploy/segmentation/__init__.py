@@ -1,0 +1,1 @@
+"""Application: DICOM SEG (majority and probability), entropy map and triage report."""

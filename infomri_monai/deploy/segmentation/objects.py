@@ -1,0 +1,104 @@
+"""The DICOM objects of a segmentation: SEG of majority and probability, entropy map, triage report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infomri_monai.acquisition.fourier import kspace_to_image
+from infomri_monai.deploy.bundle import DeployBundle, Inference
+from infomri_monai.deploy.case import CaseSource, DeployCase
+from infomri_monai.deploy.dicom.mr_series import mr_series
+from infomri_monai.deploy.dicom.parametric_map import parametric_map
+from infomri_monai.deploy.dicom.report import triage_report
+from infomri_monai.deploy.dicom.segmentation import binary_segmentation, fractional_segmentation
+from infomri_monai.deploy.volumes import as_reference, slice_names, volume_of
+from infomri_monai.deploy.words import derivation
+from infomri_monai.engines import VolumeSegmentation
+from infomri_monai.handlers.case_entry import scaled_entry, worklist_entry
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+__all__ = ["build_objects"]
+
+_IMAGE, _SIGMA, _MAJORITY, _PROBABILITY, _ENTROPY, _TRIAGE = range(9100, 9106)
+
+
+def build_objects(case: DeployCase, inference: Inference, bundle: DeployBundle) -> dict[str, Dataset]:
+    """``segmentation.dcm``, ``probability.dcm``, ``entropy.dcm`` and ``triage.dcm``.
+
+    A reconstruction, if the bundle gives one, is written as ``reconstruction/slice_<n>.dcm`` with ``sigma.dcm``. Raw k-space has no
+    instances that a segmentation could refer to: then it refers to the reconstruction, or else to
+    ``zero_filled/slice_<n>.dcm``.
+
+    Args:
+        case: what was segmented.
+        inference: the bundle's result.
+        bundle: the bundle.
+    """
+    result: VolumeSegmentation = inference.result
+    about = result.record, result.ratio, bundle.identity
+    images, source = _images(case, result, bundle)
+    instances = source.instances
+    names = tuple(bundle.names)
+    masks = volume_of(result.segmentation, case, bundle, int(result.segmentation.ndim > result.entropy.ndim))
+    probabilities = volume_of(result.class_probabilities, case, bundle, 1)
+    entropy = volume_of(result.entropy, case, bundle)
+    samples = f"of {len(result.volumes)} samples"
+    said = derivation("segmentation", *about, f"Majority {samples}.")
+    majority = binary_segmentation(masks, names, case.affine, source, instances, said, _MAJORITY)
+    said = derivation("probability", *about, f"Mean probability {samples}.")
+    fractional = fractional_segmentation(probabilities, names, case.affine, source, instances, said, _PROBABILITY)
+    said = derivation("entropy", *about, "Entropy of the mean class probabilities.")
+    entropy_map = parametric_map(entropy, case.affine, source, instances, said, "entropy", _ENTROPY)
+    voxel = abs(float(np.linalg.det(case.affine[:3, :3]))) if case.has_geometry else None
+    entry = scaled_entry(worklist_entry(result, case.number, f"case_{case.number:04d}", names, bundle.threshold), voxel)
+    triage = triage_report(
+        entry,
+        len(result.volumes),
+        majority,
+        source,
+        instances,
+        derivation("triage", *about),
+        _TRIAGE,
+        threshold=bundle.threshold,
+        volume_unit="voxels" if voxel is None else "mm3",
+        warnings=case.warnings,
+    )
+    named = {
+        "segmentation.dcm": majority,
+        "probability.dcm": fractional,
+        "entropy.dcm": entropy_map,
+        "triage.dcm": triage,
+    }
+    return {**images, **named}
+
+
+def _images(
+    case: DeployCase, result: VolumeSegmentation, bundle: DeployBundle
+) -> tuple[dict[str, Dataset], CaseSource]:
+    """Images that are written beside the segmentation, and the source that it refers to."""
+    about = result.record, result.ratio, bundle.identity
+    if result.mean is not None and result.sigma is not None:
+        said = derivation("reconstruction", *about, "Auxiliary reconstruction of the segmentation's network.")
+        series = mr_series(volume_of(result.mean, case, bundle), case.affine, case.source, said, _IMAGE)
+        source = case.source if case.source.instances else as_reference(series, case.source)
+        said = derivation("sigma", *about, "Standard deviation of the auxiliary reconstruction.")
+        sigma_values = volume_of(result.sigma, case, bundle)
+        sigma = parametric_map(sigma_values, case.affine, source, source.instances, said, "sigma", _SIGMA)
+        return {**slice_names("reconstruction", series), "sigma.dcm": sigma}, source
+    if case.source.instances:
+        return {}, case.source
+    said = derivation("zero-filled", *about, "Zero-filled image, shown for orientation only: it has aliasing.")
+    series = mr_series(_zero_filled(case), case.affine, case.source, said, _IMAGE)
+    return slice_names("zero_filled", series), as_reference(series, case.source)
+
+
+def _zero_filled(case: DeployCase) -> NDArray[np.float32]:
+    """Magnitude of the inverse Fourier transform of what was measured, (columns, rows, slices)."""
+    kspace = case.data if case.mask is None else case.data * case.mask
+    image: NDArray[np.float32] = kspace_to_image(kspace[0].movedim(-1, 0), 2).abs().movedim(0, -1).numpy()
+    return image

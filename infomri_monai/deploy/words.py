@@ -1,0 +1,55 @@
+"""How a result came about, in the words of its DICOM objects."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from infomri_monai.deploy.case import Derivation, ModelIdentity
+from infomri_monai.engines.slice_acquisition import AcquisitionRecord
+
+__all__ = ["acquisition_words", "derivation"]
+
+
+def acquisition_words(record: AcquisitionRecord, ratio: Tensor) -> str:
+    """One sentence on the acquisition.
+
+    Args:
+        record: how k-space came about.
+        ratio: realised sampling ratio of every slice.
+
+    Example:
+        >>> import torch
+        >>> measured = AcquisitionRecord(False, *(None,) * 7, (64, 64), "native", (0, 0))
+        >>> acquisition_words(measured, torch.tensor([0.25]))
+        'k-space measured at 0.25 of its positions (4x undersampled).'
+    """
+    mean = float(ratio.double().mean())
+    share = f"{mean:.4g} of its positions ({1 / mean:.3g}x undersampled)" if mean > 0 else "none of its positions"
+    if not record.simulated:
+        return f"k-space measured at {share}."
+    noise = f", noise of standard deviation {record.noise_std:g}" if record.noise_std else ""
+    relative = " of the DC magnitude" if record.noise_relative_to_dc else ""
+    return (
+        f"k-space SIMULATED from magnitude images, not acquired: sampled at {share} by {record.policy}, seed {record.seed}"
+        f"{noise}{relative if noise else ''}."
+    )
+
+
+def derivation(what: str, record: AcquisitionRecord, ratio: Tensor, model: ModelIdentity, more: str = "") -> Derivation:
+    """The derivation of a DICOM object.
+
+    Args:
+        what: what the object shows, at most 30 characters, e.g. "reconstruction".
+        record: how k-space came about.
+        ratio: realised sampling ratio of every slice.
+        model: which model gave it.
+        more: a further sentence.
+    """
+    mean = float(ratio.double().mean())
+    rate = f" {1 / mean:.3g}x" if mean > 0 else ""
+    title = f"InfoMRI {what}{rate}{' SIMULATED' if record.simulated else ''}"
+    text = (
+        f"{acquisition_words(record, ratio)} Model {model.name} {model.version}, SHA-256 {model.checksum[:16]}. {more}".strip()
+        + " Research software, not for clinical use."
+    )
+    return Derivation(title[:64], text[:1024], record.simulated, model)

@@ -1,0 +1,241 @@
+"""Raw data as cases: what the bundle reads is what the application gets; patient and geometry from the header; nothing leaks."""
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("ismrmrd")
+pytest.importorskip("pydicom")
+import h5py
+
+from infomri_monai.data import ReadCased, inference_cases
+from infomri_monai.deploy.case import EXIT_USAGE, DeployError
+from infomri_monai.deploy.raw import RawCandidate, find_raw, read_raw
+from infomri_monai.deploy.raw_attributes import raw_attributes
+from infomri_monai.deploy.raw_example import (
+    example_head,
+    write_example_fastmri,
+    write_example_ismrmrd,
+)
+from infomri_monai.deploy.raw_example_header import EXAMPLE_SUBJECT, ExampleGeometry, example_header
+
+GRID = (24, 20)
+LINES = [2, 5, 8, 9, 10, 11, 12, 17]
+
+
+def example(kind, path):
+    head = example_head(2, GRID)
+    if kind == "fastmri":
+        write_example_fastmri(path.with_suffix(".h5"), head, LINES)
+    elif kind == "fastmri without mask":
+        write_example_fastmri(path.with_suffix(".h5"), head, LINES, mask=False)
+    elif kind == "npz":
+        np.savez(path.with_suffix(".npz"), kspace=head, mask=np.arange(20) % 2)
+    elif kind == "npy":
+        np.save(path.with_suffix(".npy"), head[0])
+    else:
+        write_example_ismrmrd(path.with_suffix(".h5"), head, LINES, coils=3 if kind == "coils" else 1)
+    return path.parent
+
+
+@pytest.mark.parametrize("kind", ["ismrmrd", "coils", "fastmri", "fastmri without mask", "npz", "npy"])
+def test_a_case_is_what_the_bundle_reads(tmp_path, kind):
+    folder = example(kind, tmp_path / "scan")
+    (candidate,) = find_raw(folder)
+    case = candidate.read(7)
+    item = ReadCased()(inference_cases(folder, kind="kspace")[0])
+    assert (case.number, case.domain) == (7, "kspace")
+    assert case.data.dtype == torch.complex64
+    wanted = item["kspace"] if item["kspace"].ndim == 4 else item["kspace"][..., None]
+    assert torch.equal(case.data, wanted)
+    mask = item.get("mask", (wanted != 0).float())
+    assert torch.equal(case.mask.expand_as(case.data.real), mask)
+    assert case.seconds["load"] > 0
+    assert case.source.instances == ()
+
+
+def test_geometry_and_patient_of_ismrmrd(tmp_path):
+    geometry = ExampleGeometry(pixel=(1.5, 2.5), centre=(1.0, 2.0, 3.0))
+    write_example_ismrmrd(tmp_path / "scan.h5", example_head(2, GRID), LINES, geometry=geometry)
+    case = read_raw(find_raw(tmp_path)[0], 1)
+    assert case.has_geometry
+    assert case.warnings == ()
+    assert np.allclose((case.affine @ [12, 10, 0, 1])[:3], [-1, -2, 3], atol=1e-4)
+    assert np.allclose(np.linalg.norm(case.affine[:3, :3], axis=0), [1.5, 2.5, 5.0], atol=1e-5)
+    found = case.source.attributes
+    assert str(found.PatientName) == "EXAMPLE^RAW"
+    assert [found.PatientID, found.PatientBirthDate, found.PatientSex] == ["EXAMPLE-0001", "19700102", "O"]
+    assert [found.StudyDate, found.StudyTime, found.StudyID] == ["20240304", "101112", "EXAMPLE-1"]
+    assert [found.AccessionNumber, str(found.ReferringPhysicianName)] == ["4711", "EXAMPLE^PHYSICIAN"]
+    assert found.StudyInstanceUID == EXAMPLE_SUBJECT["studyInstanceUID"]
+    assert found.FrameOfReferenceUID == EXAMPLE_SUBJECT["frameOfReferenceUID"]
+    assert [found.PatientPosition, found.ProtocolName] == ["HFS", "example gradient echo"]
+    assert found.Manufacturer == "InfoMRI example"
+
+
+@pytest.mark.parametrize(
+    ("kind", "pixel"), [("fastmri", (2.0, 2.0, 4.0)), ("npz", (1.0, 1.0, 1.0)), ("npy", (1.0, 1.0, 1.0))]
+)
+def test_without_geometry_it_is_made_up_with_a_warning(tmp_path, kind, pixel):
+    case = read_raw(find_raw(example(kind, tmp_path / "scan"))[0], 1)
+    assert not case.has_geometry
+    assert np.allclose(case.affine[:3, :3], np.diag(pixel) * [-1, -1, 1])
+    assert np.allclose((case.affine @ [12, 10, 0, 1])[:3], 0)
+    assert len(case.warnings) == 1
+    assert "position and orientation are made up" in case.warnings[0]
+    found = case.source.attributes
+    assert str(found.PatientName) == ("EXAMPLE^RAW" if kind == "fastmri" else "")
+    assert found.StudyInstanceUID
+    assert found.FrameOfReferenceUID
+
+
+def test_ismrmrd_without_directions_keeps_its_pixels(tmp_path):
+    write_example_ismrmrd(tmp_path / "scan.h5", example_head(2, GRID), geometry=None, coils=2)
+    case = read_raw(find_raw(tmp_path)[0], 1)
+    assert not case.has_geometry
+    assert np.allclose(np.abs(np.diag(case.affine)), [2, 2, 4, 1])
+    assert [text.split()[0] for text in case.warnings] == ["2", "the"]
+
+
+def test_fastmri_keeps_the_oversampled_readout_and_its_pixel(tmp_path):
+    """fastMRI's k-space is oversampled along the readout; the encoded field of view belongs to it."""
+    write_example_fastmri(tmp_path / "knee.h5", example_head(1, (40, 20)))
+    with h5py.File(tmp_path / "knee.h5", "a") as file:
+        header = example_header((40, 20, 20), 1, ExampleGeometry((0.5, 0.6), 3.0), EXAMPLE_SUBJECT)
+        file["ismrmrd_header"][()] = header
+    case = read_raw(find_raw(tmp_path)[0], 1)
+    assert case.data.shape == (1, 40, 20, 1)
+    assert np.allclose(np.abs(np.diag(case.affine)), [0.5, 0.6, 3.0, 1.0])
+
+
+def test_fastmri_with_a_header_that_is_none(tmp_path):
+    write_example_fastmri(tmp_path / "knee.h5", example_head(1, GRID))
+    with h5py.File(tmp_path / "knee.h5", "a") as file:
+        file["ismrmrd_header"][()] = "<rubbish"
+    case = read_raw(find_raw(tmp_path)[0], 1)
+    assert np.allclose(np.abs(np.diag(case.affine)), 1)
+    assert "a pixel of 1 mm" in case.warnings[0]
+    assert case.source.attributes.PatientID == ""
+
+
+BAD = {
+    "PatientName": ("patientName", "X" * 65),
+    "PatientID": ("patientID", "A\\B"),
+    "PatientBirthDate": ("patientBirthdate", "yesterday"),
+    "PatientSex": ("patientGender", "female"),
+    "StudyDate": ("studyDate", "2024-13-01"),
+    "StudyTime": ("studyTime", "25:00:00"),
+    "StudyID": ("studyID", "seventeen letters"),
+    "AccessionNumber": ("accessionNumber", "1" * 17),
+    "ReferringPhysicianName": ("referringPhysicianName", "a^b^c^d^e^f"),
+}
+
+
+@pytest.mark.parametrize("keyword", sorted(BAD))
+def test_values_that_dicom_cannot_hold_are_empty(keyword):
+    name, value = BAD[keyword]
+    header = example_header((8, 8, 8), 1, None, EXAMPLE_SUBJECT)
+    changed = header.replace(f"<{name}>{EXAMPLE_SUBJECT[name]}<", f"<{name}>{value}<")
+    assert changed != header
+    found = raw_attributes(changed)
+    assert str(found[keyword].value) == ""
+    others = [other for other in BAD if other != keyword]
+    assert all(str(found[other].value) for other in others)
+
+
+def test_text_is_kept_letter_by_letter():
+    subject = {**EXAMPLE_SUBJECT, "patientName": "MÜLLER^ZOË=山田", "accessionNumber": "007"}
+    found = raw_attributes(example_header((8, 8, 8), 1, None, subject))
+    assert str(found.PatientName) == "MÜLLER^ZOË=山田"
+    assert found.AccessionNumber == "007"
+    assert found.SpecificCharacterSet == "ISO_IR 192"
+
+
+@pytest.mark.parametrize("xml", [None, "", b"", "<broken", "<h/>", b"\xff\xfe\x00"])
+def test_no_header_gives_empty_attributes_and_new_uids(xml):
+    first, second = raw_attributes(xml), raw_attributes(xml)
+    assert all(str(first[keyword].value) == "" for keyword in BAD)
+    assert first.StudyInstanceUID.is_valid
+    assert first.StudyInstanceUID != second.StudyInstanceUID
+    assert first.FrameOfReferenceUID != second.FrameOfReferenceUID
+    assert "PatientPosition" not in first
+
+
+@pytest.mark.parametrize(
+    ("uid", "kept"), [("1.2.840.1", True), ("1.02.3", False), ("1." + "2" * 63, False), ("x", False)]
+)
+def test_uids_that_are_none_are_new(uid, kept):
+    subject = {**EXAMPLE_SUBJECT, "studyInstanceUID": uid}
+    found = raw_attributes(example_header((8, 8, 8), 1, None, subject)).StudyInstanceUID
+    assert (found == uid) is kept
+    assert found.is_valid
+
+
+def test_found_in_the_order_of_paths(tmp_path):
+    for name in ("b/scan.npy", "a.npz", "b/.hidden.npy", ".cache/x.npy", "c.H5", "d.mrd", "notes.txt", "e.dcm"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "folder.npz").mkdir()
+    found = find_raw(tmp_path)
+    names = [candidate.path.relative_to(tmp_path).as_posix() for candidate in found]
+    assert names == ["a.npz", "b/scan.npy", "c.H5", "d.mrd"]
+    assert [candidate.number for candidate in found] == [1, 2, 3, 4]
+    assert str(tmp_path) not in repr(found)
+    assert find_raw(tmp_path / "a.npz")[0].path == tmp_path / "a.npz"
+    with pytest.raises(DeployError, match="existing folder") as caught:
+        find_raw(tmp_path / "nowhere")
+    assert caught.value.code == EXIT_USAGE
+
+
+def truncated(path):
+    write_example_ismrmrd(path, example_head(2, GRID))
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+def without_kspace(path):
+    with h5py.File(path, "w") as file:
+        file["reconstruction_rss"] = np.ones((2, 8, 8))
+
+
+def no_values(path):
+    write_example_fastmri(path, example_head(1, GRID) * np.nan)
+
+
+def several_coils(path):
+    with h5py.File(path, "w") as file:
+        file["kspace"] = np.ones((2, 4, 8, 8), np.complex64)
+
+
+def radial(path):
+    write_example_ismrmrd(path, example_head(1, GRID))
+    with h5py.File(path, "a") as file:
+        file["dataset/xml"][0] = file["dataset/xml"][0].replace(b"cartesian", b"radial")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (truncated, "truncated"),
+        (without_kspace, "holds no array 'kspace'"),
+        (no_values, "NaN or Inf"),
+        (several_coils, "single coil"),
+        (radial, "must be cartesian"),
+        (lambda path: path.write_text("EXAMPLE^RAW"), "truncated or no .h5 file"),
+    ],
+)
+def test_damaged_files_say_why_and_nothing_else(tmp_path, make, message, capfd, caplog):
+    path = tmp_path / "EXAMPLE-0001_DOE.h5"
+    make(path)
+    with pytest.raises(DeployError, match=message) as caught:
+        read_raw(find_raw(tmp_path)[0], 1)
+    told = str(caught.value) + caplog.text + "".join(capfd.readouterr())
+    assert "DOE" not in told
+    assert str(tmp_path) not in told
+    assert not any(value in told for value in EXAMPLE_SUBJECT.values() if len(value) > 4)
+    assert caught.value.__cause__ is None
+
+
+def test_a_file_that_vanished(tmp_path):
+    with pytest.raises(DeployError) as caught:
+        read_raw(RawCandidate(1, tmp_path / "DOE.npz"), 1)
+    assert "DOE" not in str(caught.value)
