@@ -33,10 +33,33 @@ class Inference(NamedTuple):
     Attributes:
         result: the inferer's result with all its named fields, float, after the bundle's post-processing.
         seconds: "network", the time in the network; "acquire", all else: pre-processing, masks, noise, Fourier transforms.
+        warnings: what the bundle warned of, e.g. that the ratio lies outside those it was trained for.
     """
 
     result: Any
     seconds: dict[str, float]
+    warnings: tuple[str, ...] = ()
+
+
+class _Warnings(logging.Handler):
+    """Collects the project's warnings while it is entered."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a warning, once."""
+        text = record.getMessage()
+        if record.levelno == logging.WARNING and text not in self.texts:
+            self.texts.append(text)
+
+    def __enter__(self) -> _Warnings:
+        logging.getLogger("infomri_monai.engines").addHandler(self)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        logging.getLogger("infomri_monai.engines").removeHandler(self)
 
 
 class DeployBundle:
@@ -96,16 +119,19 @@ class DeployBundle:
         """
         start, before = time.perf_counter(), self.network.seconds
         self.dataset.data = [_entry(case)]
-        try:
-            self.evaluator.run()
-        except Exception as error:
-            raise DeployError(f"inference failed ({type(error).__name__}).") from error
+        with _Warnings() as warned:
+            try:
+                self.evaluator.run()
+            except Exception as error:
+                raise DeployError(f"inference failed ({type(error).__name__}).") from error
+            finally:
+                self.dataset.data = [None]
         result = self.evaluator.state.output[CommonKeys.PRED]
-        self.dataset.data = [None]
         if isinstance(result, CaseFailure):
             raise DeployError(f"inference: {result.reason}")
         network = self.network.seconds - before
-        return Inference(result, {"acquire": time.perf_counter() - start - network, "network": network})
+        seconds = {"acquire": time.perf_counter() - start - network, "network": network}
+        return Inference(result, seconds, tuple(warned.texts))
 
 
 def _entry(case: DeployCase) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from infomri_monai.data.kspace_file import KSPACE_SUFFIXES
 from infomri_monai.deploy.case import DeployCase
 from infomri_monai.deploy.dicom.scan import SeriesCandidate, find_series
 from infomri_monai.deploy.dicom.series import read_series
@@ -59,7 +60,7 @@ def find_cases(path: Path) -> tuple[list[ReadableCase], list[str]]:
     cases: list[ReadableCase] = []
     notes: list[str] = []
     if path.is_dir():
-        scan = find_series(path)
+        scan = find_series(path, KSPACE_SUFFIXES)
         cases += [FoundSeries(candidate) for candidate in scan.candidates]
         notes += scan.notes
     cases += find_raw(path)

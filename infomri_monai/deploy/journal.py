@@ -82,7 +82,7 @@ class Journal:
     def add(self, delivery: Delivery) -> None:
         """Note what became of a case, and say it."""
         case, number = delivery.case, delivery.number
-        warnings = list(case.warnings) if case is not None else []
+        warnings = [*(case.warnings if case else ()), *(delivery.inference.warnings if delivery.inference else ())]
         self.rows[number] = {
             "case": number,
             "status": "failed" if delivery.failure else "written",
@@ -93,7 +93,7 @@ class Journal:
             "seconds": {name: round(value, 4) for name, value in delivery.seconds.items()},
             "objects": delivery.objects,
         }
-        for warning in warnings:
+        for warning in case.warnings if case is not None else ():  # the bundle's are logged where they arise
             _LOGGER.warning("case %d of %d: %s", number, self.total, warning)
         if delivery.failure:
             _LOGGER.error("case %d of %d failed: %s", number, self.total, delivery.failure)

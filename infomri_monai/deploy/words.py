@@ -9,6 +9,9 @@ from infomri_monai.engines.slice_acquisition import AcquisitionRecord
 
 __all__ = ["acquisition_words", "derivation"]
 
+#: characters of a derivation's text; the writers add a note to it
+_LONGEST = 960
+
 
 def acquisition_words(record: AcquisitionRecord, ratio: Tensor) -> str:
     """One sentence on the acquisition.
@@ -29,10 +32,7 @@ def acquisition_words(record: AcquisitionRecord, ratio: Tensor) -> str:
         return f"k-space measured at {share}."
     noise = f", noise of standard deviation {record.noise_std:g}" if record.noise_std else ""
     relative = " of the DC magnitude" if record.noise_relative_to_dc else ""
-    return (
-        f"k-space SIMULATED from magnitude images, not acquired: sampled at {share} by {record.policy}, seed {record.seed}"
-        f"{noise}{relative if noise else ''}."
-    )
+    return f"k-space simulated at {share} by {record.policy}, seed {record.seed}{noise}{relative if noise else ''}."
 
 
 def derivation(what: str, record: AcquisitionRecord, ratio: Tensor, model: ModelIdentity, more: str = "") -> Derivation:
@@ -47,9 +47,6 @@ def derivation(what: str, record: AcquisitionRecord, ratio: Tensor, model: Model
     """
     mean = float(ratio.double().mean())
     rate = f" {1 / mean:.3g}x" if mean > 0 else ""
-    title = f"InfoMRI {what}{rate}{' SIMULATED' if record.simulated else ''}"
-    text = (
-        f"{acquisition_words(record, ratio)} Model {model.name} {model.version}, SHA-256 {model.checksum[:16]}. {more}".strip()
-        + " Research software, not for clinical use."
-    )
-    return Derivation(title[:64], text[:1024], record.simulated, model)
+    title = f"InfoMRI {what}{rate}"  # the writers add that it was simulated
+    text = f"{acquisition_words(record, ratio)} Research software, not for clinical use. {more}"[:_LONGEST].strip()
+    return Derivation(title, text, record.simulated, model)

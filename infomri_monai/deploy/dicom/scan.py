@@ -45,7 +45,7 @@ class SeriesScan(NamedTuple):
     notes: tuple[str, ...]
 
 
-def find_series(folder: str | Path) -> SeriesScan:
+def find_series(folder: str | Path, others: Sequence[str] = ()) -> SeriesScan:
     """Find the MR series below a folder.
 
     Files may have any name and lie at any depth; files that are not DICOM, DICOMDIR, localizers and what goes along with images
@@ -55,6 +55,7 @@ def find_series(folder: str | Path) -> SeriesScan:
 
     Args:
         folder: existing folder.
+        others: suffixes of files that another reader takes; they are passed over without a note.
 
     Returns:
         Candidates in the order of their first file's path, and notes.
@@ -74,7 +75,7 @@ def find_series(folder: str | Path) -> SeriesScan:
     if not root.is_dir():
         raise DeployError("the input must be an existing folder of DICOM files.", EXIT_USAGE)
     with quiet():
-        headers, others = _read_headers(root)
+        headers, others = _read_headers(root, tuple(others))
         groups, notes = _sort_out(headers)
         series = _by_series(groups)
         judged = [(files, *_judge(files)) for files in series]
@@ -88,13 +89,13 @@ def find_series(folder: str | Path) -> SeriesScan:
     return SeriesScan(tuple(candidates), tuple(notes))
 
 
-def _read_headers(root: Path) -> tuple[list[FileHeader], int]:
-    """Headers of all DICOM files in the order of their paths, and the number of other files."""
+def _read_headers(root: Path, others_of: tuple[str, ...]) -> tuple[list[FileHeader], int]:
+    """Headers of all DICOM files in the order of their paths, and the number of other files but those with the suffixes."""
     headers, others = [], 0
     for path in sorted(p for p in root.rglob("*") if p.is_file()):
         try:
             if not is_dicom(path):
-                others += 1
+                others += path.suffix.lower() not in others_of
                 continue
         except OSError as error:
             headers.append(FileHeader(path, problem=f"not to be opened ({type(error).__name__})"))

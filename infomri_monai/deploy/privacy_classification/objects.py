@@ -33,6 +33,6 @@ def build_objects(case: DeployCase, inference: Inference, bundle: DeployBundle) 
         case.source,
         derivation("classification", result.record, result.ratio, bundle.identity),
         _REPORT,
-        warnings=case.warnings,
+        warnings=(*case.warnings, *inference.warnings),
     )
     return {"report.dcm": report}

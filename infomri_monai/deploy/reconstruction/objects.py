@@ -32,8 +32,9 @@ def build_objects(case: DeployCase, inference: Inference, bundle: DeployBundle) 
     """
     result: VolumeReconstruction = inference.result
     about = result.record, result.ratio, bundle.identity
+    warnings = [f"Warning: {warning}." for warning in (*case.warnings, *inference.warnings)]
     mean, sigma = (volume_of(m, case, bundle) for m in (result.mean, result.sigma))
-    said = derivation("reconstruction", *about, "Magnitude of the posterior mean.")
+    said = derivation("reconstruction", *about, " ".join(("Magnitude of the posterior mean.", *warnings)))
     series = mr_series(mean, case.affine, case.source, said, _SERIES)
     source = case.source if case.source.instances else as_reference(series, case.source)
     said = derivation("sigma", *about, "Standard deviation of the reconstruction per real component, same units.")

@@ -66,7 +66,7 @@ def build_objects(case: DeployCase, inference: Inference, bundle: DeployBundle) 
         _TRIAGE,
         threshold=bundle.threshold,
         volume_unit="voxels" if voxel is None else "mm3",
-        warnings=case.warnings,
+        warnings=(*case.warnings, *inference.warnings),
     )
     named = {
         "segmentation.dcm": majority,
