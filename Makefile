@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 DEMO ?= demo_output
 # a bundle is run from its own folder, as MONAI's users do
 RUN = $(abspath $(BIN))/python -m monai.bundle run --meta_file configs/metadata.json --logging_file configs/logging.conf
+# Holoscan's threads want this stack, and importing MONAI imports Holoscan where it is installed
+STACK = ulimit -s 32768 2>/dev/null || true
 IN_RECON = cd bundles/infomri_recon && $(RUN)
 IN_SEGMENTATION = cd bundles/infomri_segmentation && $(RUN)
 IN_PRIVACY = cd bundles/infomri_privacy_classification && $(RUN)
@@ -49,11 +51,26 @@ demo-privacy: install  ## train, evaluate, attack and classify on embedded data;
 	@echo; cat $(DEMO)_privacy/evaluation/classification.md; echo; cat $(DEMO)_privacy/audit/report.md
 	@echo "Pictures: $(DEMO)_privacy/evaluation/*.png, $(DEMO)_privacy/audit/*.png; report of cases: $(DEMO)_privacy/inference/report.csv"
 
+demo-deploy: install system-packages  ## send a study to a PACS, segment it, find the result there; in demo_output_deploy/
+	$(BIN)/python -m infomri_monai.deploy.demo --output $(abspath $(DEMO)_deploy)
+
+# Debian's PACS and DICOM validator: what demo-deploy and the tests of deploy/ need beyond Python
+DEBIAN = orthanc orthanc-dicomweb dicom3tools
+system-packages:  ## install Debian's Orthanc and dicom3tools where they are missing (as root, or by sudo)
+	@missing=$$(for p in $(DEBIAN); do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done); \
+	if [ -n "$$missing" ]; then \
+		sudo=$$([ "$$(id -u)" = 0 ] || command -v sudo || true); \
+		if ! command -v apt-get >/dev/null || { [ "$$(id -u)" != 0 ] && [ -z "$$sudo" ]; }; then \
+			echo "Please install these Debian packages as root:" $$missing >&2; exit 1; fi; \
+		$$sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends $$missing; \
+		case "$$missing" in *orthanc*) $$sudo systemctl disable --now orthanc >/dev/null 2>&1 || true;; esac; \
+	fi  # Debian would start a PACS for everyone; the demo runs one of its own
+
 test: install lint typecheck  ## lint, types, and the tests that take under 15 minutes on two cores
-	$(BIN)/python -m pytest -n 2 -m "not slow" --durations 10
+	$(STACK); $(BIN)/python -m pytest -n 2 -m "not slow" --durations 10
 
 test-all: install lint typecheck  ## all tests, the slow ones too
-	$(BIN)/python -m pytest -n 2 --durations 20
+	$(STACK); $(BIN)/python -m pytest -n 2 --durations 20
 
 lint: install  ## ruff: style and format
 	$(BIN)/ruff check .
@@ -78,8 +95,9 @@ bench: install  ## speed and memory ratios, side by side, and the mask's gradien
 	$(BIN)/python benchmarks/mask_gradient.py
 	$(BIN)/python benchmarks/kspace_statistics_speed.py
 	$(BIN)/python benchmarks/marginal_entropy_speed.py
+	$(BIN)/python benchmarks/deploy_timeline.py
 
 clean:  ## remove what the chores made (not .venv)
-	rm -rf build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis $(DEMO) $(DEMO)_segmentation $(DEMO)_privacy
+	rm -rf build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis $(DEMO) $(DEMO)_segmentation $(DEMO)_privacy $(DEMO)_deploy
 
-.PHONY: help install demo demo-segmentation demo-privacy test test-all lint format typecheck docs bench clean
+.PHONY: help install demo demo-segmentation demo-privacy demo-deploy system-packages test test-all lint format typecheck docs bench clean

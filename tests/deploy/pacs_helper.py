@@ -1,0 +1,82 @@
+"""Of the tests that talk to a PACS."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from io import BytesIO
+from pathlib import Path
+
+import pydicom
+import pytest
+from pydicom import Dataset
+
+from infomri_monai.deploy.dicom.example import example_datasets
+from infomri_monai.deploy.dicomweb import WebPacs
+from infomri_monai.deploy.orthanc import LocalPacs
+from infomri_monai.deploy.pacs import DimsePacs
+from infomri_monai.deploy.transfer import Pacs
+
+
+def require(missing: str) -> None:
+    """Skip, or fail where everything must be installed, if ``missing`` says that something is."""
+    if missing and os.environ.get("INFOMRI_REQUIRE_DEPLOY") == "1":
+        pytest.fail(missing)
+    if missing:
+        pytest.skip(missing)
+
+
+def secrets(datasets: list[Dataset]) -> set[str]:
+    """Identifiers of patient, study, series and instances."""
+    keywords = ["PatientName", "PatientID", "PatientBirthDate", "AccessionNumber", "StudyID"]
+    keywords += ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID"]
+    found = {str(dataset[keyword].value) for dataset in datasets for keyword in keywords if keyword in dataset}
+    return {secret for secret in found if len(secret) > 3}
+
+
+def as_file(dataset: Dataset) -> Dataset:
+    """The data set as read from a file: numbers of one written in memory may have more digits than their text."""
+    with BytesIO() as stream:
+        dataset.save_as(stream, enforce_file_format=True)
+        return pydicom.dcmread(BytesIO(stream.getvalue()))
+
+
+def assert_same(paths: Iterable[Path], sent: Iterable[Dataset]) -> None:
+    """The files hold the data sets, in any order: every attribute, the pixels to the byte, and in the same encoding."""
+    came = {dataset.SOPInstanceUID: dataset for dataset in map(pydicom.dcmread, paths)}
+    expected = {dataset.SOPInstanceUID: as_file(dataset) for dataset in sent}
+    assert came.keys() == expected.keys()
+    for uid, dataset in expected.items():
+        assert came[uid].file_meta.TransferSyntaxUID == dataset.file_meta.TransferSyntaxUID
+        assert came[uid].to_json_dict() == dataset.to_json_dict()
+        if "PixelData" in dataset:
+            assert came[uid].PixelData == dataset.PixelData
+
+
+#: every way of talking to a PACS
+WAYS = ("get", "move", "web")
+
+
+def client(way: str, orthanc: LocalPacs, timeout: float = 20.0) -> Pacs:
+    """A client of an Orthanc by one of ``WAYS``."""
+    if way == "web":
+        return WebPacs(orthanc.dicomweb_url, timeout=timeout)
+    return DimsePacs(
+        "127.0.0.1",
+        orthanc.dicom_port,
+        orthanc.ae_title,
+        orthanc.client_aet,
+        retrieve=way,
+        move_port=orthanc.move_port,
+        timeout=timeout,
+    )
+
+
+def new_study(slices: int = 3, kind: str = "classic") -> list[Dataset]:
+    """An MR series that no other test has stored."""
+    return example_datasets(kind, slices, grid=(32, 24), seed=int.from_bytes(os.urandom(4), "big"))
+
+
+def study_of(datasets: list[Dataset]) -> str:
+    """Its Study Instance UID."""
+    return str(datasets[0].StudyInstanceUID)
