@@ -11,6 +11,7 @@ from infomri_monai.deploy.dicom.example import example_datasets, write_example_s
 from infomri_monai.deploy.dicom.scan import find_series
 from infomri_monai.deploy.dicom.slices import slice_headers
 from infomri_monai.deploy.dicom.stack import stack_slices
+from infomri_monai.deploy.dicom.wording import MANUFACTURER
 
 pydicom = pytest.importorskip("pydicom")
 SMALL = {"slices": 3, "grid": (32, 32)}
@@ -31,6 +32,17 @@ def test_series_are_found_in_any_nesting_and_under_any_name(tmp_path):
     assert [(c.number, len(c.files), c.problem) for c in scan.candidates] == [(1, 1, ""), (2, 3, "")]
     assert scan.notes == ("passed over 1 file that is not DICOM",)
     assert str(tmp_path) not in repr(scan)
+
+
+def test_what_this_software_made_is_no_input(tmp_path):
+    write_example_series(tmp_path / "source", **SMALL)
+    own = example_datasets(seed=1, **SMALL)
+    for dataset in own:
+        dataset.Manufacturer = MANUFACTURER
+    save_series(own, tmp_path / "result")
+    scan = find_series(tmp_path)
+    assert [len(c.files) for c in scan.candidates] == [3]
+    assert scan.notes == ("passed over series that are no MR images to process: 1 MR made by infomri_monai",)
 
 
 def test_two_series_in_one_folder_are_two_cases(tmp_path):

@@ -10,6 +10,7 @@ from monai.utils import optional_import
 
 from infomri_monai.deploy.case import DeployError
 from infomri_monai.deploy.dicom.slices import SliceHeader, slice_headers
+from infomri_monai.deploy.dicom.wording import MANUFACTURER
 
 pydicom, _ = optional_import("pydicom")
 
@@ -187,6 +188,8 @@ def _check(header: FileHeader, dataset: Dataset) -> None:
 def _role(dataset: Dataset, storage: str) -> Role:
     modality = str(dataset.get("Modality", "MR" if storage in _MR else ""))
     image_type = dataset.get("ImageType") or ()
+    if storage in _MR and dataset.get("Manufacturer") == MANUFACTURER:
+        return Role("companion", f"MR made by {MANUFACTURER}")  # a study that is processed again
     if storage in _MR and modality == "MR":
         return Role("localizer" if "LOCALIZER" in tuple(image_type) else _MR[storage], "MR")
     if modality in _COMPANIONS or any(storage == c or storage.startswith(c + ".") for c in _COMPANION_CLASSES):

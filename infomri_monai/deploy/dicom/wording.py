@@ -7,8 +7,10 @@ from typing import Any
 import infomri_monai
 from infomri_monai.deploy.case import Derivation
 
-__all__ = ["SIMULATED", "derivation_text", "equipment", "image_type", "series_description"]
+__all__ = ["MANUFACTURER", "SIMULATED", "derivation_text", "equipment", "image_type", "series_description"]
 
+#: of everything that this software makes
+MANUFACTURER = "infomri_monai"
 #: stands in the series description and as fourth value of the image type of everything made from simulated k-space
 SIMULATED = "SIMULATED"
 #: before the derivation text of everything made from simulated k-space
@@ -36,7 +38,7 @@ def equipment(derivation: Derivation) -> dict[str, Any]:
     """
     name, version, checksum = derivation.model
     texts = {
-        "manufacturer": "infomri_monai",
+        "manufacturer": MANUFACTURER,
         "manufacturer_model_name": name,
         "software_versions": [f"infomri_monai {infomri_monai.__version__}", f"{name} {version}"],
         "device_serial_number": checksum,
