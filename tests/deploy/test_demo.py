@@ -1,0 +1,276 @@
+"""The demonstration end to end, as a user starts it; what it says where Orthanc is missing; and that it leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("highdicom")
+pytest.importorskip("holoscan")
+import pydicom
+from pacs_helper import as_file, require, secrets
+from PIL import Image
+from series_files import assert_no_identifier
+from validate import assert_valid_dicom
+
+from infomri_monai.data import embedded_segmentation
+from infomri_monai.deploy.bundle import DeployBundle
+from infomri_monai.deploy.demo import command, run
+from infomri_monai.deploy.demo.masks import drawn_masks
+from infomri_monai.deploy.demo.result import read_result, recognised
+from infomri_monai.deploy.dicom.report_text import report_text
+from infomri_monai.deploy.dicom.scan import find_series
+from infomri_monai.deploy.dicom.series import read_series
+from infomri_monai.deploy.orthanc import orthanc_missing
+from infomri_monai.deploy.volumes import volume_of
+
+ROOT = Path(__file__).parents[2]
+COMMAND = [sys.executable, "-m", "infomri_monai.deploy.demo", "--models", str(ROOT / "bundles/infomri_segmentation")]
+#: of app.yaml
+SETTINGS = {"ratio": 0.125, "seed": 0, "samples": 16, "swap_axes": True}
+
+
+def environment(temporary):
+    return {**os.environ, "TMPDIR": str(temporary), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+
+@pytest.fixture(scope="module")
+def demonstrated(once):
+    """The folder that a run leaves, its output in output/, what it printed in log.txt; tmp/ is where it may put temporary files."""
+    require(orthanc_missing())
+
+    def fill(folder):
+        (folder / "tmp").mkdir()
+        arguments = [*COMMAND, "--output", str(folder / "output")]
+        done = subprocess.run(
+            arguments, env=environment(folder / "tmp"), capture_output=True, text=True, cwd=folder, timeout=600
+        )
+        (folder / "log.txt").write_text(done.stdout + done.stderr)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    return once("deploy_demo", fill)
+
+
+@pytest.fixture(scope="module")
+def retrieved(demonstrated):
+    """All that the PACS had at the end."""
+    return [pydicom.dcmread(path) for path in sorted((demonstrated / "output/retrieved").iterdir())]
+
+
+@pytest.fixture(scope="module")
+def result(demonstrated, retrieved):
+    return read_result(find_series(demonstrated / "output/retrieved").candidates[0], recognised(retrieved))
+
+
+@pytest.fixture(scope="module")
+def inferred(demonstrated):
+    """The bundle on the series as it was sent, in memory, and the case."""
+    case = read_series(find_series(demonstrated / "output/source").candidates[0])
+    bundle = DeployBundle(ROOT / "bundles/infomri_segmentation", "segmentation", SETTINGS)
+    return bundle, case, bundle(case).result
+
+
+def test_everything_lies_in_the_output_folder(demonstrated):
+    assert {path.name for path in demonstrated.iterdir()} == {"output", "tmp", "log.txt"}
+    assert not list((demonstrated / "tmp").iterdir())
+    output = demonstrated / "output"
+    folders = ("source", "received", "application", "retrieved")
+    assert {path.name for path in output.iterdir()} == {*folders, "segmentation.png", "triage.txt", "demo.json"}
+    assert [len(list((output / folder).rglob("*.dcm"))) for folder in folders] == [8, 8, 4, 12]
+
+
+def test_says_what_it_did_and_how_long_it_took(demonstrated):
+    log = (demonstrated / "log.txt").read_text()
+    record = json.loads((demonstrated / "output/demo.json").read_text())
+    names = ["example", "start Orthanc", "send", "pull", "application", "push", "check", "picture"]
+    assert [step["name"] for step in record["steps"]] == names
+    for step in record["steps"]:
+        assert any(line.startswith(step["name"]) and f"{step['seconds']:.1f} s" in line for line in log.splitlines())
+        assert all(note in log for note in step["notes"])
+    assert record["seconds"] == pytest.approx(sum(step["seconds"] for step in record["steps"]))
+    assert record["seconds"] < 300
+    assert "queries find the patient's study with 5 series, 12 instances" in log
+    assert "2 x Segmentation Storage, 1 x Parametric Map Storage, 1 x Comprehensive SR Storage" in log
+
+
+def test_names_no_patient(demonstrated, retrieved):
+    said = (demonstrated / "log.txt").read_text()
+    said += "".join((demonstrated / "output" / name).read_text() for name in ("triage.txt", "demo.json"))
+    assert_no_identifier(said, [d for d in retrieved if d.Modality == "MR"], demonstrated / "output/source")
+    for secret in secrets(retrieved):
+        assert secret not in said
+
+
+def test_the_pacs_gave_back_what_was_sent_and_made(demonstrated, retrieved):
+    output = demonstrated / "output"
+    made = [pydicom.dcmread(path) for folder in ("source", "application") for path in (output / folder).rglob("*.dcm")]
+    came = {dataset.SOPInstanceUID: dataset for dataset in retrieved}
+    assert came.keys() == {dataset.SOPInstanceUID for dataset in made}
+    assert all(as_file(came[dataset.SOPInstanceUID]) == as_file(dataset) for dataset in made)
+
+
+def test_every_object_is_valid(demonstrated):
+    for path in (demonstrated / "output/retrieved").iterdir():
+        assert_valid_dicom(path)
+
+
+def test_the_series_is_oblique(retrieved):
+    orientation = np.array(next(d for d in retrieved if "ImageOrientationPatient" in d).ImageOrientationPatient)
+    assert (np.abs(orientation).reshape(2, 3).max(1) < 0.999).all()
+
+
+def test_what_came_back_is_what_the_bundle_says(result, inferred):
+    bundle, case, expected = inferred
+    np.testing.assert_array_equal(result.images, case.data[0].numpy().transpose(2, 1, 0))
+    labels = volume_of(expected.segmentation, case, bundle).transpose(2, 1, 0)
+    for number, mask in enumerate(result.masks, 1):
+        np.testing.assert_array_equal(mask, labels == number)
+    probabilities = volume_of(expected.class_probabilities, case, bundle, 1).transpose(0, 3, 2, 1)
+    np.testing.assert_allclose(result.probabilities, probabilities[1:], rtol=0, atol=1 / 510 + 1e-5)
+    entropy = volume_of(expected.entropy, case, bundle).transpose(2, 1, 0)
+    np.testing.assert_allclose(result.entropy, entropy, rtol=0, atol=1e-5)
+    assert f"agreement of the samples {expected.agreement:.2f}" in result.triage
+    assert result.acceleration == pytest.approx(1 / float(expected.ratio.mean()), rel=1e-4)
+
+
+def test_the_masks_in_the_picture_are_those_of_the_run(result, inferred):
+    _, _, expected = inferred
+    masks = drawn_masks(ROOT / "bundles/infomri_segmentation", *result.images.shape)
+    np.testing.assert_array_equal(masks, expected.mask.numpy().transpose(2, 0, 1) > 0)
+
+
+def test_the_segmentation_is_good_and_upright(result):
+    """Dice with the subject's tissues, which the series was drawn from; the front of the head is at the top."""
+    entries = embedded_segmentation("test", 1, 8, run.EXAMPLE["grid"], run.EXAMPLE["seed"], raters=1)
+    truth = np.concatenate([entry["label"] for entry in entries])
+    for number, (mask, least) in enumerate(zip(result.masks, (0.6, 0.8, 0.8), strict=True), 1):
+        assert 2 * (mask & (truth == number)).sum() / (mask.sum() + (truth == number).sum()) > least
+    assert result.names == ("Cerebrospinal Fluid", "Gray Matter", "White Matter")
+    assert result.edges == ("R", "L", "A", "P")
+    np.testing.assert_allclose(result.positions, 8 * (np.arange(8) - 3.5), atol=1e-6)
+    np.testing.assert_allclose(result.pixel_spacing, 224 / 96, rtol=1e-6)
+
+
+def test_report_and_picture(demonstrated, retrieved):
+    output = demonstrated / "output"
+    report = next(dataset for dataset in retrieved if dataset.Modality == "SR")
+    assert (output / "triage.txt").read_text() == report_text(report) + "\n"
+    assert "A person must look at this case: No" in report_text(report)
+    with Image.open(output / "segmentation.png") as picture:
+        pixels = np.asarray(picture.convert("RGB"), dtype=float)
+    assert pixels.shape[1] > 1200
+    assert pixels.std() > 50
+
+
+def test_orthanc_is_missing(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr("infomri_monai.deploy.orthanc._program", lambda: None)
+    assert command.main(["--output", str(tmp_path / "output")]) == 2
+    assert "apt-get install orthanc orthanc-dicomweb" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"--models": "none"}, "models: the path does not exist"),
+        ({"--output": "full"}, "output must be new or empty"),
+        ({"--output": "file.txt"}, "output must be new or empty"),
+        ({"--series": "none"}, "must be an existing folder"),
+        ({"--series": "full"}, "series must be a folder with one MR series, found 0"),
+    ],
+)
+def test_bad_input(wrong, message, tmp_path, capfd, monkeypatch):
+    require(orthanc_missing())
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/notes").write_text("mine")
+    (tmp_path / "file.txt").write_text("mine")
+    before = sorted(tmp_path.rglob("*"))
+    given = {"--models": ROOT / "bundles/infomri_segmentation", "--output": tmp_path / "output"}
+    given |= {key: tmp_path / value for key, value in wrong.items()}
+    assert command.main([str(part) for pair in given.items() for part in pair]) == 2
+    assert message in capfd.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_application_fails(tmp_path, monkeypatch, capfd):
+    """Its exit code is the demonstration's, and nothing is left."""
+    require(orthanc_missing())
+    failed = subprocess.CompletedProcess([], 3)
+    monkeypatch.setattr(run, "subprocess", SimpleNamespace(DEVNULL=None, run=lambda *_, **__: failed))
+    monkeypatch.setattr(run, "EXAMPLE", {"slices": 2})
+    given = ["--models", str(ROOT / "bundles/infomri_segmentation"), "--output", str(tmp_path / "output")]
+    assert command.main(given) == 3
+    assert "error: the application ended with exit code 3." in capfd.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unforeseen_error_quotes_nothing(monkeypatch, capsys):
+    secret = "DOE^JANE"
+
+    def fail(*_):
+        raise ValueError(secret)
+
+    monkeypatch.setattr(command, "_run", fail)
+    assert command.main([]) == 1
+    said = capsys.readouterr().err
+    assert "error: the demonstration failed (ValueError)." in said
+    assert secret not in said
+
+
+def test_an_unknown_argument_is_not_repeated(capsys):
+    with pytest.raises(SystemExit) as ended:
+        command.main(["JANE-DOE"])
+    assert ended.value.code == 2
+    assert "JANE" not in capsys.readouterr().err
+
+
+def children(process):
+    """Numbers of a process's children, and theirs."""
+    try:
+        tasks = list(Path(f"/proc/{process}/task").iterdir())
+        own = [int(child) for task in tasks for child in (task / "children").read_text().split()]
+    except OSError:
+        return []
+    return [*own, *(number for child in own for number in children(child))]
+
+
+def runs(process):
+    status = Path(f"/proc/{process}/status")
+    return status.exists() and "zombie" not in status.read_text()
+
+
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_leaves_nothing_behind(how, code, tmp_path):
+    """While the application runs: Orthanc, the application and all files end with the demonstration."""
+    require(orthanc_missing())
+    (tmp_path / "tmp").mkdir()
+    arguments = [*COMMAND, "--output", str(tmp_path / "output")]
+    with subprocess.Popen(
+        arguments, env=environment(tmp_path / "tmp"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        assert process.stdout is not None
+        said = ""
+        while not said.split("\n")[-2:][0].startswith("pull"):
+            line = process.stdout.readline()
+            assert line, said
+            said += line
+        end = time.monotonic() + 60
+        while len(started := children(process.pid)) < 2 and time.monotonic() < end:
+            time.sleep(0.05)
+        commands = [Path(f"/proc/{number}/cmdline").read_bytes() for number in started]
+        assert any(b"Orthanc" in one for one in commands)
+        process.send_signal(how)
+        rest = process.communicate(timeout=60)[0]
+    assert process.returncode == code
+    assert "interrupted; nothing is left behind." in rest
+    assert not any(runs(number) for number in started)
+    assert [path.name for path in tmp_path.rglob("*")] == ["tmp"]

@@ -1,0 +1,140 @@
+"""The proof that results are in a PACS fails where they are not, or not as they must be."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+
+pytest.importorskip("highdicom")
+from derived_cases import DERIVATION, image_case
+from pacs_helper import as_file, secrets
+
+from infomri_monai.deploy.case import DeployError
+from infomri_monai.deploy.demo.proof import prove
+from infomri_monai.deploy.dicom.mr_series import mr_series
+from infomri_monai.deploy.dicom.parametric_map import parametric_map
+from infomri_monai.deploy.dicom.segmentation import binary_segmentation
+from infomri_monai.deploy.records import SeriesRecord, StudyQuery, StudyRecord
+
+
+class MemoryPacs:
+    """A PACS that holds data sets in memory."""
+
+    def __init__(self, instances):
+        self.instances = instances
+
+    def find_studies(self, query=None, limit=100):
+        uids = {str(dataset.StudyInstanceUID) for dataset in self.instances if dataset.PatientID == query.patient_id}
+        return tuple(StudyRecord(uid, query.patient_id, "", (), None, None) for uid in sorted(uids))
+
+    def find_series(self, study_uid):
+        uids = {str(dataset.SeriesInstanceUID) for dataset in self.instances}
+        return tuple(SeriesRecord(uid, "", None, "", None) for uid in sorted(uids))
+
+    def pull(self, study_uid, folder, series_uids=()):
+        folder.mkdir()
+        paths = [folder / f"{number:05d}.dcm" for number in range(len(self.instances))]
+        for path, dataset in zip(paths, self.instances, strict=True):
+            dataset.save_as(path, enforce_file_format=True)
+        return tuple(paths)
+
+
+@pytest.fixture(params=["classic", "enhanced"])
+def results(request):
+    """Sources; and of them a segmentation, a map and a series of images, the reports being for the tests of the pipeline."""
+    case = image_case(request.param)
+    given = case.affine, case.source, case.instances, DERIVATION
+    mask = (case_image(case) > 0).astype("uint8")
+    segmentation = binary_segmentation(mask, ["brain"], *given, 901)
+    entropy = parametric_map(case_image(case), *given, "entropy", 902)
+    images = mr_series(case_image(case), case.affine, case.source, DERIVATION, 903)
+    made = [as_file(dataset) for dataset in (segmentation, entropy, *images)]
+    return [as_file(dataset) for dataset in case.instances], made
+
+
+def case_image(case):
+    columns, rows, slices = case.shape
+    return 1.0 + np.indices((columns, rows, slices)).sum(0)
+
+
+def proved(sources, made, stored, folder):
+    """What is proved of a PACS that holds ``stored``."""
+    return prove(MemoryPacs(stored), StudyQuery(str(sources[0].PatientID)), sources, made, folder / "back")
+
+
+def test_holds(results, tmp_path):
+    sources, made = results
+    words = proved(sources, made, [*sources, *made], tmp_path)
+    assert words[0] == f"queries find the patient's study with 4 series, {len(sources) + len(made)} instances"
+    assert words[1].endswith("1 x Segmentation Storage, 1 x Parametric Map Storage, 4 x MR Image Storage")
+    assert words[3].startswith("12 frames lie on the slices")
+
+
+def _other_patient(dataset):
+    dataset.PatientName = "ROE^RICHARD"
+
+
+def _other_study(dataset):
+    dataset.StudyID = "OTHER"
+
+
+def _other_frame_of_reference(dataset):
+    dataset.FrameOfReferenceUID = "1.2.3"
+
+
+def _no_reference(dataset):
+    for element in dataset.iterall():
+        if element.keyword == "ReferencedSOPInstanceUID":
+            element.value = "1.2.3"
+
+
+def _moved(dataset):
+    frame = dataset.PerFrameFunctionalGroupsSequence[0].PlanePositionSequence[0]
+    frame.ImagePositionPatient = [frame.ImagePositionPatient[0] + 0.001, *frame.ImagePositionPatient[1:]]
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_other_patient, "result 1 has another PatientName than its source"),
+        (_other_study, "result 1 has another StudyID than its source"),
+        (_other_frame_of_reference, "result 1 has another frame of reference"),
+        (_moved, "a frame lies 0.001 mm from its source's slice"),
+    ],
+)
+def test_damaged_results(results, damage, message, tmp_path):
+    sources, made = results
+    damage(made[0])
+    with pytest.raises(DeployError, match=message):
+        proved(sources, made, [*sources, *made], tmp_path)
+
+
+def test_no_reference(results, tmp_path):
+    sources, made = results
+    _no_reference(made[0])
+    with pytest.raises(DeployError, match="refers to a slice that is not of the source") as raised:
+        proved(sources, made, [*sources, *made], tmp_path)
+    assert not any(secret in str(raised.value) for secret in secrets(sources))
+
+
+def test_not_stored(results, tmp_path):
+    sources, made = results
+    number = len(sources) + len(made)
+    with pytest.raises(DeployError, match=f"the PACS has {number - 1} instances of the study, not the {number} stored"):
+        proved(sources, made, [*sources, *made[1:]], tmp_path)
+
+
+def test_changed_on_the_way(results, tmp_path):
+    sources, made = results
+    stored = copy.deepcopy(made)
+    stored[0].SeriesDescription = "another"
+    with pytest.raises(DeployError, match="result 1 did not come back as it was made"):
+        proved(sources, made, [*sources, *stored], tmp_path)
+
+
+def test_not_found_by_the_patient(results, tmp_path):
+    sources, made = results
+    with pytest.raises(DeployError, match="finds the study 0 times"):
+        prove(MemoryPacs([*sources, *made]), StudyQuery("NOBODY"), sources, made, tmp_path / "back")
