@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from monai.data import MetaTensor
 from monai.utils import CommonKeys
 
 from infomri_monai.deploy.case import EXIT_USAGE, DeployCase, DeployError, ModelIdentity
-from infomri_monai.deploy.model_files import BundleFiles, find_bundle, sha256
+from infomri_monai.deploy.model_files import BundleFiles, check_intact, find_bundle, sha256
 from infomri_monai.deploy.stopwatch import TimedNetwork
 from infomri_monai.engines.case import CaseFailure
 from infomri_monai.networks.checkpoint import fill_network
@@ -23,6 +24,7 @@ from infomri_monai.triage import ReviewThreshold, load_threshold
 __all__ = ["DeployBundle", "Inference"]
 
 _LOGGER = logging.getLogger(__name__)
+_PROJECT = "infomri_monai"
 #: keys of inference.json that an application sets itself
 _OWN = ("cases", "handlers", "output_dir", "bundle_root", "run", "dataset_dir")
 
@@ -55,11 +57,11 @@ class _Warnings(logging.Handler):
             self.texts.append(text)
 
     def __enter__(self) -> _Warnings:
-        logging.getLogger("infomri_monai.engines").addHandler(self)
+        logging.getLogger(_PROJECT).addHandler(self)
         return self
 
     def __exit__(self, *error: object) -> None:
-        logging.getLogger("infomri_monai.engines").removeHandler(self)
+        logging.getLogger(_PROJECT).removeHandler(self)
 
 
 class DeployBundle:
@@ -86,6 +88,9 @@ class DeployBundle:
             if files.archive is not None:
                 parser["network"] = _network_of_archive(parser, files.archive)
             weights = files.archive or Path(parser.get_parsed_content("model_path"))
+            check_intact(weights)
+            if "policy_path" in files.config:
+                check_intact(Path(parser.get_parsed_content("policy_path")))
             self.network = TimedNetwork(parser.get_parsed_content("network"))
             parser["network"] = self.network
             self.evaluator = parser.get_parsed_content("evaluator")
@@ -173,7 +178,9 @@ def _network_of_archive(parser: ConfigParser, archive: Path) -> torch.nn.Module:
     """The configured network with the weights of a TorchScript archive, whose code is not run."""
     network = parser.get_parsed_content("network_def")
     ignore = parser.get("network", {}).get("ignore", [])
-    scripted = torch.jit.load(str(archive), map_location="cpu")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`torch.jit", category=DeprecationWarning)
+        scripted = torch.jit.load(str(archive), map_location="cpu")
     return fill_network(network, scripted.state_dict(), archive.name, parser.get_parsed_content("device"), ignore)
 
 

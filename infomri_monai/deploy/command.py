@@ -6,13 +6,16 @@ import argparse
 import logging
 import os
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from infomri_monai.deploy.case import EXIT_NOTHING_TO_DO, EXIT_USAGE, DeployError
+from infomri_monai.deploy.arguments import QuietParser
+from infomri_monai.deploy.case import EXIT_NOTHING_TO_DO, EXIT_USAGE, DeployError, system_words
+from infomri_monai.deploy.interruption import Interrupted, Interruption
 
 __all__ = ["run_application"]
 
@@ -34,32 +37,45 @@ def run_application(name: str, task: str, load_writer: Callable[[], Any], folder
     given = _arguments(name, folder)
     _quiet(given.log_level)
     try:
-        code = _run(name, task, load_writer, given, start)
+        with Interruption() as interruption:
+            code = _run(name, task, load_writer, given, start, interruption)
     except DeployError as error:
         _LOGGER.error("%s", error)
         code = error.code
-    except KeyboardInterrupt:
+    except Interrupted as error:
         _LOGGER.error("interrupted; what is in the output folder is complete.")
-        code = 130
+        _flush()
+        os._exit(error.code)  # Holoscan's threads may still run
     except Exception as error:
         from infomri_monai.deploy.journal import where
 
         _LOGGER.error("the application failed (%s).", type(error).__name__)
         _LOGGER.debug("at\n%s", where(error))
         code = 1
-    logging.shutdown()
-    sys.stdout.flush()
+    _flush()
     sys.exit(code)
 
 
-def _run(name: str, task: str, load_writer: Callable[[], Any], given: argparse.Namespace, start: float) -> int:
+def _flush() -> None:
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+
+
+def _run(
+    name: str,
+    task: str,
+    load_writer: Callable[[], Any],
+    given: argparse.Namespace,
+    start: float,
+    interruption: Interruption,
+) -> int:
     """Find the cases, load the bundle, run."""
     if given.input is None or given.output is None or given.model is None:
         raise DeployError("input, output and model must be given, as -i, -o and -m or by the environment.", EXIT_USAGE)
     if not given.input.exists():
         raise DeployError("input: the path does not exist.", EXIT_USAGE)
-    if given.output.exists() and not given.output.is_dir():
-        raise DeployError("output: the path is a file, a folder is needed.", EXIT_USAGE)
+    _check_output(given.output)
     settings = _settings(given.config)
 
     from infomri_monai.deploy.inputs import find_cases
@@ -72,6 +88,9 @@ def _run(name: str, task: str, load_writer: Callable[[], Any], given: argparse.N
 
     from infomri_monai.deploy.bundle import DeployBundle
     from infomri_monai.deploy.journal import Journal
+    from infomri_monai.engines.memory import keep_freed_memory
+
+    keep_freed_memory()  # half of the time at 256 x 256 (benchmarks/deploy_timeline.py)
 
     bundle = DeployBundle(given.model, task, settings.get("bundle"))
     journal = Journal(name, bundle.identity, len(cases))
@@ -79,18 +98,41 @@ def _run(name: str, task: str, load_writer: Callable[[], Any], given: argparse.N
     from infomri_monai.deploy.application import BundleApplication
 
     _LOGGER.info("%d cases, %s", len(cases), name)
-    given.output.mkdir(parents=True, exist_ok=True)
+    _make_output(given.output)
     application = BundleApplication(cases, bundle, load_writer(), given.output, journal)
     try:
-        application.run()
+        interruption.run(application, journal.writing)
     finally:
         journal.save(given.output / "summary.json", time.perf_counter() - start)
     return journal.exit_code
 
 
+def _check_output(output: Path) -> None:
+    """A folder that holds results would mix those of two patients, and a case that fails would leave an earlier one's."""
+    if output.exists() and not output.is_dir():
+        raise DeployError("output: the path is a file, a folder is needed.", EXIT_USAGE)
+    if (output / "summary.json").exists() or any(output.glob("case_[0-9]*")):
+        raise DeployError(
+            "output: the folder holds results of an earlier run; give a new or empty one, so that they do not mix.",
+            EXIT_USAGE,
+        )
+
+
+def _make_output(output: Path) -> None:
+    """Make the folder, and try to write there before any work is done."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output) as file:
+            file.write(b"0")
+    except OSError as error:
+        raise DeployError(
+            f"output: the folder cannot be made or written to ({system_words(error)}).", EXIT_USAGE
+        ) from None
+
+
 def _arguments(name: str, folder: Path) -> argparse.Namespace:
     """The SDK's arguments and environment; its own parser would print and log the paths."""
-    parser = argparse.ArgumentParser(prog=f"python -m infomri_monai.deploy.{name}")
+    parser = QuietParser(prog=f"python -m infomri_monai.deploy.{name}")
     environment = {key: os.environ.get(f"HOLOSCAN_{key.upper()}_PATH") for key in ("input", "output", "model")}
     text = {
         "input": "folder (or file) of DICOM series or raw k-space (ISMRMRD, fastMRI HDF5, npz, npy)",
@@ -133,6 +175,10 @@ def _quiet(level: str) -> None:
     warnings.simplefilter("ignore")
     os.environ.setdefault("HOLOSCAN_LOG_LEVEL", "ERROR")
     logging.basicConfig(level=logging.ERROR, format="%(asctime)s %(levelname)s %(message)s", force=True)
-    logging.getLogger("infomri_monai").setLevel("WARNING" if level == "WARN" else level)
+    shown = getattr(logging, level)
+    logging.getLogger().handlers[0].setLevel(shown)
+    logging.getLogger().handlers[0].addFilter(logging.Filter("infomri_monai"))
+    # warnings arise whether they are shown or not: they go into the DICOM objects
+    logging.getLogger("infomri_monai").setLevel(min(shown, logging.WARNING))
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)

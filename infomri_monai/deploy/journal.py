@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 from infomri_monai.atomic import atomic_path
 from infomri_monai.deploy.bundle import Inference
-from infomri_monai.deploy.case import EXIT_CASE_FAILED, EXIT_OK, DeployCase, DeployError, ModelIdentity
+from infomri_monai.deploy.case import EXIT_CASE_FAILED, EXIT_OK, DeployCase, DeployError, ModelIdentity, system_words
 
 __all__ = ["Delivery", "Journal", "safe_reason", "where"]
 
@@ -51,8 +52,12 @@ def safe_reason(error: BaseException, doing: str) -> str:
         'loading failed (ValueError).'
         >>> safe_reason(DeployError("slices 3 and 4: one is missing."), "loading")
         'slices 3 and 4: one is missing.'
+        >>> safe_reason(OSError(28, "/data/DOE_JANE"), "write")  # a full disk, a missing right
+        'write failed (No space left on device).'
     """
-    return str(error) if isinstance(error, DeployError) else f"{doing} failed ({type(error).__name__})."
+    if isinstance(error, DeployError):
+        return str(error)
+    return f"{doing} failed ({system_words(error) if isinstance(error, OSError) else type(error).__name__})."
 
 
 def where(error: BaseException) -> str:
@@ -68,6 +73,9 @@ class Journal:
         model: what it ran.
         total: number of cases.
 
+    Attributes:
+        writing: held while the files of a case are written and noted.
+
     Example:
         >>> journal = Journal("segmentation", ModelIdentity("InfoMRI segmentation", "0.1.0", "ab"), total=1)
         >>> journal.add(Delivery(1, failure="slices 3 and 4: one is missing."))
@@ -78,21 +86,12 @@ class Journal:
     def __init__(self, application: str, model: ModelIdentity, total: int) -> None:
         self.application, self.model, self.total = application, model, total
         self.rows: dict[int, dict[str, Any]] = {}
+        self.writing = threading.Lock()
 
     def add(self, delivery: Delivery) -> None:
         """Note what became of a case, and say it."""
         case, number = delivery.case, delivery.number
-        warnings = [*(case.warnings if case else ()), *(delivery.inference.warnings if delivery.inference else ())]
-        self.rows[number] = {
-            "case": number,
-            "status": "failed" if delivery.failure else "written",
-            "reason": delivery.failure,
-            "domain": None if case is None else case.domain,
-            "slices": None if case is None else int(case.data.shape[-1]),
-            "warnings": warnings,
-            "seconds": {name: round(value, 4) for name, value in delivery.seconds.items()},
-            "objects": delivery.objects,
-        }
+        self.rows[number] = _row(delivery, "failed" if delivery.failure else "written")
         for warning in case.warnings if case is not None else ():  # the bundle's are logged where they arise
             _LOGGER.warning("case %d of %d: %s", number, self.total, warning)
         if delivery.failure:
@@ -110,19 +109,46 @@ class Journal:
         return EXIT_OK if len(written) == self.total else EXIT_CASE_FAILED
 
     def save(self, path: Path, seconds: float) -> None:
-        """Write the outcomes as JSON; cases are named by their number only.
+        """Write the outcomes as JSON; cases are named by their number only. Those without outcome were interrupted.
 
         Args:
             path: the file.
             seconds: what the whole run took, from the first line of the program.
+
+        Raises:
+            DeployError: if it cannot be written.
         """
+        numbers = range(1, self.total + 1)
+        lacking = [Delivery(number, failure="the application was interrupted.") for number in numbers]
+        rows = {delivery.number: _row(delivery, "interrupted") for delivery in lacking} | self.rows
         content = {
             "application": self.application,
             "model": self.model._asdict(),
-            "cases": [self.rows[number] for number in sorted(self.rows)],
+            "cases": [rows[number] for number in numbers],
             "seconds": round(seconds, 3),
             "units": "seconds of every case: load (read and check), acquire (simulate or take k-space, zero-filled images, "
             "putting slices together), network, write (build, encode and save DICOM)",
         }
-        with atomic_path(path) as part:
-            part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        try:
+            with atomic_path(path) as part:
+                part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise DeployError(f"output: {path.name} cannot be written ({system_words(error)}).") from None
+
+
+def _row(delivery: Delivery, status: str) -> dict[str, Any]:
+    """What summary.json says of a case."""
+    case = delivery.case
+    return {
+        "case": delivery.number,
+        "status": status,
+        "reason": delivery.failure,
+        "domain": None if case is None else case.domain,
+        "slices": None if case is None else int(case.data.shape[-1]),
+        "warnings": [
+            *(case.warnings if case else ()),
+            *(delivery.inference.warnings if delivery.inference else ()),
+        ],
+        "seconds": {name: round(value, 4) for name, value in delivery.seconds.items()},
+        "objects": delivery.objects,
+    }

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from infomri_monai.deploy.case import EXIT_USAGE, DeployError
 
-__all__ = ["BundleFiles", "find_bundle", "sha256"]
+__all__ = ["BundleFiles", "check_intact", "find_bundle", "sha256"]
 
 #: task -> class name of its inferer
 INFERERS = {
@@ -19,6 +19,7 @@ INFERERS = {
     "classification": "ClassificationInferer",
 }
 _ARCHIVES = (".ts", ".pt", ".pth", ".torchscript")
+_CONFIGS = ("inference.json", "metadata.json")
 
 
 class BundleFiles(NamedTuple):
@@ -72,6 +73,29 @@ def find_bundle(models: Path, task: str) -> BundleFiles:
     )
 
 
+def check_intact(path: Path) -> None:
+    """Check the checksums inside a file of ``torch.save`` or TorchScript, which PyTorch does not: a disk may have changed weights.
+
+    Args:
+        path: what is no such file, or absent, passes.
+
+    Raises:
+        DeployError: if one does not fit; exit code ``EXIT_USAGE``.
+
+    References:
+        PKWARE, ".ZIP File Format Specification", 2022, 4.4.7 (CRC-32).
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip() is not None
+    except (zipfile.BadZipFile, EOFError):
+        damaged = True
+    if damaged:
+        raise DeployError(f"models: {path.name} is damaged: a checksum in it does not fit.", EXIT_USAGE)
+
+
 def sha256(path: Path) -> str:
     """Checksum of a file, hexadecimal."""
     with path.open("rb") as file:
@@ -105,14 +129,14 @@ def _read(path: Path) -> BundleFiles | None:
     """The bundle at a path; None for an archive without configuration (a plain checkpoint)."""
     try:
         if path.is_dir():
-            configs = [json.loads((path / "configs" / n).read_text()) for n in ("inference.json", "metadata.json")]
-            return BundleFiles(path, configs[0], configs[1], None)
+            config, metadata = (_mapping((path / "configs" / name).read_bytes()) for name in _CONFIGS)
+            return BundleFiles(path, config, metadata, None)
         with zipfile.ZipFile(path) as archive:
             by_name = {Path(name).name: name for name in archive.namelist() if "/extra/" in name}
-            if not {"inference.json", "metadata.json"} <= set(by_name):
+            if not set(_CONFIGS) <= set(by_name):
                 return None
-            configs = [json.loads(archive.read(by_name[n])) for n in ("inference.json", "metadata.json")]
-            return BundleFiles(path.parent, configs[0], configs[1], path)
+            config, metadata = (_mapping(archive.read(by_name[name])) for name in _CONFIGS)
+            return BundleFiles(path.parent, config, metadata, path)
     except zipfile.BadZipFile:
         raise DeployError(
             f"models: {path.name} is damaged, or no TorchScript archive of monai.bundle ckpt_export.", EXIT_USAGE
@@ -121,3 +145,11 @@ def _read(path: Path) -> BundleFiles | None:
         raise DeployError(
             f"models: configuration of {path.name} cannot be read ({type(error).__name__}).", EXIT_USAGE
         ) from None
+
+
+def _mapping(content: bytes) -> dict[str, Any]:
+    """The object in a JSON file."""
+    found = json.loads(content)
+    if not isinstance(found, dict):
+        raise ValueError
+    return found

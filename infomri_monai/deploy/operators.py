@@ -41,14 +41,12 @@ def _step(delivery: Delivery, doing: str, work: Callable[[], None]) -> None:
     start = time.perf_counter()
     try:
         work()
-    except OSError as error:  # the only one whose reason is worth telling: a full disk, a missing right
-        delivery.failure = f"{doing} failed ({type(error).__name__}: {error.strerror or 'unknown'})."
     except Exception as error:
         delivery.failure = safe_reason(error, doing)
         _LOGGER.debug("case %d, %s: %s at\n%s", delivery.number, doing, type(error).__name__, where(error))
     if delivery.failure:
         delivery.case = delivery.inference = None
-    delivery.seconds.setdefault(doing, time.perf_counter() - start)
+    delivery.seconds[doing] = delivery.seconds.get(doing, 0.0) + time.perf_counter() - start
 
 
 class CaseLoaderOperator(Operator):
@@ -143,14 +141,19 @@ class CaseWriterOperator(Operator):
         """Write a case."""
         delivery: Delivery = op_input.receive(_PORT)
 
-        def write() -> None:
+        named: dict[str, Any] = {}
+
+        def build() -> None:
             assert delivery.case is not None
             assert delivery.inference is not None
-            folder = f"case_{delivery.number:04d}"
             objects = self.build(delivery.case, delivery.inference, self.bundle)
-            named = {f"{folder}/{name}": dataset for name, dataset in objects.items()}
+            named.update({f"case_{delivery.number:04d}/{name}": dataset for name, dataset in objects.items()})
+
+        def save() -> None:
             save_objects(named, self.output)
             delivery.objects = list(named)
 
-        _step(delivery, "write", write)
-        self.journal.add(delivery)
+        _step(delivery, "write", build)
+        with self.journal.writing:
+            _step(delivery, "write", save)
+            self.journal.add(delivery)

@@ -96,7 +96,8 @@ def read_raw(candidate: RawCandidate, number: int) -> DeployCase:
         A case of domain "kspace": readout, phase encoding, slice.
 
     Raises:
-        DeployError: if the file cannot be read, or holds something else than 2D Cartesian k-space of one contrast.
+        DeployError: if the file cannot be read, holds something else than 2D Cartesian k-space of one contrast, or nothing
+            but zeros.
 
     Example:
         >>> import tempfile
@@ -111,6 +112,7 @@ def read_raw(candidate: RawCandidate, number: int) -> DeployCase:
     try:
         with quiet():
             raw = _ismrmrd(candidate.path) if is_ismrmrd(candidate.path) else _array(candidate.path)
+            warnings = (*raw.warnings, *_silent_slices(raw.kspace))
             source = CaseSource((), raw_attributes(raw.xml))
     except ImportError:
         raise DeployError("reading raw data needs the extra infomri-monai[deploy].") from None
@@ -126,9 +128,21 @@ def read_raw(candidate: RawCandidate, number: int) -> DeployCase:
         source=source,
         mask=torch.from_numpy(np.moveaxis(raw.mask, 0, -1)[None].astype(np.float32)),
         has_geometry=raw.has_geometry,
-        warnings=raw.warnings,
+        warnings=warnings,
         seconds={"load": perf_counter() - start},
     )
+
+
+def _silent_slices(kspace: NDArray[np.complex64]) -> tuple[str, ...]:
+    """A warning if slices are all zero.
+
+    Raises:
+        ValueError: if all of them are: a scan without even noise is a damaged one.
+    """
+    silent = int((~kspace.any(axis=(1, 2))).sum())
+    if silent == len(kspace):
+        raise ValueError("all samples are zero: nothing was received.")
+    return (f"{silent} of {len(kspace)} slices of k-space are all zero.",) if silent else ()
 
 
 def _ismrmrd(path: Path) -> _RawData:

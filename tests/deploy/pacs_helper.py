@@ -12,10 +12,10 @@ import pytest
 from pydicom import Dataset
 
 from infomri_monai.deploy.dicom.example import example_datasets
-from infomri_monai.deploy.dicomweb import WebPacs
-from infomri_monai.deploy.orthanc import LocalPacs
-from infomri_monai.deploy.pacs import DimsePacs
-from infomri_monai.deploy.transfer import Pacs
+from infomri_monai.deploy.pacs.dicomweb import WebPacs
+from infomri_monai.deploy.pacs.dimse import DimsePacs
+from infomri_monai.deploy.pacs.orthanc import LocalPacs
+from infomri_monai.deploy.pacs.transfer import Pacs
 
 
 def require(missing: str) -> None:

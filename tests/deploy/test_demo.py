@@ -30,7 +30,7 @@ from infomri_monai.deploy.demo.result import read_result, recognised
 from infomri_monai.deploy.dicom.report_text import report_text
 from infomri_monai.deploy.dicom.scan import find_series
 from infomri_monai.deploy.dicom.series import read_series
-from infomri_monai.deploy.orthanc import orthanc_missing
+from infomri_monai.deploy.pacs.orthanc import orthanc_missing
 from infomri_monai.deploy.volumes import volume_of
 
 ROOT = Path(__file__).parents[2]
@@ -172,7 +172,7 @@ def test_report_and_picture(demonstrated, retrieved):
 
 
 def test_orthanc_is_missing(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr("infomri_monai.deploy.orthanc._program", lambda: None)
+    monkeypatch.setattr("infomri_monai.deploy.pacs.orthanc._program", lambda: None)
     assert command.main(["--output", str(tmp_path / "output")]) == 2
     assert "apt-get install orthanc orthanc-dicomweb" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

@@ -15,9 +15,9 @@ from stub_pacs import web_stub
 
 from infomri_monai.deploy.case import EXIT_USAGE, DeployError
 from infomri_monai.deploy.dicom.example import example_datasets
-from infomri_monai.deploy.dicomweb import WebPacs
-from infomri_monai.deploy.orthanc import LocalPacs, local_orthanc
-from infomri_monai.deploy.transfer import PushOutcome
+from infomri_monai.deploy.pacs.dicomweb import WebPacs
+from infomri_monai.deploy.pacs.orthanc import LocalPacs, local_orthanc
+from infomri_monai.deploy.pacs.transfer import PushOutcome
 
 if TYPE_CHECKING:
     from conftest import Silent

@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 from pacs_helper import require
 
-from infomri_monai.deploy import orthanc as module
 from infomri_monai.deploy.case import DeployError
-from infomri_monai.deploy.orthanc import LocalPacs, free_port, local_orthanc, orthanc_missing
-from infomri_monai.deploy.pacs import DimsePacs
+from infomri_monai.deploy.pacs import orthanc as module
+from infomri_monai.deploy.pacs.dimse import DimsePacs
+from infomri_monai.deploy.pacs.orthanc import LocalPacs, free_port, local_orthanc, orthanc_missing
 
 
 @pytest.fixture(autouse=True)
@@ -72,7 +72,7 @@ def test_leaves_nothing_after_an_exception(tmp_path: Path) -> None:
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_ends_with_its_parent(how: signal.Signals, tmp_path: Path) -> None:
     """The command is stopped in every way; killed, it cannot remove the folder, but Orthanc ends all the same."""
-    command = [sys.executable, "-m", "infomri_monai.deploy.orthanc"]
+    command = [sys.executable, "-m", "infomri_monai.deploy.pacs.orthanc"]
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as parent:
         assert parent.stdout is not None

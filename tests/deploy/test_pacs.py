@@ -15,11 +15,11 @@ from pynetdicom import evt
 from stub_pacs import stub
 
 from infomri_monai.deploy.case import EXIT_USAGE, DeployError
-from infomri_monai.deploy.inbox import OTHER_STUDY, SUCCESS, Inbox
-from infomri_monai.deploy.orthanc import LocalPacs, free_port
-from infomri_monai.deploy.pacs import DimsePacs
-from infomri_monai.deploy.presentation import MOST_CONTEXTS, send_contexts, storage_contexts
-from infomri_monai.deploy.transfer import GONE, LOST
+from infomri_monai.deploy.pacs.dimse import DimsePacs
+from infomri_monai.deploy.pacs.inbox import OTHER_STUDY, SUCCESS, Inbox
+from infomri_monai.deploy.pacs.orthanc import LocalPacs, free_port
+from infomri_monai.deploy.pacs.presentation import MOST_CONTEXTS, send_contexts, storage_contexts
+from infomri_monai.deploy.pacs.transfer import GONE, LOST
 
 if TYPE_CHECKING:
     from conftest import Silent

@@ -12,8 +12,8 @@ from pacs_helper import assert_same, new_study, secrets, study_of
 from pydicom import Dataset
 
 from infomri_monai.deploy.case import EXIT_CASE_FAILED, EXIT_NOTHING_TO_DO, EXIT_OK, EXIT_USAGE
-from infomri_monai.deploy.orthanc import LocalPacs, free_port
-from infomri_monai.deploy.pacs_command import main
+from infomri_monai.deploy.pacs.command import main
+from infomri_monai.deploy.pacs.orthanc import LocalPacs, free_port
 
 Captured = pytest.CaptureFixture[str]
 

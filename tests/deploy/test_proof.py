@@ -16,7 +16,7 @@ from infomri_monai.deploy.demo.proof import prove
 from infomri_monai.deploy.dicom.mr_series import mr_series
 from infomri_monai.deploy.dicom.parametric_map import parametric_map
 from infomri_monai.deploy.dicom.segmentation import binary_segmentation
-from infomri_monai.deploy.records import SeriesRecord, StudyQuery, StudyRecord
+from infomri_monai.deploy.pacs.records import SeriesRecord, StudyQuery, StudyRecord
 
 
 class MemoryPacs:

@@ -15,12 +15,13 @@ from pacs_helper import WAYS, assert_same, client, new_study, study_of
 from pydicom import Dataset, uid
 from pydicom.encaps import encapsulate
 
-from infomri_monai.deploy import dicomweb, pacs
 from infomri_monai.deploy.case import EXIT_NOTHING_TO_DO, EXIT_USAGE, DeployError
-from infomri_monai.deploy.inbox import Inbox
-from infomri_monai.deploy.orthanc import LocalPacs, free_port, local_orthanc
-from infomri_monai.deploy.presentation import DOCUMENTS, IMAGES
-from infomri_monai.deploy.transfer import (
+from infomri_monai.deploy.pacs import dicomweb, dimse
+from infomri_monai.deploy.pacs.inbox import Inbox
+from infomri_monai.deploy.pacs.orthanc import LocalPacs, free_port, local_orthanc
+from infomri_monai.deploy.pacs.presentation import DOCUMENTS, IMAGES
+from infomri_monai.deploy.pacs.records import StudyQuery
+from infomri_monai.deploy.pacs.transfer import (
     GONE,
     LOST,
     PushOutcome,
@@ -126,14 +127,14 @@ def test_studies_are_found(way: str, orthanc: LocalPacs) -> None:
         dataset.PatientID, dataset.StudyDate = patient, day
     archive = client(way, orthanc)
     archive.push(datasets).check()
-    query = pacs.StudyQuery(patient_id=patient, date="20240201-20240301", modality="MR")
+    query = StudyQuery(patient_id=patient, date="20240201-20240301", modality="MR")
     (study,) = archive.find_studies(query)
     assert (study.study_uid, study.patient_id, study.date) == (study_of(datasets), patient, day)
     assert (study.modalities, study.series, study.instances) == (("MR",), 1, 3)
     assert repr(study) == "StudyRecord(modalities=('MR',), series=1, instances=3)"
     assert patient not in repr(query)
-    assert archive.find_studies(pacs.StudyQuery(patient_id=patient, modality="CT")) == ()
-    assert archive.find_studies(pacs.StudyQuery(patient_id=patient, date="20240301-")) == ()
+    assert archive.find_studies(StudyQuery(patient_id=patient, modality="CT")) == ()
+    assert archive.find_studies(StudyQuery(patient_id=patient, date="20240301-")) == ()
 
 
 def test_no_more_studies_than_the_limit(way: str, orthanc: LocalPacs) -> None:
@@ -269,7 +270,7 @@ def test_dies_while_instances_are_pushed(
                 os.kill(orthanc.process, signal.SIGKILL)
             return readable_instance(instance, header_only)
 
-        monkeypatch.setattr(dicomweb if way == "web" else pacs, "readable_instance", killing)
+        monkeypatch.setattr(dicomweb if way == "web" else dimse, "readable_instance", killing)
         report = client(way, orthanc, timeout=5).push(datasets)
     notes = [outcome.note for outcome in report.outcomes]
     assert notes[:3] == ["", "", LOST]

@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(given: argparse.Namespace) -> None:
     """Import what is heavy only where the PACS is installed."""
-    from infomri_monai.deploy.orthanc import orthanc_missing
+    from infomri_monai.deploy.pacs.orthanc import orthanc_missing
 
     missing = orthanc_missing()
     if missing:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from infomri_monai.deploy.case import DeployError
 from infomri_monai.deploy.dicom.guard import guarded
 from infomri_monai.deploy.dicom.slices import slice_headers
-from infomri_monai.deploy.records import StudyQuery
-from infomri_monai.deploy.transfer import Pacs
+from infomri_monai.deploy.pacs.records import StudyQuery
+from infomri_monai.deploy.pacs.transfer import Pacs
 
 pydicom, _ = optional_import("pydicom")
 

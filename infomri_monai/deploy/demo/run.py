@@ -22,11 +22,11 @@ from infomri_monai.deploy.dicom.example import ExamplePatient, write_example_ser
 from infomri_monai.deploy.dicom.guard import guarded
 from infomri_monai.deploy.dicom.report_text import report_text
 from infomri_monai.deploy.dicom.scan import find_series
-from infomri_monai.deploy.dicomweb import WebPacs
 from infomri_monai.deploy.model_files import find_bundle
-from infomri_monai.deploy.orthanc import LocalPacs, local_orthanc
-from infomri_monai.deploy.pacs import DimsePacs
-from infomri_monai.deploy.records import StudyQuery
+from infomri_monai.deploy.pacs.dicomweb import WebPacs
+from infomri_monai.deploy.pacs.dimse import DimsePacs
+from infomri_monai.deploy.pacs.orthanc import LocalPacs, local_orthanc
+from infomri_monai.deploy.pacs.records import StudyQuery
 
 pydicom, _ = optional_import("pydicom")
 

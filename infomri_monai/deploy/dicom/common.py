@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import datetime
+from collections.abc import MutableSequence
 from typing import TYPE_CHECKING, Any
 
 from monai.utils import optional_import
@@ -17,7 +18,7 @@ pydicom, _ = optional_import("pydicom")
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["copy_elements", "new_uid", "series_attributes"]
+__all__ = ["copied", "copy_elements", "new_uid", "series_attributes"]
 
 # keywords, separated by spaces
 #: must be those of the source letter by letter, or a PACS sorts the result under another patient or study
@@ -133,7 +134,18 @@ def copy_elements(target: Dataset, sources: list[Any], keywords: list[str], verb
         for keyword in keywords:
             found = [source[keyword] for source in sources if keyword in source and not source[keyword].is_empty]
             if found and (verbatim or _is_valid(found[0])):
-                target.add(copy.deepcopy(found[0]))
+                target.add(copied(found[0]))
+
+
+def copied(element: Any) -> Any:
+    """A copy of an element that shares nothing with it that can be changed in place; faster than copying deeply where it can be.
+
+    Example:
+        >>> made = copied(pydicom.DataElement("PatientID", "LO", "7"))
+        >>> made.value
+        '7'
+    """
+    return copy.deepcopy(element) if isinstance(element.value, MutableSequence) else copy.copy(element)
 
 
 def _is_valid(element: Any) -> bool:

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from infomri_monai.deploy.case import DeployError
+from infomri_monai.deploy.case import DeployError, system_words
 
 __all__ = ["guarded"]
 
@@ -42,6 +42,8 @@ def guarded(action: str) -> Iterator[None]:
             yield
     except DeployError:
         raise
+    except OSError as error:
+        raise DeployError(f"{action} failed: {system_words(error)}.") from None
     except Exception as error:  # whatever a library raises may quote the header
         kind = type(error).__name__
         raise DeployError(

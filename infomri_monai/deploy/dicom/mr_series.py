@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +9,7 @@ from monai.utils import optional_import
 from numpy.typing import ArrayLike, NDArray
 
 from infomri_monai.deploy.case import CaseSource, Derivation
-from infomri_monai.deploy.dicom.common import new_uid, series_attributes
+from infomri_monai.deploy.dicom.common import copied, new_uid, series_attributes
 from infomri_monai.deploy.dicom.geometry import SliceGeometry, decimal, dicom_frames, slice_geometry
 from infomri_monai.deploy.dicom.guard import guarded
 from infomri_monai.deploy.dicom.mr_attributes import mr_attributes
@@ -81,7 +80,7 @@ def mr_series(
     series = []
     with guarded("writing the MR series"):
         for index, reference in enumerate(references):
-            instance = copy.deepcopy(shared)
+            instance = pydicom.Dataset({element.tag: copied(element) for element in shared})
             instance.update(mr_attributes(reference, source.attributes))
             _add_place(instance, geometry, index)
             if reference is not None:

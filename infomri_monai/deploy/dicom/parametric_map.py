@@ -98,8 +98,10 @@ def parametric_map(
     """
     if quantity not in QUANTITIES:
         raise ValueError(f"quantity must be one of {sorted(QUANTITIES)}, got {quantity!r}.")
-    with np.errstate(over="ignore"):
-        frames = dicom_frames(np.asarray(dicom_frames(values), dtype=np.float32).transpose(2, 1, 0))
+    frames = dicom_frames(values)
+    if frames.dtype != np.float32:
+        with np.errstate(over="ignore"):
+            frames = dicom_frames(frames.astype(np.float32).transpose(2, 1, 0))
     geometry = slice_geometry(affine, len(frames))
     used = source.frames if _are_same(reference_instances, source.instances) else ()
     references = slice_references(reference_instances, used, geometry, frames.shape[1:])

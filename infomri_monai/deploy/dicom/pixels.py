@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from infomri_monai.deploy.case import DeployError
 
 pixels, _ = optional_import("pydicom.pixels")
+pixel_utils, _ = optional_import("pydicom.pixels.utils")
 pydicom_uid, _ = optional_import("pydicom.uid")
 
 if TYPE_CHECKING:
@@ -42,7 +43,10 @@ def stored_frames(dataset: Dataset) -> NDArray[np.float64]:
     """
     _check_decodable(dataset)
     try:
+        _check_length(dataset)
         values = np.asarray(dataset.pixel_array)
+    except DeployError:
+        raise
     except Exception as error:  # decoders raise what they like, and pydicom quotes the header
         raise DeployError(
             f"the pixel data of an image cannot be decoded ({type(error).__name__}): truncated, damaged, or compressed in a way "
@@ -67,6 +71,13 @@ def _check_decodable(dataset: Dataset) -> None:
         f"the transfer syntax of an image ({found}) cannot be decoded here; accepted: {', '.join(accepted)}. "
         "Have it sent uncompressed, or install pylibjpeg with its plug-ins."
     )
+
+
+def _check_length(dataset: Dataset) -> None:
+    """Raise if there are fewer bytes than uncompressed pixels take."""
+    expected, found = pixel_utils.get_expected_length(dataset), len(dataset.PixelData)
+    if not dataset.file_meta.TransferSyntaxUID.is_compressed and found < expected:
+        raise DeployError(f"the pixel data of an image are truncated: {found} of {expected} bytes are there.")
 
 
 def _decodable(syntax: UID) -> bool:

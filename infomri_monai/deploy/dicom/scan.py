@@ -75,12 +75,12 @@ def find_series(folder: str | Path, others: Sequence[str] = ()) -> SeriesScan:
     if not root.is_dir():
         raise DeployError("the input must be an existing folder of DICOM files.", EXIT_USAGE)
     with quiet():
-        headers, others = _read_headers(root, tuple(others))
+        headers, passed = _read_headers(root, tuple(others))
         groups, notes = _sort_out(headers)
         series = _by_series(groups)
         judged = [(files, *_judge(files)) for files in series]
-    if others:
-        notes.append(f"passed over {others} file{'s' * (others > 1)} that {'are' if others > 1 else 'is'} not DICOM")
+    if passed:
+        notes.append(f"passed over {passed} file{'s' * (passed > 1)} that {'are' if passed > 1 else 'is'} not DICOM")
     ordered = sorted(judged, key=lambda item: item[0][0].path)
     candidates = [
         SeriesCandidate(number, tuple(f.path for f in files), problem, warnings)

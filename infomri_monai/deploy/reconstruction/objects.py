@@ -32,7 +32,7 @@ def build_objects(case: DeployCase, inference: Inference, bundle: DeployBundle) 
     """
     result: VolumeReconstruction = inference.result
     about = result.record, result.ratio, bundle.identity
-    warnings = [f"Warning: {warning}." for warning in (*case.warnings, *inference.warnings)]
+    warnings = [f"Warning: {warning.rstrip('.')}." for warning in (*case.warnings, *inference.warnings)]
     mean, sigma = (volume_of(m, case, bundle) for m in (result.mean, result.sigma))
     said = derivation("reconstruction", *about, " ".join(("Magnitude of the posterior mean.", *warnings)))
     series = mr_series(mean, case.affine, case.source, said, _SERIES)

@@ -48,7 +48,7 @@ def build_objects(case: DeployCase, inference: Inference, bundle: DeployBundle) 
     probabilities = volume_of(result.class_probabilities, case, bundle, 1)
     entropy = volume_of(result.entropy, case, bundle)
     samples = f"of {len(result.volumes)} samples"
-    said = derivation("segmentation", *about, f"Majority {samples}.")
+    said = derivation("segmentation", *about, f"Majority by the mean probability {samples}.")
     majority = binary_segmentation(masks, names, case.affine, source, instances, said, _MAJORITY)
     said = derivation("probability", *about, f"Mean probability {samples}.")
     fractional = fractional_segmentation(probabilities, names, case.affine, source, instances, said, _PROBABILITY)

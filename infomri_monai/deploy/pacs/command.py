@@ -7,28 +7,19 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from infomri_monai.deploy.arguments import QuietParser
 from infomri_monai.deploy.case import EXIT_NOTHING_TO_DO, EXIT_OK, EXIT_USAGE, DeployError
-from infomri_monai.deploy.dicomweb import WebPacs
-from infomri_monai.deploy.pacs import RETRIEVALS, DimsePacs
-from infomri_monai.deploy.records import StudyQuery
-from infomri_monai.deploy.transfer import Pacs
+from infomri_monai.deploy.pacs.dicomweb import WebPacs
+from infomri_monai.deploy.pacs.dimse import RETRIEVALS, DimsePacs
+from infomri_monai.deploy.pacs.records import StudyQuery
+from infomri_monai.deploy.pacs.transfer import Pacs
 
 __all__ = ["main"]
 
 EPILOG = """Credentials for DICOMweb come from the environment: INFOMRI_PACS_USER and INFOMRI_PACS_PASSWORD, or INFOMRI_PACS_TOKEN.
 find by a patient's ID: INFOMRI_PACS_PATIENT_ID. UIDs given as "-" are read from standard input. Nothing that is printed
 identifies a patient unless --show-identifiers is given."""
-
-
-class _Parser(argparse.ArgumentParser):
-    """Its errors do not repeat what was given, which may identify a patient."""
-
-    def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        print(f"{self.prog}: the arguments do not fit this usage; see --help.", file=sys.stderr)
-        sys.exit(EXIT_USAGE)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    where = _Parser(add_help=False)
+    where = QuietParser(add_help=False)
     which = where.add_mutually_exclusive_group(required=True)
     which.add_argument("--dicom", metavar="HOST:PORT", help="by DICOM's own protocol")
     which.add_argument("--dicomweb", metavar="URL", help="by DICOMweb")
@@ -62,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     where.add_argument("--timeout", type=float, default=30.0, help="seconds without an answer (default: %(default)g)")
 
-    parser = _Parser(prog="python -m infomri_monai.deploy.pacs", description=__doc__, epilog=EPILOG)
+    parser = QuietParser(prog="python -m infomri_monai.deploy.pacs", description=__doc__, epilog=EPILOG)
     commands = parser.add_subparsers(required=True)
     commands.add_parser("echo", parents=[where], help="does it answer?").set_defaults(run=_echo)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from monai.utils import optional_import
 
 from infomri_monai.deploy.case import EXIT_NOTHING_TO_DO, EXIT_USAGE, DeployError
-from infomri_monai.deploy.records import SeriesRecord, StudyQuery, StudyRecord
+from infomri_monai.deploy.pacs.records import SeriesRecord, StudyQuery, StudyRecord
 
 pydicom, _ = optional_import("pydicom")
 
@@ -89,7 +89,8 @@ class PushReport(NamedTuple):
 
 
 class Pacs(Protocol):
-    """A PACS, by DIMSE or DICOMweb: :class:`~infomri_monai.deploy.pacs.DimsePacs`, :class:`~infomri_monai.deploy.dicomweb.WebPacs`.
+    """A PACS, by DIMSE (:class:`~infomri_monai.deploy.pacs.dimse.DimsePacs`) or DICOMweb
+    (:class:`~infomri_monai.deploy.pacs.dicomweb.WebPacs`).
 
     Every method raises :class:`~infomri_monai.deploy.case.DeployError` where the PACS is down, refuses or breaks off.
     """

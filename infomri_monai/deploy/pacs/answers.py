@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from monai.utils import optional_import
 
 from infomri_monai.deploy.case import DeployError
-from infomri_monai.deploy.transfer import LOST, PushOutcome
+from infomri_monai.deploy.pacs.transfer import LOST, PushOutcome
 
 status_tables, _ = optional_import("pynetdicom.status")
 

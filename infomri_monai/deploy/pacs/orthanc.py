@@ -1,7 +1,7 @@
 """A PACS to try the applications with: Debian's Orthanc, on this machine only, emptied when it ends.
 
 It is a server for demonstrations and tests, never one for patients' data: no encryption, no passwords, nothing is kept.
-``python -m infomri_monai.deploy.orthanc`` runs one until it is interrupted.
+``python -m infomri_monai.deploy.pacs.orthanc`` runs one until it is interrupted.
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ keep them inside a network that is trusted, or use DICOMweb by https.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -14,13 +13,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 from monai.utils import optional_import
 
-from infomri_monai.deploy.answers import checked, is_pending, push_outcome, retrieved
-from infomri_monai.deploy.association import Peer, associated, checked_port, checked_title, listening
 from infomri_monai.deploy.case import EXIT_USAGE, DeployError
-from infomri_monai.deploy.inbox import Inbox
-from infomri_monai.deploy.presentation import DOCUMENTS, IMAGES, VERIFICATION, send_contexts, storage_contexts
-from infomri_monai.deploy.quiet import quiet
-from infomri_monai.deploy.records import (
+from infomri_monai.deploy.pacs.answers import checked, is_pending, push_outcome, retrieved
+from infomri_monai.deploy.pacs.association import Peer, associated, checked_port, checked_title, listening
+from infomri_monai.deploy.pacs.inbox import Inbox
+from infomri_monai.deploy.pacs.presentation import DOCUMENTS, IMAGES, VERIFICATION, send_contexts, storage_contexts
+from infomri_monai.deploy.pacs.records import (
     SeriesRecord,
     StudyQuery,
     StudyRecord,
@@ -29,7 +27,7 @@ from infomri_monai.deploy.records import (
     study_record,
     study_request,
 )
-from infomri_monai.deploy.transfer import (
+from infomri_monai.deploy.pacs.transfer import (
     GONE,
     LOST,
     MOST_BREAKS,
@@ -40,6 +38,7 @@ from infomri_monai.deploy.transfer import (
     new_folder,
     readable_instance,
 )
+from infomri_monai.deploy.quiet import quiet
 
 pynetdicom, _ = optional_import("pynetdicom")
 uid, _ = optional_import("pydicom.uid")
@@ -60,7 +59,7 @@ Record = TypeVar("Record")
 
 
 class DimsePacs:
-    """A PACS by DIMSE; :class:`~infomri_monai.deploy.transfer.Pacs` says what its methods do.
+    """A PACS by DIMSE; :class:`~infomri_monai.deploy.pacs.transfer.Pacs` says what its methods do.
 
     Args:
         host: of the PACS.
@@ -207,9 +206,3 @@ def _stored(association: Association, number: int, instance: str | Path | Datase
         return PushOutcome(number, False, "the PACS takes no such SOP class in this encoding, or it cannot be encoded")
     except Exception as error:  # encoding of a data set; the message quotes its values
         return PushOutcome(number, False, f"it cannot be encoded ({type(error).__name__})")
-
-
-if __name__ == "__main__":
-    from infomri_monai.deploy.pacs_command import main
-
-    sys.exit(main())

@@ -14,10 +14,9 @@ from urllib.parse import SplitResult, urlsplit
 from monai.utils import optional_import
 
 from infomri_monai.deploy.case import EXIT_USAGE, DeployError
-from infomri_monai.deploy.inbox import SUCCESS, Inbox
-from infomri_monai.deploy.quiet import quiet
-from infomri_monai.deploy.records import SeriesRecord, StudyQuery, StudyRecord, series_record, study_record
-from infomri_monai.deploy.transfer import (
+from infomri_monai.deploy.pacs.inbox import SUCCESS, Inbox
+from infomri_monai.deploy.pacs.records import SeriesRecord, StudyQuery, StudyRecord, series_record, study_record
+from infomri_monai.deploy.pacs.transfer import (
     GONE,
     LOST,
     MOST_BREAKS,
@@ -28,6 +27,7 @@ from infomri_monai.deploy.transfer import (
     new_folder,
     readable_instance,
 )
+from infomri_monai.deploy.quiet import quiet
 
 pydicom, _ = optional_import("pydicom")
 requests, _ = optional_import("requests")
@@ -46,7 +46,7 @@ Record = TypeVar("Record")
 
 
 class WebPacs:
-    """A PACS by DICOMweb; :class:`~infomri_monai.deploy.transfer.Pacs` says what its methods do.
+    """A PACS by DICOMweb; :class:`~infomri_monai.deploy.pacs.transfer.Pacs` says what its methods do.
 
     Proxies of the environment are used, except for this machine's loopback.
 
