@@ -10,8 +10,8 @@ from contextlib import ExitStack, contextmanager
 
 __all__ = ["LOGGERS", "quiet"]
 
-#: they log data sets, UIDs or URLs that hold UIDs
-LOGGERS = ("pynetdicom", "pydicom", "dicomweb_client", "urllib3", "highdicom")
+#: they log data sets, UIDs, URLs that hold UIDs, or what stands in an ISMRMRD header
+LOGGERS = ("pynetdicom", "pydicom", "dicomweb_client", "urllib3", "highdicom", "xsdata")
 
 _lock = threading.Lock()
 _stack = ExitStack()

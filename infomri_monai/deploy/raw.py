@@ -17,6 +17,7 @@ from infomri_monai.data.ismrmrd_geometry import centred_affine
 from infomri_monai.data.ismrmrd_header import Encoding, parse_encoding
 from infomri_monai.data.kspace_file import KSPACE_SUFFIXES, read_kspace
 from infomri_monai.deploy.case import EXIT_USAGE, CaseSource, DeployCase, DeployError
+from infomri_monai.deploy.own_errors import is_own
 from infomri_monai.deploy.quiet import quiet
 from infomri_monai.deploy.raw_attributes import raw_attributes
 
@@ -118,8 +119,8 @@ def read_raw(candidate: RawCandidate, number: int) -> DeployCase:
         raise DeployError("reading raw data needs the extra infomri-monai[deploy].") from None
     except Exception as error:
         # our own readers' messages name neither file nor patient; all others may
-        known = type(error) in (OSError, ValueError)
-        raise DeployError(f"raw data: {error}" if known else f"raw data: {type(error).__name__}.") from None
+        reason = str(error) if is_own(error) else f"the file is damaged or of an unknown kind ({type(error).__name__})."
+        raise DeployError(f"raw data: {reason}") from None
     return DeployCase(
         number=number,
         domain="kspace",

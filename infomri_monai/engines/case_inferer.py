@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
+from contextlib import nullcontext
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -127,7 +128,8 @@ class CaseInferer(Inferer, ABC, Generic[Result]):
             slices = self._simulated(_slices_first(data))
         size, is_volume = tuple(data.shape[1:3]), data.ndim == 4
         case = AcquiredCase(slices, self.measurement, size, is_volume, self.batch_size, self.progress)
-        return self.infer(case, network)
+        with slices.policy.unchanged() if isinstance(slices, SimulatedSlices) else nullcontext():
+            return self.infer(case, network)
 
     def autocast(self, device: torch.device) -> torch.autocast:
         """The context in which the network runs."""
@@ -138,12 +140,14 @@ class CaseInferer(Inferer, ABC, Generic[Result]):
             raise ValueError("policy must not be None for a simulated acquisition (domain='image').")
         source = tuple(images.shape[2:])
         grid = tuple(self.policy.grid or source) if self.grid_mode == "crop_pad" else source
-        if grid not in self._policies:
+        new, far = grid not in self._policies, is_far(self.policy.grid, grid)
+        if new:
             self._policies[grid] = self.policy.for_grid(grid)
-            if self._policies[grid] is not self.policy:
-                level = logging.WARNING if is_far(self.policy.grid, grid) else logging.INFO
-                _LOGGER.log(level, "policy carried from its grid %s to the image's %s", self.policy.grid, grid)
-            self.policy.warn_where_extrapolating(self.ratio)
+        # a warning belongs to every case, a note to the first of a grid
+        if far or (new and self._policies[grid] is not self.policy):
+            level = logging.WARNING if far else logging.INFO
+            _LOGGER.log(level, "policy carried from its grid %s to the image's %s", self.policy.grid, grid)
+        self.policy.warn_where_extrapolating(self.ratio)
         if grid != source:
             _LOGGER.info("image of %s fitted to the policy's grid %s by cropping or padding", source, grid)
         policy = self._policies[grid]

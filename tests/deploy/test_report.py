@@ -12,6 +12,7 @@ highdicom = pytest.importorskip("highdicom")
 from derived_cases import DERIVATION, MODEL, image_case, measured, raw_case  # noqa: E402
 from pydicom import Dataset  # noqa: E402
 from pydicom.sr.codedict import codes  # noqa: E402
+from reading_objects import evaluations, evidence, numbers, own  # noqa: E402
 from validate import assert_valid_dicom  # noqa: E402
 
 from infomri_monai.deploy.case import DeployError  # noqa: E402
@@ -74,33 +75,6 @@ def read(report, path):
     assert "PixelData" not in found
     assert not any(element.tag.group == 0x7FE0 for element in found.iterall())
     return found
-
-
-def numbers(group):
-    """{(name, derivation): (number, unit)} of a measurement group."""
-    found = {}
-    for measurement in group.get_measurements():
-        derivation = None if measurement.derivation is None else measurement.derivation.meaning
-        found[measurement.name.meaning, derivation] = (measurement.value, measurement.unit.value)
-    return found
-
-
-def evaluations(group):
-    return {evaluation.name.meaning: evaluation.value for evaluation in group.get_qualitative_evaluations()}
-
-
-def evidence(found):
-    """(SOP class, instance) of all the document refers to."""
-    return {
-        (item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID)
-        for study in found.get("CurrentRequestedProcedureEvidenceSequence", [])
-        for series in study.ReferencedSeriesSequence
-        for item in series.ReferencedSOPSequence
-    }
-
-
-def own(objects):
-    return {(item.SOPClassUID, item.SOPInstanceUID) for item in objects}
 
 
 @pytest.mark.parametrize(("kind", "slices"), [("classic", 4), ("enhanced", 4), ("classic", 1)])

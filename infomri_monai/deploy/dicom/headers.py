@@ -196,4 +196,5 @@ def _role(dataset: Dataset, storage: str) -> Role:
         return Role("companion", modality if modality in (*_COMPANIONS, "MR") else "other")
     if "Rows" not in dataset:
         return Role("companion", "other")
-    return Role("foreign", modality if modality in (*_FOREIGN, "MR") else "another modality")
+    other = "MR of another SOP class" if modality == "MR" else "another modality"
+    return Role("foreign", modality if modality in _FOREIGN else other)

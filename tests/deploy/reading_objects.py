@@ -1,0 +1,120 @@
+"""DICOM objects as others read them: geometry by the standard's formula and by highdicom, numbers of structured reports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import highdicom
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from pydicom import Dataset
+
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+class Grid(NamedTuple):
+    """Where voxels lie: affine from their index, (column, row, slice) for DICOM, to RAS in mm; and their numbers."""
+
+    affine: NDArray[np.float64]
+    shape: tuple[int, ...]
+
+
+def datasets(folder: Path) -> list[Dataset]:
+    """The DICOM files of a folder, in the order of their names."""
+    return [pydicom.dcmread(path) for path in sorted(folder.iterdir())]
+
+
+def slices(instances: Sequence[Dataset]) -> list[dict[str, Any]]:
+    """Position, orientation, spacing and reference (instance, frame or None) of every slice, classic or multi-frame."""
+    found = []
+    for instance in instances:
+        uid = instance.SOPInstanceUID
+        if "PerFrameFunctionalGroupsSequence" not in instance:
+            place = (
+                instance.ImagePositionPatient,
+                instance.ImageOrientationPatient,
+                instance.PixelSpacing,
+                (uid, None),
+            )
+            found.append(place)
+            continue
+        shared = instance.SharedFunctionalGroupsSequence[0]
+        orientation = shared.PlaneOrientationSequence[0].ImageOrientationPatient
+        spacing = shared.PixelMeasuresSequence[0].PixelSpacing
+        for number, frame in enumerate(instance.PerFrameFunctionalGroupsSequence, 1):
+            place = (frame.PlanePositionSequence[0].ImagePositionPatient, orientation, spacing, (uid, number))
+            found.append(place)
+    names = ("position", "orientation", "spacing")
+    return [
+        {name: np.array(value, dtype=float) for name, value in zip(names, place, strict=False)}
+        | {"reference": place[3]}
+        for place in found
+    ]
+
+
+def grid_of(instances: Sequence[Dataset]) -> Grid:
+    """Of a series of several slices in their order (PS3.3, C.7.6.2.1.1)."""
+    every = slices(instances)
+    first, affine = every[0], np.eye(4)
+    affine[:3, 0] = first["orientation"][:3] * first["spacing"][1]
+    affine[:3, 1] = first["orientation"][3:] * first["spacing"][0]
+    affine[:3, 2] = (every[-1]["position"] - first["position"]) / (len(every) - 1)
+    affine[:3, 3] = first["position"]
+    return Grid(LPS_TO_RAS @ affine, (int(instances[0].Columns), int(instances[0].Rows), len(every)))
+
+
+def volume(path: Path) -> Any:
+    """A ``highdicom.Volume``: of a folder's series, a segmentation (segments on the last axis) or another image."""
+    if path.is_dir():
+        return highdicom.get_volume_from_series(datasets(path))
+    if pydicom.dcmread(path, stop_before_pixels=True).Modality == "SEG":
+        return highdicom.seg.segread(path).get_volume(dtype=np.float32)
+    return highdicom.imread(path).get_volume(dtype=np.float32)
+
+
+def on_grid(found: Any, grid: Grid) -> tuple[NDArray[Any], float]:
+    """The volume's values at the voxels of a grid, and how far from these its voxels lie at most, mm.
+
+    Any order and direction of axes will do; each voxel of the volume must be one of the grid.
+    """
+    points = np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij"), -1)
+    wanted = points @ grid.affine[:3, :3].T + grid.affine[:3, 3]
+    affine = LPS_TO_RAS @ found.affine
+    index = np.rint((wanted - affine[:3, 3]) @ np.linalg.inv(affine[:3, :3]).T).astype(int)
+    assert (index >= 0).all()
+    assert (index < found.spatial_shape).all()
+    assert np.prod(found.spatial_shape) == np.prod(grid.shape)
+    distance = np.linalg.norm(index @ affine[:3, :3].T + affine[:3, 3] - wanted, axis=-1).max()
+    return found.array[tuple(np.moveaxis(index, -1, 0))], float(distance)
+
+
+def numbers(group: Any) -> dict[tuple[str, str | None], tuple[float, str]]:
+    """{(name, derivation): (number, unit)} of a measurement group."""
+    found = {}
+    for measurement in group.get_measurements():
+        derivation = None if measurement.derivation is None else measurement.derivation.meaning
+        found[measurement.name.meaning, derivation] = (measurement.value, measurement.unit.value)
+    return found
+
+
+def evaluations(group: Any) -> dict[str, Any]:
+    """{question: answer} of a measurement group."""
+    return {evaluation.name.meaning: evaluation.value for evaluation in group.get_qualitative_evaluations()}
+
+
+def evidence(report: Dataset) -> set[tuple[str, str]]:
+    """(SOP class, instance) of all that a report refers to."""
+    return {
+        (item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID)
+        for study in report.get("CurrentRequestedProcedureEvidenceSequence", [])
+        for series in study.ReferencedSeriesSequence
+        for item in series.ReferencedSOPSequence
+    }
+
+
+def own(objects: Iterable[Dataset]) -> set[tuple[str, str]]:
+    """The same of objects themselves."""
+    return {(item.SOPClassUID, item.SOPInstanceUID) for item in objects}

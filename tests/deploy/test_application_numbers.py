@@ -1,0 +1,153 @@
+"""Numbers in the applications' DICOM objects are those of ``python -m monai.bundle run`` on the same input."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+pytest.importorskip("highdicom")
+pytest.importorskip("holoscan")
+pytest.importorskip("ismrmrd")
+pytest.importorskip("itk")
+import highdicom
+import nibabel
+from application_runs import CASES, DICOM, NAMES, SHAPES
+from reading_objects import Grid, datasets, evaluations, grid_of, numbers, on_grid, volume
+
+every_case = pytest.mark.parametrize("case", CASES)
+
+
+def of_bundle(runs, name, case, what):
+    """An image that the bundle's command wrote, and its affine; classes on the last axis."""
+    image = nibabel.load(runs.bundle(name) / f"{NAMES[case]}_{what}.nii.gz")
+    return np.asanyarray(image.dataobj), image.affine
+
+
+def both(runs, name, case, dicom, what):
+    """The voxels of an application's object, as highdicom reads them, and those of the bundle's command at the same places.
+
+    From DICOM these are places in the patient: the command was told to swap the axes of the image, and wrote NIfTI files whose
+    affine is swapped as well. Raw k-space has no places for the command: voxels are compared by their index, readout first.
+    """
+    folder = runs.application(name).case(case)
+    array, affine = of_bundle(runs, name, case, what)
+    if case in DICOM:
+        columns, rows, slices = SHAPES[case]
+        assert array.shape[:3] == (rows, columns, slices)
+        grid = Grid(affine, array.shape[:3])
+    else:
+        assert array.shape[:3] == SHAPES[case]
+        assert np.array_equal(affine, np.eye(4))
+        grid = grid_of(datasets(folder / ("reconstruction" if name == "reconstruction" else "zero_filled")))
+    found, distance = on_grid(volume(folder / dicom), grid)
+    assert distance < 1e-3  # that of the affine in NIfTI's float32, too
+    assert found.dtype != np.float16
+    return found, array
+
+
+def sidecar(runs, name, case):
+    """The JSON file of the bundle's command."""
+    return json.loads((runs.bundle(name) / f"{NAMES[case]}.json").read_text())
+
+
+@every_case
+def test_the_reconstruction_is_the_bundles(runs, case):
+    found, mean = both(runs, "reconstruction", case, "reconstruction", "mean")
+    assert mean.dtype == np.float32
+    bound = float(mean.max() - mean.min()) / 65535 / 2  # of 16 bits, see infomri_monai.deploy.dicom.quantise
+    rounding = 1e-9 * float(np.abs(mean).max())  # of slope and intercept, there too
+    error = np.abs(found - mean.astype(np.float64)).max()
+    assert error <= bound + rounding
+    assert error > bound / 10  # the bound is about this image
+    assert float(mean.std()) > 1000 * bound
+
+
+@every_case
+def test_sigma_is_the_bundles(runs, case):
+    found, sigma = both(runs, "reconstruction", case, "sigma.dcm", "sigma")
+    assert found.dtype == sigma.dtype == np.float32
+    np.testing.assert_allclose(found, sigma, rtol=1e-5)
+    assert sigma.min() > 0
+
+
+@every_case
+def test_entropy_is_the_bundles(runs, case):
+    found, entropy = both(runs, "segmentation", case, "entropy.dcm", "entropy")
+    assert found.dtype == entropy.dtype == np.float32
+    np.testing.assert_allclose(found, entropy, rtol=1e-5, atol=1e-7)
+    assert entropy.max() > 0.3
+
+
+@every_case
+def test_the_majority_is_the_bundles(runs, case):
+    found, labels = both(runs, "segmentation", case, "segmentation.dcm", "segmentation")
+    assert found.shape == (*labels.shape, 3)
+    for number in (1, 2, 3):
+        assert np.array_equal(found[..., number - 1], labels == number)
+        assert (labels == number).sum() > 50
+
+
+@every_case
+def test_probabilities_are_the_bundles(runs, case):
+    found, probability = both(runs, "segmentation", case, "probability.dcm", "probability")
+    assert probability.shape == (*found.shape[:3], 4)  # with the background
+    error = np.abs(found - probability[..., 1:]).max()
+    assert 1 / 1000 < error <= 1 / 510 + 1e-5
+
+
+@every_case
+def test_the_triage_report_has_the_bundles_numbers(runs, case):
+    report = highdicom.sr.srread(runs.application("segmentation").case(case) / "triage.dcm")
+    wanted = sidecar(runs, "segmentation", case)
+    unit = 1.0
+    if case not in DICOM:
+        # the command counts voxels of raw k-space; ISMRMRD's geometry, of which fastMRI's has none, gives mm3: 2 x 2 x 5 mm
+        assert wanted["volume_unit"] == "voxels"
+        unit = 20.0 if case == "ismrmrd" else 1.0
+    groups = report.content.get_volumetric_roi_measurement_groups()
+    assert [group.tracking_identifier for group in groups] == list(wanted["volumes"])
+    for group, volumes in zip(groups, wanted["volumes"].values(), strict=True):
+        known = {"Median": volumes["median"], "5th percentile": volumes["interval_90"][0]}
+        known["95th percentile"] = volumes["interval_90"][1]
+        found = numbers(group)
+        assert found.keys() == {("Volume", how) for how in known}
+        for how, value in known.items():
+            number, of = found["Volume", how]
+            assert number == pytest.approx(value * unit, rel=1e-5)
+            assert of == ("{voxels}" if case == "fastmri" else "mm3")
+    (whole,) = report.content.get_image_measurement_groups()
+    found = {name: value for (name, _), (value, _) in numbers(whole).items()}
+    assert found["Agreement: mean pairwise Dice coefficient of the samples"] == pytest.approx(
+        wanted["agreement"], rel=1e-5
+    )
+    assert found["Mean predictive entropy per pixel"] == pytest.approx(wanted["mean_entropy"], rel=1e-5)
+    assert found["Number of posterior samples"] == wanted["samples"] == 16
+    assert found["Sampling ratio, mean over slices and masks"] == pytest.approx(wanted["ratio_realised"], rel=1e-5)
+    answer = evaluations(whole)["A person must look at this case"].meaning
+    assert answer == {True: "Yes", False: "No"}[wanted["review"]]
+
+
+@every_case
+def test_the_diagnosis_is_the_bundles(runs, case):
+    report = highdicom.sr.srread(runs.application("privacy_classification").case(case) / "report.dcm")
+    wanted = sidecar(runs, "privacy_classification", case)
+    *labels, whole = report.content.get_image_measurement_groups()
+    assert [group.tracking_identifier for group in labels] == wanted["labels"]
+    for group, value in zip(labels, wanted["probabilities"].values(), strict=True):
+        assert numbers(group) == {("Probability", None): (pytest.approx(value, abs=1e-5), "1")}
+    found = {name: value for (name, _), (value, _) in numbers(whole).items()}
+    assert found["Predictive entropy"] == pytest.approx(wanted["entropy"], abs=1e-5)
+    assert found["Sampling ratio, mean over slices and masks"] == pytest.approx(wanted["ratio_realised"], rel=1e-5)
+    assert found["Number of sampling masks"] == wanted["masks"] == 1
+    assert evaluations(whole)["Most probable label"].meaning == wanted["most_probable"]
+    table = next(e.value for e in report.iterall() if e.VR == "UT" and e.value.startswith("slice; "))
+    rows = [
+        [math.nan if value == "-" else float(value) for value in row.split("; ")] for row in table.split("\r\n")[1:]
+    ]
+    slices = zip(*wanted["slice_probabilities"].values(), wanted["slice_entropy"], strict=True)
+    assert len(rows) == SHAPES[case][2]
+    for row, values in zip(rows, slices, strict=True):
+        assert row[1:4] == pytest.approx(values, rel=1e-3)  # four digits

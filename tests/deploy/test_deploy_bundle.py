@@ -1,0 +1,216 @@
+"""A bundle in memory: its own configuration, settings on top, the result untouched, and what it warned of."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("pydicom")
+from pydicom import Dataset
+
+from infomri_monai.data.embedded import embedded_subjects
+from infomri_monai.deploy.bundle import DeployBundle
+from infomri_monai.deploy.case import EXIT_USAGE, CaseSource, DeployCase, DeployError
+from infomri_monai.deploy.command import _TALKATIVE, _quiet
+from infomri_monai.deploy.model_files import sha256
+
+BUNDLES = Path(__file__).parents[2] / "bundles"
+RECON, SEGMENTATION, PRIVACY = (
+    BUNDLES / name for name in ("infomri_recon", "infomri_segmentation", "infomri_privacy_classification")
+)
+TASKS = {RECON: "reconstruction", SEGMENTATION: "segmentation", PRIVACY: "classification"}
+every_bundle = pytest.mark.parametrize("root", TASKS, ids=lambda root: root.name)
+GRID = (52, 60)
+
+
+def case(data, domain="image", number=3, mask=None):
+    """A case of an array (columns, rows, slices)."""
+    tensor = torch.as_tensor(np.ascontiguousarray(data))[None]
+    return DeployCase(number, domain, tensor, np.diag([2.0, 3.0, 4.0, 1.0]), CaseSource((), Dataset()), mask)
+
+
+def head(slices=2, seed=0):
+    """Magnitude, (columns, rows, slices)."""
+    entries = embedded_subjects("test", 1, slices, GRID, seed, complex_valued=False)
+    return np.stack([entry["image"][0] for entry in entries], -1).astype(np.float32)
+
+
+def measured(slices=2, step=3):
+    """k-space of every third line and the mask."""
+    image = head(slices)
+    kspace = np.fft.fftshift(np.fft.fftn(np.fft.ifftshift(image, (0, 1)), axes=(0, 1), norm="ortho"), (0, 1))
+    mask = torch.zeros(1, 1, GRID[1], 1)
+    mask[:, :, GRID[1] // 2 % step :: step] = 1
+    return case(kspace.astype(np.complex64) * mask[0].numpy(), "kspace", mask=mask)
+
+
+def assert_same(a, b):
+    """Two results, field by field."""
+    assert type(a) is type(b)
+    if isinstance(a, torch.Tensor):
+        assert torch.equal(torch.nan_to_num(a), torch.nan_to_num(b))
+    elif isinstance(a, tuple):
+        for x, y in zip(a, b, strict=True):
+            assert_same(x, y)
+    else:
+        assert a == b
+
+
+@every_bundle
+def test_settings_are_those_of_the_configuration(root):
+    bundle = DeployBundle(root, TASKS[root], {"ratio": 0.25, "seed": 7, "noise_std": 0.01, "swap_axes": True})
+    record = bundle(case(head())).result.record
+    assert (record.ratio_requested, record.seed, record.noise_std, record.simulated) == (0.25, 7, 0.01, True)
+    assert bundle.swap_axes
+    assert record.grid == GRID[::-1]
+    default = DeployBundle(root, TASKS[root])
+    assert not default.swap_axes
+    assert default(case(head())).result.record.ratio_requested == 0.125
+    assert (bundle.names, bundle.task) == (default.names, TASKS[root])
+    assert bundle.identity == default.identity
+    assert bundle.identity.checksum == sha256(root / "models/model.pt")
+
+
+@pytest.mark.parametrize("root", [RECON, PRIVACY], ids=lambda root: root.name)
+@pytest.mark.parametrize("make", [lambda: case(head()), measured], ids=["image", "kspace"])
+def test_a_case_alone_and_after_others_is_the_same(root, make):
+    """Nothing of a case stays behind, and the numbers are floats as the inferer gave them."""
+    settings = {"ratio": 0.2}
+    fresh, used = (DeployBundle(root, TASKS[root], settings) for _ in range(2))
+    used(case(head(3, seed=5)))
+    used(measured(1))
+    first, second = fresh(make()), used(make())
+    assert_same(first.result, second.result)
+    tensors = [value for value in first.result if isinstance(value, torch.Tensor) and value.is_floating_point()]
+    assert {value.dtype for value in tensors} <= {torch.float32, torch.float64}
+    assert used.dataset.data == [None]
+    assert first.seconds.keys() == {"acquire", "network"}
+    assert min(first.seconds.values()) > 0
+
+
+def test_swapped_axes_are_those_of_the_image_alone():
+    straight, swapped = (DeployBundle(RECON, "reconstruction", {"swap_axes": swap}) for swap in (False, True))
+    image = head()
+    upright = straight(case(image.swapaxes(0, 1))).result
+    assert_same(swapped(case(image)).result, upright)
+    assert_same(swapped(measured()).result, straight(measured()).result)
+
+
+def test_a_single_slice_of_kspace_is_its_slice():
+    bundle = DeployBundle(RECON, "reconstruction")
+    both, alone = measured(2), measured(2)
+    alone = case(alone.data[0, ..., 1:], "kspace", mask=alone.mask)
+    result, wanted = bundle(alone).result, bundle(both).result
+    assert result.mean.shape == GRID
+    torch.testing.assert_close(result.mean, wanted.mean[..., 1], rtol=1e-4, atol=1e-5)
+    assert torch.equal(result.mask, wanted.mask[..., 1])
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"ratoi": 0.1}, ["no setting 'ratoi'", "ratio, seed"]),
+        ({"output_dir": "/tmp"}, ["no setting 'output_dir'"]),
+        ({"handlers": []}, ["no setting 'handlers'"]),
+        ({"ratio": 2.0}, ["cannot be built", "ratio"]),
+        ({"grid_mode": "stretch"}, ["cannot be built", "stretch"]),
+        ({"swap_axes": "yes"}, ["cannot be built", "swap_axes"]),
+        ({"policy_path": "/nowhere/policy.pt"}, ["cannot be built", "policy"]),
+        ({"model_path": "/nowhere/model.pt"}, ["cannot be built"]),
+        ({"channels": 7}, ["no setting 'channels'"]),
+    ],
+)
+def test_bad_settings_are_refused(settings, words):
+    with pytest.raises(DeployError) as error:
+        DeployBundle(RECON, "reconstruction", settings)
+    assert error.value.code == EXIT_USAGE
+    assert all(word in str(error.value) for word in words), str(error.value)
+
+
+def test_warnings_belong_to_every_case_that_deserves_them():
+    bundle = DeployBundle(RECON, "reconstruction", {"ratio": 0.5})
+    extrapolated = "ratio=0.5 is extrapolated: the policy was trained for the range (0.04, 0.35)"
+    for _ in range(2):  # the second case of a grid, too
+        assert bundle(case(head())).warnings == (extrapolated,)
+    grid = "k-space of grid (52, 60), but the model was trained on (96, 96)"
+    assert bundle(measured()).warnings == (grid,)
+    small = bundle(case(head()[:20, :24])).warnings
+    assert small == ("policy carried from its grid (96, 96) to the image's (20, 24)", extrapolated)
+    within = DeployBundle(RECON, "reconstruction")
+    assert within(case(np.kron(head(), np.ones((2, 2, 1), np.float32)))).warnings == ()
+    assert not [h for h in logging.getLogger("infomri_monai").handlers if type(h).__name__ == "_Warnings"]
+
+
+@pytest.fixture
+def own_logging(monkeypatch):
+    """Changes of logging end with the test."""
+    root = logging.getLogger()
+    levels = {name: logging.getLogger(name).level for name in (None, "infomri_monai", *_TALKATIVE)}
+    monkeypatch.setattr(root, "handlers", [])
+    monkeypatch.setenv("HOLOSCAN_LOG_LEVEL", "ERROR")
+    yield
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+
+
+@pytest.mark.parametrize("level", ["INFO", "WARN", "ERROR", "CRITICAL"])
+def test_warnings_get_into_the_objects_whether_they_are_shown_or_not(own_logging, level, capfd):
+    _quiet(level)
+    warnings = DeployBundle(RECON, "reconstruction", {"ratio": 0.5})(case(head())).warnings
+    assert len(warnings) == 1
+    assert ("is extrapolated" in capfd.readouterr().err) is (level in ("INFO", "WARN"))
+
+
+def test_a_case_that_fails_says_why_and_leaves_the_bundle_usable(caplog):
+    bundle = DeployBundle(RECON, "reconstruction")
+    with pytest.raises(DeployError, match=r"inference: ValueError: image holds NaN or Inf values\."):
+        bundle(case(head() * np.nan))
+    broken = case(head())
+    object.__setattr__(broken, "data", broken.data[0, 0])
+    with pytest.raises(DeployError, match="inference"):
+        bundle(broken)
+    with pytest.raises(DeployError, match="nothing was acquired"):
+        bundle(case(measured().data[0], "kspace", mask=torch.zeros(1, 1, GRID[1], 1)))
+    assert_same(bundle(case(head())).result, DeployBundle(RECON, "reconstruction")(case(head())).result)
+
+
+def test_an_unforeseen_error_is_a_deploy_error(monkeypatch):
+    bundle = DeployBundle(RECON, "reconstruction")
+    monkeypatch.setattr(bundle.evaluator, "inferer", lambda *args, **kwargs: {}["DOE^JANE"])
+    with pytest.raises(DeployError, match=r"^inference failed \(KeyError\)\.$"):
+        bundle(case(head()))
+    assert bundle.dataset.data == [None]
+
+
+@every_bundle
+def test_an_archive_is_the_directory(root, runs):
+    archive = runs.archives / root.name / "model.ts"
+    from_archive, directory = (DeployBundle(path, TASKS[root], {"swap_axes": True}) for path in (archive, root))
+    for one in (case(head()), measured()):
+        assert_same(from_archive(one).result, directory(one).result)
+    assert (from_archive.names, from_archive.threshold) == (directory.names, directory.threshold)
+    assert (directory.threshold is not None) is (root is SEGMENTATION)
+    assert from_archive.identity == directory.identity._replace(checksum=sha256(archive))
+
+
+def test_an_archive_needs_its_policy_beside_it(runs, tmp_path):
+    shutil.copy(runs.archives / SEGMENTATION.name / "model.ts", tmp_path)
+    with pytest.raises(DeployError, match=r"cannot be built.*policy\.pt") as error:
+        DeployBundle(tmp_path, "segmentation")
+    assert error.value.code == EXIT_USAGE
+    shutil.copy(runs.archives / SEGMENTATION.name / "policy.pt", tmp_path)
+    bundle = DeployBundle(tmp_path, "segmentation")  # without a threshold nothing is decided about review
+    assert bundle.threshold is None
+
+
+def test_weights_are_filled_in_not_run(runs):
+    """An archive's code stays where it is: the network is the configured Python class."""
+    bundle = DeployBundle(runs.archives / RECON.name, "reconstruction")
+    assert type(bundle.network.network).__name__ == "UnrolledReconstructor"
+    assert not isinstance(bundle.network.network, torch.jit.ScriptModule)
+    assert not bundle.network.training
