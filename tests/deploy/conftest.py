@@ -1,23 +1,33 @@
 """Shared by the tests of deployment: a real PACS, runs of the applications, and a check that nothing of a patient is said.
 
-Where Orthanc is not installed its tests are skipped, but fail if INFOMRI_REQUIRE_DEPLOY=1 (as CI has it).
+Where Orthanc is not installed its tests are skipped, and where the extra ``deploy`` is not installed all of them are passed over;
+with INFOMRI_REQUIRE_DEPLOY=1 (as CI has it) they fail instead.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import logging
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from pacs_helper import require, secrets
 
 if TYPE_CHECKING:
     from application_runs import Runs
     from pydicom import Dataset
 
     from infomri_monai.deploy.pacs.orthanc import LocalPacs
+
+_NEEDED = ("pydicom", "highdicom", "pynetdicom", "dicomweb_client", "ismrmrd", "holoscan")
+_LACKING = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+if _LACKING and os.environ.get("INFOMRI_REQUIRE_DEPLOY") == "1":
+    raise ImportError(
+        f"INFOMRI_REQUIRE_DEPLOY=1, but there is no {', '.join(_LACKING)}: install infomri-monai[deploy]."
+    )
+collect_ignore_glob = ["*.py"] if _LACKING else []
 
 Silent = Callable[["list[Dataset]"], None]
 Once = Callable[[str, Callable[[Path], None]], Path]
@@ -26,6 +36,8 @@ Once = Callable[[str, Callable[[Path], None]], Path]
 @pytest.fixture(scope="session")
 def orthanc() -> Iterator[LocalPacs]:
     """One Orthanc for all tests of a worker: every test stores a study of its own."""
+    from pacs_helper import require
+
     from infomri_monai.deploy.pacs.orthanc import local_orthanc, orthanc_missing
 
     require(orthanc_missing())
@@ -36,8 +48,6 @@ def orthanc() -> Iterator[LocalPacs]:
 @pytest.fixture(scope="session")
 def runs(once: Once) -> Runs:
     """The applications on one input, and the bundles' own commands; each is started when a test first asks for it."""
-    for name in ("holoscan", "highdicom", "ismrmrd", "itk"):
-        pytest.importorskip(name)
     from application_runs import Runs
 
     return Runs(once)
@@ -46,6 +56,8 @@ def runs(once: Once) -> Runs:
 @pytest.fixture
 def silent(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> Silent:
     """Check that no identifier of the data sets was logged, at any level, or printed since the test began."""
+    from pacs_helper import secrets
+
     caplog.set_level(logging.DEBUG)
 
     def check(datasets: list[Dataset]) -> None:
