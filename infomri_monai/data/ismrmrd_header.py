@@ -91,10 +91,10 @@ def parse_encoding(xml: str | bytes) -> Encoding:
         samples=samples,
         lines=lines,
         columns=min(max(columns, 1), samples),
-        centre=lines // 2 if step is None else int(step.center),
+        centre=lines // 2 if step is None else _count(step.center),
         pixel=None if fov is None else (fov[0] / samples, fov[1] / lines),
         thickness=None if fov_recon is None else fov_recon[2],
-        slices=None if slices is None else int(slices.maximum) - int(slices.minimum) + 1,
+        slices=None if slices is None else _count(slices.maximum) - _count(slices.minimum) + 1,
         recon_height=None if fov_recon is None else fov_recon[1],
         vendor=str(vendor or "").strip().lower(),
     )
@@ -117,6 +117,12 @@ def _matrix(size: Any, name: str) -> tuple[int, int, int]:
     if not all(isinstance(n, int) and 1 <= n <= 65535 for n in values):
         raise ValueError(f"the {name} matrix size must hold integers from 1 to 65535.")
     return values
+
+
+def _count(value: Any) -> int:
+    if not isinstance(value, int):  # it may be any text, which is not repeated
+        raise ValueError("the encoding limits must hold integers.")
+    return value
 
 
 def _size(size: Any) -> tuple[float, float, float] | None:

@@ -15,7 +15,7 @@ from written_case import ACQUIRED, MODEL, SIMULATED, make_case, raw_source, with
 
 import infomri_monai
 from infomri_monai.deploy.case import CaseSource
-from infomri_monai.deploy.dicom.common import series_attributes
+from infomri_monai.deploy.dicom.common import copied, series_attributes
 from infomri_monai.deploy.dicom.example import example_datasets
 from infomri_monai.deploy.dicom.geometry import decimal, dicom_frames, slice_geometry
 from infomri_monai.deploy.dicom.guard import guarded
@@ -249,3 +249,16 @@ def test_instances_of_another_grid_or_order_are_refused(tmp_path, kind):
         slice_references(instances, frames, geometry, (44, 36))
     with pytest.raises(ValueError, match="5 slices"):
         slice_references(instances, frames, slice_geometry(affine, 5), (36, 44))
+
+
+def test_a_copied_element_shares_nothing_that_changes():
+    source = pydicom.Dataset()
+    source.PatientID, source.ImageType, source.SliceThickness = "7", ["ORIGINAL", "PRIMARY"], "2.5"
+    source.ReferencedImageSequence = [pydicom.Dataset()]
+    made = pydicom.Dataset({element.tag: copied(element) for element in source})
+    assert made == source
+    made.PatientID, made.SliceThickness = "8", "3"
+    made.ImageType.append("OTHER")
+    made.ReferencedImageSequence[0].ReferencedSOPInstanceUID = "1.2"
+    assert (source.PatientID, list(source.ImageType), source.SliceThickness) == ("7", ["ORIGINAL", "PRIMARY"], 2.5)
+    assert len(source.ReferencedImageSequence[0]) == 0

@@ -1,0 +1,113 @@
+"""Models that are damaged in one way each, with the message that each must give."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from faults import Bomb
+
+ROOT = Path(__file__).parents[2]
+BUNDLE = ROOT / "bundles/infomri_segmentation"
+
+
+class ModelFault(NamedTuple):
+    """A damaged models folder.
+
+    Attributes:
+        name: short.
+        write: writes it into a new folder.
+        message: what the segmentation says of it, in part.
+    """
+
+    name: str
+    write: Callable[[Path], None]
+    message: str
+
+
+def _copied(change: Callable[[Path], None], source: Path = BUNDLE) -> Callable[[Path], None]:
+    def write(folder: Path) -> None:
+        shutil.copytree(source, folder)
+        change(folder)
+
+    return write
+
+
+def _truncated(folder: Path) -> None:
+    path = folder / "models/model.pt"
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+def _flipped(folder: Path) -> None:
+    """Bytes in the middle of the weights are others, which PyTorch does not notice."""
+    path = folder / "models/model.pt"
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 2 : len(raw) // 2 + 64] = bytes(64)
+    path.write_bytes(raw)
+
+
+def _not_a_number(folder: Path) -> None:
+    state = torch.load(folder / "models/model.pt", weights_only=True)
+    next(tensor for tensor in state.values() if tensor.is_floating_point()).fill_(torch.nan)
+    torch.save(state, folder / "models/model.pt")
+
+
+def _another_network(folder: Path) -> None:
+    shutil.copy(ROOT / "bundles/infomri_recon/models/model.pt", folder / "models/model.pt")
+
+
+def _pickled(name: str) -> Callable[[Path], None]:
+    return lambda folder: torch.save({"weight": Bomb()}, folder / "models" / name)
+
+
+def _without_configuration(folder: Path) -> None:
+    (folder / "configs/inference.json").write_text("{")
+
+
+def _pickled_archive(folder: Path) -> None:
+    """What a TorchScript archive looks like, with a pickle that would execute code."""
+    folder.mkdir()
+    shutil.copy(BUNDLE / "models/policy.pt", folder)
+    with zipfile.ZipFile(folder / "model.ts", "w") as archive:
+        for name in ("inference.json", "metadata.json"):
+            archive.writestr(f"model/extra/{name}", json.dumps(json.loads((BUNDLE / "configs" / name).read_text())))
+        archive.writestr("model/data.pkl", pickle.dumps(Bomb()))
+        archive.writestr("model/constants.pkl", pickle.dumps(Bomb()))
+        archive.writestr("model/version", "3\n")
+
+
+def _no_archive(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "model.ts").write_bytes(pickle.dumps(Bomb()))
+
+
+MODEL_FAULTS = (
+    ModelFault("missing", lambda folder: None, "models: the path does not exist"),
+    ModelFault(
+        "empty", lambda folder: folder.mkdir(), "models: the folder holds no bundle (found: none) for segmentation"
+    ),
+    ModelFault(
+        "of another task",
+        _copied(lambda folder: None, ROOT / "bundles/infomri_recon"),
+        "models: the folder holds no bundle (found: reconstruction) for segmentation",
+    ),
+    ModelFault("broken configuration", _copied(_without_configuration), "models: configuration of"),
+    ModelFault("truncated weights", _copied(_truncated), "is damaged or not a PyTorch checkpoint"),
+    ModelFault("flipped weights", _copied(_flipped), "models: model.pt is damaged: a checksum in it does not fit"),
+    ModelFault("NaN weights", _copied(_not_a_number), "the training diverged or the file is damaged"),
+    ModelFault("weights of another network", _copied(_another_network), "is the checkpoint of another architecture"),
+    ModelFault(
+        "weights that execute code", _copied(_pickled("model.pt")), "objects that would execute code; it is refused"
+    ),
+    ModelFault(
+        "policy that executes code", _copied(_pickled("policy.pt")), "objects that would execute code; it is refused"
+    ),
+    ModelFault("archive that executes code", _pickled_archive, "models: the bundle cannot be built: "),
+    ModelFault("no archive", _no_archive, "model.ts is damaged, or no TorchScript archive"),
+)

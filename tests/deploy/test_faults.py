@@ -1,0 +1,265 @@
+"""Faults injected into the applications: each has its message and exit code, leaves nothing partial, and names no patient."""
+
+from __future__ import annotations
+
+import errno
+import resource
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("highdicom")
+pytest.importorskip("holoscan")
+pytest.importorskip("ismrmrd")
+import pydicom
+from damaged_inputs import FAULTS
+from damaged_models import BUNDLE, MODEL_FAULTS, ROOT
+from damaged_raw import four_coils
+from damaged_series import good
+from fault_runs import BUNDLES, Outcome, Place, environment
+from faults import FILE, FOLDER, PATIENT
+
+from infomri_monai.deploy.case import EXIT_CASE_FAILED, EXIT_NOTHING_TO_DO, EXIT_OK, EXIT_USAGE
+
+SEGMENTATION = {"segmentation.dcm", "probability.dcm", "entropy.dcm", "triage.dcm"}
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch, capfd):
+    return Place(tmp_path, monkeypatch, capfd)
+
+
+def named(faults):
+    return pytest.mark.parametrize("fault", faults, ids=[fault.name for fault in faults])
+
+
+@named(FAULTS)
+def test_damaged_input(place, fault):
+    fault.write(place.input)
+    outcome = place.run("-l", "DEBUG")
+    assert outcome.code == EXIT_CASE_FAILED
+    assert outcome.said.count("case 1 of 1 failed: ") == 1
+    assert fault.message in outcome.said
+    (row,) = outcome.summary["cases"]
+    assert (row["status"], row["objects"]) == ("failed", [])
+    assert fault.message in row["reason"]
+    assert outcome.files == {"summary.json"}
+    outcome.assert_silent(place.input)
+
+
+@named(MODEL_FAULTS)
+def test_damaged_model(place, fault):
+    good(place.input)
+    fault.write(place.root / "models")
+    outcome = place.run("-l", "DEBUG", models=place.root / "models")
+    assert outcome.code == EXIT_USAGE
+    assert fault.message in outcome.said
+    assert not place.output.exists()
+    outcome.assert_silent(place.input)
+
+
+def not_there(place):
+    return ["-i", place.root / "JANE", "-o", place.output, "-m", BUNDLE]
+
+
+def nothing_in_it(place):
+    place.input.mkdir()
+    return ["-i", place.input, "-o", place.output, "-m", BUNDLE]
+
+
+def only_text(place):
+    (place.input / FOLDER).mkdir(parents=True)
+    (place.input / FOLDER / f"{FILE}.txt").write_text(PATIENT.name)
+    return ["-i", place.input, "-o", place.output, "-m", BUNDLE]
+
+
+def given(*more, output=""):
+    """A good input, and further arguments."""
+
+    def arguments(place):
+        good(place.input)
+        return ["-i", place.input, "-o", output or place.output, "-m", BUNDLE, *more]
+
+    return arguments
+
+
+def settings(text):
+    def arguments(place):
+        (place.root / "app.yaml").write_text(text)
+        return given("-c", place.root / "app.yaml")(place)
+
+    return arguments
+
+
+def output_is_a_file(place):
+    (place.root / "file").write_text("mine")
+    return given(output=place.root / "file")(place)
+
+
+def results_of_another_run(place):
+    (place.root / "earlier/case_0002").mkdir(parents=True)
+    return given(output=place.root / "earlier")(place)
+
+
+USAGE = {
+    "no arguments": (lambda place: [], EXIT_USAGE, "input, output and model must be given"),
+    "input missing": (not_there, EXIT_USAGE, "input: the path does not exist"),
+    "folder empty": (nothing_in_it, EXIT_NOTHING_TO_DO, "input: there is no DICOM series and no raw k-space"),
+    "only text": (only_text, EXIT_NOTHING_TO_DO, "passed over 1 file that is not DICOM"),
+    "words too many": (given("JANE", FOLDER), EXIT_USAGE, "the arguments do not fit this usage"),
+    "unknown level": (given("-l", "QUINCY"), EXIT_USAGE, "argument -l/--log-level does not fit this usage"),
+    "no settings": (given("-c", "JANE.yaml"), EXIT_USAGE, "config: the file cannot be read (FileNotFoundError)"),
+    "broken settings": (settings("bundle: ["), EXIT_USAGE, "config: the file cannot be read (ParserError)"),
+    "odd settings": (settings("bundle: 3"), EXIT_USAGE, "config: 'bundle' must be a mapping"),
+    "unknown setting": (
+        settings("bundle: {rati: 1}"),
+        EXIT_USAGE,
+        "settings: the bundle has no setting 'rati'; there are",
+    ),
+    "wrong setting": (
+        settings("bundle: {ratio: 2}"),
+        EXIT_USAGE,
+        "models: the bundle cannot be built: ValueError: ratio",
+    ),
+    "output is a file": (output_is_a_file, EXIT_USAGE, "output: the path is a file"),
+    "output not empty": (results_of_another_run, EXIT_USAGE, "output: the folder holds results of an earlier run"),
+    "output read-only": (given(output="/proc/out"), EXIT_USAGE, "output: the folder cannot be made or written to ("),
+}
+
+
+@pytest.mark.parametrize("kind", USAGE)
+def test_wrong_usage(place, kind):
+    arguments, code, message = USAGE[kind]
+    outcome = place.call(*arguments(place))
+    assert outcome.code == code
+    assert message in outcome.said
+    assert not place.output.exists()
+    outcome.assert_silent(place.input)
+    assert (place.root / "file").read_text() == "mine" if kind == "output is a file" else True
+
+
+def test_several_coils_are_combined_with_a_warning(place):
+    four_coils(place.input)
+    outcome = place.run()
+    assert outcome.code == EXIT_OK
+    warning = "4 coils were combined by root-sum-of-squares"
+    assert f"WARNING case 1 of 1: {warning}" in outcome.said
+    assert any(warning in text for text in outcome.summary["cases"][0]["warnings"])
+    report = pydicom.dcmread(outcome.output / "case_0001/triage.dcm")
+    assert any(warning in element.value for element in report.iterall() if element.VR == "UT")
+    outcome.assert_silent(place.input)
+
+
+@pytest.mark.parametrize("name", BUNDLES)
+def test_one_bad_series_does_not_stop_the_good_one(place, name):
+    (fault,) = [fault for fault in FAULTS if fault.name == "truncated pixels"]
+    fault.write(place.input / "a")
+    good(place.input / "b")
+    outcome = place.run(name=name)
+    assert outcome.code == EXIT_CASE_FAILED
+    assert "case 1 of 2 failed" in outcome.said
+    assert "case 2 of 2 written" in outcome.said
+    bad, complete = outcome.summary["cases"]
+    assert (bad["status"], complete["status"]) == ("failed", "written")
+    assert not (outcome.output / "case_0001").exists()
+    assert {path for path in outcome.files if path.endswith(".dcm")} == set(complete["objects"])
+    for path in complete["objects"]:
+        assert pydicom.dcmread(outcome.output / path).PatientID == PATIENT.identifier
+    outcome.assert_silent(place.input)
+
+
+def test_full_disk_while_writing(place):
+    """The kernel refuses bytes beyond a limit: the first object of the case fits, the next does not."""
+    good(place.input)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        outcome = place.run()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert outcome.code == EXIT_CASE_FAILED
+    assert "case 1 of 1 failed: writing the DICOM files failed: File too large." in outcome.said
+    assert outcome.files == {"summary.json"}
+    outcome.assert_silent(place.input)
+
+
+def test_disk_that_is_full_for_the_summary_too(place):
+    good(place.input)
+
+    def full(path):
+        raise OSError(errno.ENOSPC, f"no space for {FOLDER}", str(path))
+
+    place.monkeypatch.setattr("infomri_monai.deploy.journal.atomic_path", full)
+    place.monkeypatch.setattr("infomri_monai.deploy.dicom.save._write", lambda dataset, path, name: full(path))
+    outcome = place.run()
+    assert outcome.code == EXIT_CASE_FAILED
+    assert "writing the DICOM files failed: No space left on device." in outcome.said
+    assert "output: summary.json cannot be written (No space left on device)." in outcome.said
+    assert outcome.files == set()
+    outcome.assert_silent(place.input)
+
+
+@pytest.mark.parametrize("step", ["inputs.read_series", "bundle.DeployBundle.__call__", "operators.save_objects"])
+def test_defects_quote_nothing(place, step):
+    """What no one foresaw, with a message that quotes the header, and causes that do, too."""
+    good(place.input)
+
+    def fail(*args, **kwargs):
+        try:
+            raise KeyError(PATIENT.name)
+        except KeyError as error:
+            raise TypeError(f"{PATIENT.identifier} in {place.input}") from error
+
+    place.monkeypatch.setattr(f"infomri_monai.deploy.{step}", fail)
+    outcome = place.run("-l", "DEBUG")
+    assert outcome.code == EXIT_CASE_FAILED
+    assert "failed (TypeError)." in outcome.said
+    assert outcome.files == {"summary.json"}
+    outcome.assert_silent(place.input)
+
+
+def test_messages_of_libraries_are_not_shown(place):
+    """Ignite logs what stopped its engine; whoever logs with a handler of the root would be heard."""
+    good(place.input)
+
+    def fail(*args, **kwargs):
+        raise KeyError(PATIENT.name)
+
+    place.monkeypatch.setattr("infomri_monai.engines.SegmentationInferer.infer", fail)
+    outcome = place.run("-l", "DEBUG")
+    assert outcome.code == EXIT_CASE_FAILED
+    assert "inference failed (KeyError)." in outcome.said
+    outcome.assert_silent(place.input)
+
+
+def test_every_message_is_in_the_table_for_hospitals():
+    table = (ROOT / "docs/deploy_errors.md").read_text()
+    said = [fault.message for fault in (*FAULTS, *MODEL_FAULTS)] + [message for _, _, message in USAGE.values()]
+    assert [message for message in said if message not in table] == []
+
+
+@pytest.mark.slow
+def test_all_faults_in_one_study(place):
+    """In a process of its own, as a user starts it, with all that C libraries print."""
+    for number, fault in enumerate(FAULTS, 1):
+        fault.write(place.input / f"{number:02d}")
+    good(place.input / "98")
+    four_coils(place.input / "99")
+    command = [sys.executable, "-m", "infomri_monai.deploy.segmentation", "-l", "DEBUG"]
+    command += ["-i", str(place.input), "-o", str(place.output), "-m", str(place.models())]
+    done = subprocess.run(command, cwd=place.root, env=environment(), capture_output=True, text=True, timeout=600)
+    outcome = Outcome(done.returncode, done.stdout + done.stderr, place.output)
+    assert outcome.code == EXIT_CASE_FAILED, outcome.said
+    rows = outcome.summary["cases"]
+    reasons = [row["reason"] for row in rows if row["status"] == "failed"]
+    assert len(reasons) == len(FAULTS)
+    for fault in FAULTS:
+        assert any(fault.message in reason for reason in reasons), fault.name
+    written = {f"case_{row['case']:04d}": row for row in rows if row["status"] == "written"}
+    assert [row["domain"] for row in written.values()] == ["image", "kspace"]
+    assert {path for path in outcome.files if "/" not in path} == {"summary.json", *written}
+    for folder, row in written.items():
+        assert {f"{folder}/{name}" for name in SEGMENTATION} <= set(row["objects"]) <= outcome.files
+    assert not any(place.temporary.iterdir())
+    outcome.assert_silent(place.input)

@@ -1,0 +1,171 @@
+"""Signals: before, while a case is processed and while it is written; what is in the output folder is always complete."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+pytest.importorskip("highdicom")
+pytest.importorskip("holoscan")
+pytest.importorskip("ismrmrd")
+import pydicom
+from damaged_series import good
+from fault_runs import Outcome, Place, environment
+from faults import PATIENT
+
+from infomri_monai.deploy.dicom.example import write_example_series
+from infomri_monai.deploy.interruption import SIGNALS, Interrupted, Interruption
+
+#: the application as it is started, but for a disk that takes a second for an object
+SLOW_DISK = """
+import sys, time
+from infomri_monai.deploy.dicom import save
+write = save._write
+def slow(*arguments):
+    print("WRITING", flush=True)
+    time.sleep(1)
+    write(*arguments)
+save._write = slow
+from runpy import run_module
+run_module("infomri_monai.deploy.segmentation", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch, capfd):
+    return Place(tmp_path, monkeypatch, capfd)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_is_raised_once_and_handlers_are_as_before(number):
+    before = {n: signal.getsignal(n) for n in SIGNALS}
+    with Interruption(), pytest.raises(Interrupted) as caught:
+        signal.raise_signal(number)
+    assert caught.value.code == 128 + number
+    assert {n: signal.getsignal(n) for n in SIGNALS} == before
+    with Interruption():
+        with pytest.raises(Interrupted):
+            signal.raise_signal(number)
+        signal.raise_signal(number)
+
+
+def test_signals_that_were_ignored_stay_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interruption():
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+class Library:
+    """An application that puts a handler of its own in place, as Holoscan does, and goes on until it is told to stop."""
+
+    def __init__(self, seconds, fail=False):
+        self.seconds, self.fail, self.stop = seconds, fail, threading.Event()
+
+    def run_async(self):
+        from concurrent.futures import ThreadPoolExecutor
+
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        return ThreadPoolExecutor(1).submit(self.run)
+
+    def run(self):
+        self.stop.wait(self.seconds)
+        if self.fail:
+            raise RuntimeError("defect")
+
+
+def test_a_run_ends_by_itself_or_with_its_error():
+    with Interruption() as interruption:
+        interruption.run(Library(0.2), threading.Lock())
+        with pytest.raises(RuntimeError, match="defect"):
+            interruption.run(Library(0.0, fail=True), threading.Lock())
+
+
+def test_a_signal_waits_for_what_is_being_written_and_lets_nothing_more_begin():
+    application, writing, written = Library(30), threading.Lock(), threading.Event()
+
+    def write():
+        with writing:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.5)
+            written.set()
+
+    with Interruption() as interruption:
+        timer = threading.Timer(0.5, write)  # the handler is in place again
+        timer.start()
+        with pytest.raises(Interrupted) as caught:
+            interruption.run(application, writing)
+        assert caught.value.code == 143
+        assert written.is_set()
+        assert writing.locked()
+    application.stop.set()
+    timer.join()
+
+
+def test_interrupted_while_the_input_is_searched(place):
+    good(place.input)
+
+    def leave(code):
+        raise SystemExit(code)
+
+    place.monkeypatch.setattr(os, "_exit", leave)
+    place.monkeypatch.setattr("infomri_monai.deploy.inputs.find_series", lambda *_: signal.raise_signal(signal.SIGINT))
+    outcome = place.run()
+    assert outcome.code == 130
+    assert "interrupted; what is in the output folder is complete." in outcome.said
+    assert not place.output.exists()
+
+
+def interrupted(place, program, number, word, *more):
+    """Start the application on two series, send a signal when it says a word, and wait for its end."""
+    arguments = ["-i", place.input, "-o", place.output, "-m", place.models(), *more]
+    command = [sys.executable, "-u", *program, *map(str, arguments)]
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, cwd=place.root, env=environment(), **options) as process:
+        said = ""
+        for line in process.stdout:
+            said += line
+            if word in line:
+                process.send_signal(number)
+                break
+        said += process.stdout.read()
+    outcome = Outcome(process.returncode, said, place.output)
+    assert outcome.code == 128 + number, said
+    assert "interrupted; what is in the output folder is complete." in said
+    assert "gxf" not in said  # Holoscan's handlers are out of the game
+    complete, other = outcome.summary["cases"]
+    assert (complete["status"], other["status"]) == ("written", "interrupted")
+    assert (other["reason"], other["objects"]) == ("the application was interrupted.", [])
+    assert outcome.files == {"summary.json", "case_0001", *complete["objects"]}
+    assert len(complete["objects"]) == 4
+    for path in complete["objects"]:
+        assert pydicom.dcmread(outcome.output / path).PatientID == PATIENT.identifier
+    assert not any(place.temporary.iterdir())
+    outcome.assert_silent(place.input)
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_a_case_is_inferred(place):
+    """The first case is complete, the second one, which would take long, is not begun."""
+    good(place.input / "a")
+    write_example_series(place.input / "b/DOE_JANE_4711", slices=16, grid=(192, 192), patient=PATIENT)
+    settings = place.root / "app.yaml"
+    settings.write_text("bundle: {samples: 128, batch_size: 1, swap_axes: true}")
+    program = ["-m", "infomri_monai.deploy.segmentation"]
+    interrupted(place, program, signal.SIGINT, "case 1 of 2 written", "-c", settings)
+
+
+@pytest.mark.slow
+def test_terminated_while_a_case_is_written(place):
+    """It is completed, and the second one is not begun."""
+    good(place.input / "a")
+    good(place.input / "b")
+    interrupted(place, ["-c", SLOW_DISK], signal.SIGTERM, "WRITING")
