@@ -55,5 +55,10 @@ setup(
     package_dir={"infomri_monai.transforms": "transforms"},
     package_data={"infomri_monai": ["py.typed", "deploy/*/app.yaml", "deploy/*/requirements.txt"]},
     install_requires=["monai>=1.6.1", "torch>=2.6", "numpy>=2", "nibabel", "pytorch-ignite", "itk", "mlflow", "einops"],
-    extras_require={**EXTRAS, "all": sorted({p for extra in EXTRAS.values() for p in extra}), "deploy": DEPLOY, "test": TEST},
+    extras_require={
+        **EXTRAS,
+        "all": sorted({p for extra in EXTRAS.values() for p in extra}),
+        "deploy": DEPLOY,
+        "test": TEST,
+    },
 )
