@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import torch
 from torch import Tensor
@@ -39,7 +40,8 @@ def _by_matrix(data: Tensor, axes: list[int], inverse: bool) -> Tensor:
 def _transform(data: Tensor, spatial_dims: int, inverse: bool) -> Tensor:
     axes = _spatial_axes(data, spatial_dims)
     if not torch.jit.is_scripting():  # noqa: SIM102 - TorchScript leaves the block out only where this is all of the condition
-        if torch.onnx.is_in_onnx_export():
+        # asking torch.onnx would import it, which takes a quarter of a second; where it is not imported nothing is exported
+        if "torch.onnx" in sys.modules and torch.onnx.is_in_onnx_export():
             return _by_matrix(data, axes, inverse)
     data = torch.fft.ifftshift(data, dim=axes)
     data = torch.fft.ifftn(data, dim=axes, norm="ortho") if inverse else torch.fft.fftn(data, dim=axes, norm="ortho")

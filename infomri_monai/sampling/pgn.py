@@ -150,9 +150,18 @@ class PatternGenerationNetwork(SamplingPolicy):
     ) -> tuple[Tensor, Tensor]:
         """Draw masks by Algorithm 1, steps 3-10."""
         ratio = ratio.to(self.embedding.device)
-        p = self.probabilities(ratio)
+        p = self._known(ratio)
         mask = sample_within_tolerance(p, ratio, self.tolerance, self.proposals, self.gradient_slope, generator)
         return mask, p
+
+    def _known(self, ratio: Tensor) -> Tensor:
+        """Probabilities, computed once for every ratio while the policy is :meth:`unchanged`."""
+        if self.shared is None or torch.is_grad_enabled():
+            return self.probabilities(ratio)
+        key = tuple(ratio.tolist())
+        if key not in self.shared:
+            self.shared[key] = self.probabilities(ratio)
+        return self.shared[key]
 
     @torch.no_grad()
     def warm_start(self, magnitude: Tensor, asymmetry: float = 1.0, width: float = 0.2) -> PatternGenerationNetwork:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -92,6 +93,8 @@ class SamplingPolicy(nn.Module, ABC):
     grid: tuple[int, ...] | None = None
     #: lowest and highest ratio that a learned policy was trained for; None where nothing was trained or it is not known
     ratio_range: tuple[float, float] | None = None
+    #: what draws have in common, by ratio, while the policy is promised to stay as it is; None where it is not
+    shared: dict[tuple[float, ...], Tensor] | None = None
 
     def __init__(self, readout_axis: int | None = None) -> None:
         super().__init__()
@@ -168,6 +171,26 @@ class SamplingPolicy(nn.Module, ABC):
             _LOGGER.warning(
                 "ratio=%g is extrapolated: the policy was trained for the range %s", ratio, self.ratio_range
             )
+
+    @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """A block within which nothing of the policy changes: what all draws of one ratio share may be computed once.
+
+        The masks are the same, inside and outside. It has no effect on draws that need a gradient.
+
+        Example:
+            >>> from infomri_monai.sampling import PatternGenerationNetwork
+            >>> pgn = PatternGenerationNetwork((8, 8))
+            >>> with torch.no_grad(), pgn.unchanged():
+            ...     first, second = pgn(0.25, (8, 8)), pgn(0.25, (8, 8))
+            >>> first.probabilities is second.probabilities
+            True
+        """
+        before, self.shared = self.shared, {}
+        try:
+            yield
+        finally:
+            self.shared = before
 
     def for_grid(self, shape: Sequence[int]) -> SamplingPolicy:
         """Carry the policy to another grid.

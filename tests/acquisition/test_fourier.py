@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from helper import (
@@ -84,3 +87,12 @@ def test_refuses_spatial_dims(dims):
 def test_refuses_too_few_axes():
     with pytest.raises(ValueError, match="fewer than spatial_dims=2"):
         kspace_to_image(torch.ones(4, dtype=torch.complex64), 2)
+
+
+def test_a_transform_does_not_import_the_onnx_exporter():
+    """It takes a quarter of a second, at the first slice of every process."""
+    code = (
+        "import sys, torch; from infomri_monai.acquisition.fourier import image_to_kspace; "
+        "image_to_kspace(torch.ones(1, 4, 4)); sys.exit('torch.onnx' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -166,3 +166,32 @@ def test_bad_arguments_are_refused(arguments):
 def test_bad_warm_starts_are_refused(spectrum, options):
     with pytest.raises(ValueError, match=next(iter(options), "magnitude")):
         PatternGenerationNetwork((8, 8)).warm_start(spectrum, **options)
+
+
+@torch.no_grad()
+def test_an_unchanged_policy_computes_the_law_once_and_draws_the_same_masks():
+    pgn = PatternGenerationNetwork((16, 12))
+    ratios = (0.1, [0.1, 0.25], 0.1)
+    plain = [pgn(ratio, (16, 12), seeded(i)) for i, ratio in enumerate(ratios)]
+    with pgn.unchanged():
+        held = [pgn(ratio, (16, 12), seeded(i)) for i, ratio in enumerate(ratios)]
+        with pgn.unchanged():  # nests: what the inner block computed does not outlive it
+            inner = pgn(0.1, (16, 12), seeded())
+        again = pgn(0.1, (16, 12), seeded())
+    assert all(
+        torch.equal(a, b) for one, other in zip(plain, held, strict=True) for a, b in zip(one, other, strict=True)
+    )
+    assert held[0].probabilities is held[2].probabilities is again.probabilities
+    assert inner.probabilities is not again.probabilities
+
+
+def test_a_policy_may_change_after_the_block_and_keeps_its_gradient_inside():
+    pgn = PatternGenerationNetwork((16, 12))
+    with pgn.unchanged():
+        with torch.no_grad():
+            before = pgn(0.1, (16, 12), seeded()).probabilities
+        assert pgn(0.1, (16, 12), seeded()).probabilities.requires_grad
+    with torch.no_grad():
+        pgn.embedding.mul_(2)
+        assert not torch.equal(pgn(0.1, (16, 12), seeded()).probabilities, before)
+    assert pgn.shared is None
