@@ -85,10 +85,10 @@ class DeployBundle:
         self.task, self.settings = task, dict(settings or {})
         parser = _configured(files, self.settings)
         try:
-            if files.archive is not None:
-                parser["network"] = _network_of_archive(parser, files.archive)
             weights = files.archive or Path(parser.get_parsed_content("model_path"))
             check_intact(weights)
+            if files.archive is not None:
+                parser["network"] = _network_of_archive(parser, files.archive)
             if "policy_path" in files.config:
                 check_intact(Path(parser.get_parsed_content("policy_path")))
             self.network = TimedNetwork(parser.get_parsed_content("network"))
@@ -96,16 +96,12 @@ class DeployBundle:
             self.evaluator = parser.get_parsed_content("evaluator")
             self.dataset = parser.get_parsed_content("dataset")
             self.threshold = _threshold(parser)
-            self.names = (
-                parser.get_parsed_content("structures" if task == "segmentation" else "labels")
-                if (task != "reconstruction")
-                else None
-            )
+            key = {"segmentation": "structures", "classification": "labels"}.get(task)
+            self.names: tuple[str, ...] = tuple(parser.get_parsed_content(key)) if key else ()
         except DeployError:
             raise
-        except (
-            Exception
-        ) as error:  # whatever a configuration can raise; its message names files of the model, not of a patient
+        except Exception as error:
+            # whatever a configuration can raise; its message names files of the model, not of a patient
             reason = error.__cause__ or error
             raise DeployError(
                 f"models: the bundle cannot be built: {type(reason).__name__}: {reason}", EXIT_USAGE
@@ -115,6 +111,10 @@ class DeployBundle:
         metadata = files.metadata
         self.identity = ModelIdentity(str(metadata.get("name", "")), str(metadata.get("version", "")), sha256(weights))
         _LOGGER.info("model %s %s, SHA-256 of its weights %s", *self.identity)
+        for key in ("policy_path", "triage_path"):
+            path = Path(parser.get_parsed_content(key)) if parser.get(key) else None
+            if path is not None and path.is_file():
+                _LOGGER.info("SHA-256 of its %s %s", path.name, sha256(path))
 
     def __call__(self, case: DeployCase) -> Inference:
         """Run the bundle on one case.

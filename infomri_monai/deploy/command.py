@@ -20,6 +20,7 @@ from infomri_monai.deploy.interruption import Interrupted, Interruption
 __all__ = ["run_application"]
 
 _LOGGER = logging.getLogger("infomri_monai.deploy")
+HALF_WRITTEN = "a case was still being written after a minute, and its hidden folder is left in the output folder"
 #: libraries whose messages may quote headers
 _TALKATIVE = ("pydicom", "highdicom", "pynetdicom", "monai", "ismrmrd")
 
@@ -36,16 +37,16 @@ def run_application(name: str, task: str, load_writer: Callable[[], Any], folder
     start = time.perf_counter()
     given = _arguments(name, folder)
     _quiet(given.log_level)
+    interruption = Interruption()
     try:
-        with Interruption() as interruption:
+        with interruption:
             code = _run(name, task, load_writer, given, start, interruption)
     except DeployError as error:
         _LOGGER.error("%s", error)
         code = error.code
     except Interrupted as error:
-        _LOGGER.error("interrupted; what is in the output folder is complete.")
-        _flush()
-        os._exit(error.code)  # Holoscan's threads may still run
+        _LOGGER.error("interrupted; %s.", "what is in the output folder is complete" if error.orderly else HALF_WRITTEN)
+        code = error.code
     except Exception as error:
         from infomri_monai.deploy.journal import where
 
@@ -53,6 +54,8 @@ def run_application(name: str, task: str, load_writer: Callable[[], Any], folder
         _LOGGER.debug("at\n%s", where(error))
         code = 1
     _flush()
+    if interruption.came:
+        os._exit(code)  # Holoscan's threads still run, and would be waited for
     sys.exit(code)
 
 
@@ -135,7 +138,7 @@ def _arguments(name: str, folder: Path) -> argparse.Namespace:
     parser = QuietParser(prog=f"python -m infomri_monai.deploy.{name}")
     environment = {key: os.environ.get(f"HOLOSCAN_{key.upper()}_PATH") for key in ("input", "output", "model")}
     text = {
-        "input": "folder (or file) of DICOM series or raw k-space (ISMRMRD, fastMRI HDF5, npz, npy)",
+        "input": "folder of DICOM series or raw k-space (ISMRMRD, fastMRI HDF5, npz, npy), or one raw file",
         "output": "folder for the DICOM objects",
         "model": "a bundle's directory, a TorchScript archive of it, or a folder that holds one",
     }

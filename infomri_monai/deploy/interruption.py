@@ -33,6 +33,7 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, number: int) -> None:
         super().__init__()
         self.code = 128 + number
+        self.orderly = True  # no case is half written
 
 
 class Interruption:
@@ -52,7 +53,7 @@ class Interruption:
 
     def __init__(self) -> None:
         self._before: dict[int, Any] = {}
-        self._came = False
+        self.came = False
 
     def __enter__(self) -> Interruption:
         if threading.current_thread() is threading.main_thread():
@@ -67,7 +68,7 @@ class Interruption:
     def arm(self) -> None:
         """Install the handlers, also where a library has put its own in their place."""
         for number, before in self._before.items():
-            deaf = self._came or before is signal.SIG_IGN
+            deaf = self.came or before is signal.SIG_IGN
             signal.signal(number, signal.SIG_IGN if deaf else self._interrupt)
 
     def run(self, application: Application, writing: threading.Lock) -> None:
@@ -88,12 +89,12 @@ class Interruption:
             future = application.run_async()
             while not wait([future], timeout=_PATIENCE).done:
                 self.arm()
-        except Interrupted:
-            writing.acquire(timeout=_LONGEST)
+        except Interrupted as error:
+            error.orderly = writing.acquire(timeout=_LONGEST)
             raise
         future.result()
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        self._came = True
+        self.came = True
         self.arm()
         raise Interrupted(number)

@@ -52,6 +52,7 @@ class _RawData(NamedTuple):
     has_geometry: bool
     xml: str | bytes | None
     warnings: tuple[str, ...]
+    thickness: float | None
 
 
 def find_raw(folder: str | Path) -> tuple[RawCandidate, ...]:
@@ -115,6 +116,8 @@ def read_raw(candidate: RawCandidate, number: int) -> DeployCase:
             raw = _ismrmrd(candidate.path) if is_ismrmrd(candidate.path) else _array(candidate.path)
             warnings = (*raw.warnings, *_silent_slices(raw.kspace))
             source = CaseSource((), raw_attributes(raw.xml))
+            if raw.thickness is not None:
+                source.attributes.SliceThickness = round(raw.thickness, 6)
     except ImportError:
         raise DeployError("reading raw data needs the extra infomri-monai[deploy].") from None
     except Exception as error:
@@ -152,7 +155,9 @@ def _ismrmrd(path: Path) -> _RawData:
     if affine is None:
         affine, warning = _made_up((scan.kspace.shape[1], scan.kspace.shape[2]), scan.encoding)
         warnings = (*warnings, warning)
-    return _RawData(scan.kspace, scan.mask, affine, scan.affine is not None, scan.xml, warnings)
+    return _RawData(
+        scan.kspace, scan.mask, affine, scan.affine is not None, scan.xml, warnings, scan.encoding.thickness
+    )
 
 
 def _array(path: Path) -> _RawData:
@@ -170,7 +175,7 @@ def _array(path: Path) -> _RawData:
         except ValueError:  # the arrays are what counts; without a field of view there is a warning below
             encoding = None
     affine, warning = _made_up((kspace.shape[1], kspace.shape[2]), encoding)
-    return _RawData(kspace, mask, affine, False, xml, (warning,))
+    return _RawData(kspace, mask, affine, False, xml, (warning,), encoding.thickness if encoding else None)
 
 
 def _embedded_header(path: Path) -> str | bytes | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from infomri_monai.deploy.case import Derivation, ModelIdentity
@@ -35,7 +37,14 @@ def acquisition_words(record: AcquisitionRecord, ratio: Tensor) -> str:
     return f"k-space simulated at {share} by {record.policy}, seed {record.seed}{noise}{relative if noise else ''}."
 
 
-def derivation(what: str, record: AcquisitionRecord, ratio: Tensor, model: ModelIdentity, more: str = "") -> Derivation:
+def derivation(
+    what: str,
+    record: AcquisitionRecord,
+    ratio: Tensor,
+    model: ModelIdentity,
+    more: str = "",
+    warnings: Sequence[str] = (),
+) -> Derivation:
     """The derivation of a DICOM object.
 
     Args:
@@ -44,9 +53,15 @@ def derivation(what: str, record: AcquisitionRecord, ratio: Tensor, model: Model
         ratio: realised sampling ratio of every slice.
         model: which model gave it.
         more: a further sentence.
+        warnings: what a reader must know; a text that gets too long ends in "...".
     """
     mean = float(ratio.double().mean())
     rate = f" {1 / mean:.3g}x" if mean > 0 else ""
     title = f"InfoMRI {what}{rate}"  # the writers add that it was simulated
-    text = f"{acquisition_words(record, ratio)} Research software, not for clinical use. {more}"[:_LONGEST].strip()
+    warned = [f"Warning: {warning.rstrip('.')}." for warning in warnings]
+    text = " ".join(
+        [acquisition_words(record, ratio), "Research software, not for clinical use.", more, *warned]
+    ).strip()
+    if len(text) > _LONGEST:
+        text = text[: _LONGEST - 3] + "..."
     return Derivation(title, text, record.simulated, model)

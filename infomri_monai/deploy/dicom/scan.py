@@ -93,6 +93,8 @@ def _read_headers(root: Path, others_of: tuple[str, ...]) -> tuple[list[FileHead
     """Headers of all DICOM files in the order of their paths, and the number of other files but those with the suffixes."""
     headers, others = [], 0
     for path in sorted(p for p in root.rglob("*") if p.is_file()):
+        if any(part.startswith(".") for part in path.relative_to(root).parts):
+            continue  # what file systems and other programs leave beside the files
         try:
             if not is_dicom(path):
                 others += path.suffix.lower() not in others_of

@@ -11,7 +11,7 @@ from infomri_monai.deploy.dicom.stack import stack_slices
 
 __all__ = ["check_series"]
 
-#: third value of the image type, or complex component, of what is no magnitude
+#: third value of the image type, or complex component, of what is no magnitude; Philips has R_FFE, P_SE and the like
 _NO_MAGNITUDE = ("P", "R", "I", "PHASE", "PHASE MAP", "REAL", "IMAGINARY")
 
 
@@ -63,7 +63,7 @@ def _check_files(files: Sequence[FileHeader]) -> None:
 
 def _check_magnitude(header: SliceHeader) -> None:
     kinds = {*header.traits["image type"][2:], *header.traits["complex component"]}
-    if kinds & set(_NO_MAGNITUDE):
+    if kinds & set(_NO_MAGNITUDE) or any(kind.startswith(("R_", "I_", "P_")) for kind in kinds):
         raise DeployError("the series must hold magnitude images, found phase, real or imaginary parts.")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from monai.utils import optional_import
@@ -50,6 +50,16 @@ def checked(status: Dataset, request: str) -> None:
         raise DeployError(f"the PACS refused {request} with status 0x{status.Status:04X}.")
 
 
+def _asked(answers: Iterable[tuple[Dataset, Dataset | None]], request: str) -> Iterator[tuple[Dataset, Dataset | None]]:
+    """The answers; pynetdicom raises where the PACS did not accept the service, or is gone, when the first one is asked for."""
+    try:
+        yield from answers
+    except ValueError:
+        raise DeployError(f"the PACS does not offer {request}; try the other of C-GET and C-MOVE (retrieve).") from None
+    except RuntimeError:
+        raise DeployError(f"{LOST}.") from None
+
+
 def retrieved(answers: Iterable[tuple[Dataset, Dataset | None]], request: str) -> None:
     """Wait for the last answer to C-GET or C-MOVE.
 
@@ -60,7 +70,7 @@ def retrieved(answers: Iterable[tuple[Dataset, Dataset | None]], request: str) -
     Raises:
         DeployError: if an instance was not sent, or the connection breaks off.
     """
-    for status, _ in answers:
+    for status, _ in _asked(answers, request):
         if is_pending(status):
             continue
         failed = int(status.get("NumberOfFailedSuboperations") or 0)

@@ -29,7 +29,7 @@ def build_objects(case: DeployCase, inference: Inference, bundle: DeployBundle) 
     result: VolumeClassification = inference.result
     report = classification_report(
         result,
-        tuple(bundle.names),
+        bundle.names,
         case.source,
         derivation("classification", result.record, result.ratio, bundle.identity),
         _REPORT,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from infomri_monai.deploy.bundle import DeployBundle, Inference
@@ -31,12 +32,12 @@ def build_objects(case: DeployCase, inference: Inference, bundle: DeployBundle) 
         bundle: the bundle.
     """
     result: VolumeReconstruction = inference.result
-    about = result.record, result.ratio, bundle.identity
-    warnings = [f"Warning: {warning.rstrip('.')}." for warning in (*case.warnings, *inference.warnings)]
+    warnings = (*case.warnings, *inference.warnings)
+    said = partial(derivation, record=result.record, ratio=result.ratio, model=bundle.identity, warnings=warnings)
     mean, sigma = (volume_of(m, case, bundle) for m in (result.mean, result.sigma))
-    said = derivation("reconstruction", *about, " ".join(("Magnitude of the posterior mean.", *warnings)))
-    series = mr_series(mean, case.affine, case.source, said, _SERIES)
+    how = said("reconstruction", more="Magnitude of the posterior mean.")
+    series = mr_series(mean, case.affine, case.source, how, _SERIES)
     source = case.source if case.source.instances else as_reference(series, case.source)
-    said = derivation("sigma", *about, "Standard deviation of the reconstruction per real component, same units.")
-    sigma_map = parametric_map(sigma, case.affine, source, source.instances, said, "sigma", _SIGMA)
+    how = said("sigma", more="Standard deviation of the reconstruction per real component, same units.")
+    sigma_map = parametric_map(sigma, case.affine, source, source.instances, how, "sigma", _SIGMA)
     return {**slice_names("reconstruction", series), "sigma.dcm": sigma_map}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +11,7 @@ from numpy.typing import NDArray
 
 from infomri_monai.acquisition.fourier import kspace_to_image
 from infomri_monai.deploy.bundle import DeployBundle, Inference
-from infomri_monai.deploy.case import CaseSource, DeployCase
+from infomri_monai.deploy.case import CaseSource, DeployCase, Derivation
 from infomri_monai.deploy.dicom.mr_series import mr_series
 from infomri_monai.deploy.dicom.parametric_map import parametric_map
 from infomri_monai.deploy.dicom.report import triage_report
@@ -40,20 +42,22 @@ def build_objects(case: DeployCase, inference: Inference, bundle: DeployBundle) 
         bundle: the bundle.
     """
     result: VolumeSegmentation = inference.result
-    about = result.record, result.ratio, bundle.identity
-    images, source = _images(case, result, bundle)
+    warnings = (*case.warnings, *inference.warnings)
+    said = partial(derivation, record=result.record, ratio=result.ratio, model=bundle.identity, warnings=warnings)
+    images, source = _images(case, result, bundle, said)
     instances = source.instances
-    names = tuple(bundle.names)
+    names = bundle.names
     masks = volume_of(result.segmentation, case, bundle, int(result.segmentation.ndim > result.entropy.ndim))
     probabilities = volume_of(result.class_probabilities, case, bundle, 1)
     entropy = volume_of(result.entropy, case, bundle)
     samples = f"of {len(result.volumes)} samples"
-    said = derivation("segmentation", *about, f"Majority by the mean probability {samples}.")
-    majority = binary_segmentation(masks, names, case.affine, source, instances, said, _MAJORITY)
-    said = derivation("probability", *about, f"Mean probability {samples}.")
-    fractional = fractional_segmentation(probabilities, names, case.affine, source, instances, said, _PROBABILITY)
-    said = derivation("entropy", *about, "Entropy of the mean class probabilities.")
-    entropy_map = parametric_map(entropy, case.affine, source, instances, said, "entropy", _ENTROPY)
+    place = case.affine, source, instances
+    how = said("segmentation", more=f"Majority by the mean probability {samples}.")
+    majority = binary_segmentation(masks, names, *place, how, _MAJORITY)
+    how = said("probability", more=f"Mean probability {samples}.")
+    fractional = fractional_segmentation(probabilities, names, *place, how, _PROBABILITY)
+    how = said("entropy", more="Entropy of the mean class probabilities.")
+    entropy_map = parametric_map(entropy, *place, how, "entropy", _ENTROPY)
     voxel = abs(float(np.linalg.det(case.affine[:3, :3]))) if case.has_geometry else None
     entry = scaled_entry(worklist_entry(result, case.number, f"case_{case.number:04d}", names, bundle.threshold), voxel)
     triage = triage_report(
@@ -62,11 +66,13 @@ def build_objects(case: DeployCase, inference: Inference, bundle: DeployBundle) 
         majority,
         source,
         instances,
-        derivation("triage", *about),
+        derivation(
+            "triage", result.record, result.ratio, bundle.identity
+        ),  # the report has the warnings as texts of their own
         _TRIAGE,
         threshold=bundle.threshold,
         volume_unit="voxels" if voxel is None else "mm3",
-        warnings=(*case.warnings, *inference.warnings),
+        warnings=warnings,
     )
     named = {
         "segmentation.dcm": majority,
@@ -78,22 +84,21 @@ def build_objects(case: DeployCase, inference: Inference, bundle: DeployBundle) 
 
 
 def _images(
-    case: DeployCase, result: VolumeSegmentation, bundle: DeployBundle
+    case: DeployCase, result: VolumeSegmentation, bundle: DeployBundle, said: Callable[..., Derivation]
 ) -> tuple[dict[str, Dataset], CaseSource]:
     """Images that are written beside the segmentation, and the source that it refers to."""
-    about = result.record, result.ratio, bundle.identity
     if result.mean is not None and result.sigma is not None:
-        said = derivation("reconstruction", *about, "Auxiliary reconstruction of the segmentation's network.")
-        series = mr_series(volume_of(result.mean, case, bundle), case.affine, case.source, said, _IMAGE)
+        how = said("reconstruction", more="Auxiliary reconstruction of the segmentation's network.")
+        series = mr_series(volume_of(result.mean, case, bundle), case.affine, case.source, how, _IMAGE)
         source = case.source if case.source.instances else as_reference(series, case.source)
-        said = derivation("sigma", *about, "Standard deviation of the auxiliary reconstruction.")
+        how = said("sigma", more="Standard deviation of the auxiliary reconstruction.")
         sigma_values = volume_of(result.sigma, case, bundle)
-        sigma = parametric_map(sigma_values, case.affine, source, source.instances, said, "sigma", _SIGMA)
+        sigma = parametric_map(sigma_values, case.affine, source, source.instances, how, "sigma", _SIGMA)
         return {**slice_names("reconstruction", series), "sigma.dcm": sigma}, source
     if case.source.instances:
         return {}, case.source
-    said = derivation("zero-filled", *about, "Zero-filled image, shown for orientation only: it has aliasing.")
-    series = mr_series(_zero_filled(case), case.affine, case.source, said, _IMAGE)
+    how = said("zero-filled", more="Zero-filled image, shown for orientation only: it has aliasing.")
+    series = mr_series(_zero_filled(case), case.affine, case.source, how, _IMAGE)
     return slice_names("zero_filled", series), as_reference(series, case.source)
 
 
