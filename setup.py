@@ -17,7 +17,7 @@ EXTRAS = {
     "export": ["onnx", "onnxruntime", "onnxscript"],
     "bundle": ["fire", "tqdm", "jsonschema", "pandas"],
 }
-# the MONAI Deploy App SDK has wheels for Linux only; python-gdcm and pyjpegls decode compressed pixel data
+# the MONAI Deploy App SDK has wheels for Linux only; python-gdcm decodes compressed pixel data
 DEPLOY = [
     "dicomweb-client",
     "h5py",
