@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
     from infomri_monai.deploy.pacs.orthanc import LocalPacs
+
+# a shell's background jobs and nohup have signals ignored, and so would the programs whose interruption is tested
+for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _handler)
 
 _NEEDED = ("pydicom", "highdicom", "pynetdicom", "dicomweb_client", "ismrmrd", "holoscan")
 _LACKING = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
