@@ -98,14 +98,11 @@ def check_intact(path: Path) -> None:
 
 def sha256(path: Path) -> str:
     """Checksum of a file, hexadecimal."""
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        return (
-            hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _sha256(file.read())
-        )
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _candidates(models: Path) -> list[Path]:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from infomri_monai.deploy.case import DeployError, system_words
+from infomri_monai.deploy.quiet import quiet
 
 __all__ = ["guarded"]
-
-_TALKATIVE = ("highdicom", "pydicom")
 
 
 @contextmanager
@@ -30,15 +27,8 @@ def guarded(action: str) -> Iterator[None]:
         Traceback (most recent call last):
         infomri_monai.deploy.case.DeployError: writing the report failed: ValueError. ...
     """
-    loggers = [logging.getLogger(name) for name in _TALKATIVE]
-    before = [logger.propagate for logger in loggers]
-    silent = logging.NullHandler()
-    for logger in loggers:
-        logger.addHandler(silent)
-        logger.propagate = False
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():
             yield
     except DeployError:
         raise
@@ -49,7 +39,3 @@ def guarded(action: str) -> Iterator[None]:
         raise DeployError(
             f"{action} failed: {kind}. Its message is not shown, because it may hold identifiers; check the source's headers."
         ) from None
-    finally:
-        for logger, propagate in zip(loggers, before, strict=True):
-            logger.removeHandler(silent)
-            logger.propagate = propagate

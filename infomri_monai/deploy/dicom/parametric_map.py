@@ -17,6 +17,7 @@ from infomri_monai.deploy.dicom.guard import guarded
 from infomri_monai.deploy.dicom.mr_series import display_window
 from infomri_monai.deploy.dicom.proxies import source_proxies
 from infomri_monai.deploy.dicom.references import SliceReference, slice_references, source_image_item
+from infomri_monai.deploy.dicom.report_codes import SCHEME
 from infomri_monai.deploy.dicom.wording import derivation_text, equipment
 
 highdicom, _ = optional_import("highdicom")
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 __all__ = ["QUANTITIES", "Quantity", "parametric_map"]
-
-SCHEME = "99INFOMRI"
 
 
 class Quantity(NamedTuple):
