@@ -124,7 +124,7 @@ def sample_within_tolerance(
 
     All proposals of the whole batch are drawn at once and each sample takes its first acceptable one; a sample without
     any gets its first proposal moved to the exact count. The draw therefore always ends, and every sample has its own
-    ratio.
+    ratio. A single sample on the CPU draws no further than its first acceptable proposal, which gives the same mask.
 
     Args:
         probabilities: shape (batch, *positions), mean equal to ``ratio``.
@@ -149,17 +149,38 @@ def sample_within_tolerance(
     if proposals < 1 or tolerance < 0:
         raise ValueError(f"proposals must be >= 1 and tolerance >= 0, got {proposals} and {tolerance}.")
     p = probabilities.flatten(1)
-    batch, n = p.shape
+    n = p.shape[1]
     s = ratio.to(p)
     with torch.no_grad():
-        u = torch.rand((batch, proposals, n), generator=generator, device=p.device, dtype=p.dtype)
-        realised = (p.unsqueeze(1) > u).to(p.dtype).mean(2)
-        accepted = (realised - s.unsqueeze(1)).abs() <= max(tolerance, 0.5 / n) + _EPS
-        accepted &= realised > 0  # a ratio below the tolerance would let an empty mask pass
-        first = torch.argmax(accepted.to(torch.uint8), dim=1)
-        uniform = u[torch.arange(batch, device=p.device), first]
-        met = accepted.any(1, keepdim=True)
+        uniform, met = _proposed(p, s, max(tolerance, 0.5 / n) + _EPS, proposals, generator)
         if p.is_cuda or not bool(met.all()):  # on a GPU the sort is cheaper than waiting for the answer
             count = torch.round(s * n).clamp(1, n).to(torch.long)
             uniform = torch.where(met, uniform, exact_count_threshold(p, uniform, count))
     return straight_through(p, uniform, slope).reshape(probabilities.shape)
+
+
+def _proposed(
+    p: Tensor, ratio: Tensor, tolerance: float, proposals: int, generator: torch.Generator | None
+) -> tuple[Tensor, Tensor]:
+    """Deviates of each sample's first acceptable proposal, else of its first one, (batch, n); whether it is, (batch, 1)."""
+    if len(p) > 1 or p.device.type != "cpu":
+        return _judged(p, ratio, tolerance, proposals, generator)
+    first = found = _judged(p, ratio, tolerance, 1, generator)
+    for _ in range(1, proposals):
+        if bool(found[1]):
+            break
+        found = _judged(p, ratio, tolerance, 1, generator)
+    return found if bool(found[1]) else first
+
+
+def _judged(
+    p: Tensor, ratio: Tensor, tolerance: float, proposals: int, generator: torch.Generator | None
+) -> tuple[Tensor, Tensor]:
+    """The same of proposals that are drawn at once."""
+    batch, n = p.shape
+    u = torch.rand((batch, proposals, n), generator=generator, device=p.device, dtype=p.dtype)
+    realised = (p.unsqueeze(1) > u).sum(2).to(p.dtype) / n
+    accepted = (realised - ratio.unsqueeze(1)).abs() <= tolerance
+    accepted &= realised > 0  # a ratio below the tolerance would let an empty mask pass
+    first = torch.argmax(accepted.to(torch.uint8), dim=1)
+    return u[torch.arange(batch, device=p.device), first], accepted.any(1, keepdim=True)

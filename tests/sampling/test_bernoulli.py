@@ -124,6 +124,24 @@ def test_accepted_proposals_are_plain_bernoulli_draws():
     assert torch.equal(mask, (p > u[:, 0]).float())
 
 
+@pytest.mark.parametrize("n", [64, 15, 1000])
+def test_a_single_mask_takes_the_proposal_that_drawing_all_at_once_would_take(n):
+    p = probabilities(1, n).float()
+    p = p * 0.3 / p.mean()
+    taken = []
+    for seed in range(40):
+        mask = sample_within_tolerance(p, torch.tensor([0.3]), tolerance=0.005, proposals=4, generator=seeded(seed))
+        together = p.unsqueeze(1) > torch.rand((1, 4, n), generator=seeded(seed))
+        met = (together.float().mean(2)[0] - 0.3).abs() <= max(0.005, 0.5 / n) + 1e-6
+        taken.append(int(met.float().argmax()) if met.any() else None)
+        if taken[-1] is not None:
+            assert torch.equal(mask[0], together[0, taken[-1]].float())
+        else:  # the first one, moved to the exact count
+            assert int(mask.sum()) == round(0.3 * n)
+            assert int((mask[0] != together[0, 0].float()).sum()) == abs(int(mask.sum()) - int(together[0, 0].sum()))
+    assert set(taken) >= {0, 1, None}
+
+
 def test_gradient_reaches_the_probabilities_through_the_fallback():
     p = torch.full((1, 100), 0.9, requires_grad=True)
     sample_within_tolerance(p, torch.tensor([0.1]), proposals=1, generator=seeded()).sum().backward()
