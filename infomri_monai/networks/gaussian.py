@@ -37,7 +37,8 @@ def channels_to_complex(channels: Tensor) -> Tensor:
 
 def intensity_scale(zero_filled: Tensor) -> Tensor:
     """Largest magnitude of each zero-filled image, shape (batch, 1, 1, 1); 1 for an all-zero image."""
-    largest = torch.linalg.vector_norm(zero_filled, dim=1, keepdim=True).amax(dim=(2, 3), keepdim=True).detach()
+    # torch.linalg.vector_norm over two channels takes a hundred times as long on a CPU
+    largest = zero_filled.detach().square().sum(1, keepdim=True).amax(dim=(2, 3), keepdim=True).sqrt()
     return torch.where(largest > 0, largest, torch.ones_like(largest))
 
 
