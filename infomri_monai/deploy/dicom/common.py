@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import datetime
 from collections.abc import MutableSequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from monai.utils import optional_import
@@ -131,10 +132,16 @@ def copy_elements(target: Dataset, sources: list[Any], keywords: list[str], verb
         0
     """
     with guarded("copying attributes of the source"):
-        for keyword in keywords:
-            found = [source[keyword] for source in sources if keyword in source and not source[keyword].is_empty]
-            if found and (verbatim or _is_valid(found[0])):
-                target.add(copied(found[0]))
+        for tag in _tags(tuple(keywords)):
+            found = next((e for source in sources if tag in source and not (e := source[tag]).is_empty), None)
+            if found is not None and (verbatim or _is_valid(found)):
+                target[tag] = copied(found)
+
+
+@cache
+def _tags(keywords: tuple[str, ...]) -> tuple[Any, ...]:
+    """Tags of keywords, which are looked up once: the same are copied for every slice."""
+    return tuple(pydicom.tag.Tag(keyword) for keyword in keywords)
 
 
 def copied(element: Any) -> Any:
@@ -145,7 +152,9 @@ def copied(element: Any) -> Any:
         >>> made.value
         '7'
     """
-    return copy.deepcopy(element) if isinstance(element.value, MutableSequence) else copy.copy(element)
+    if isinstance(element.value, MutableSequence):
+        return copy.deepcopy(element)
+    return pydicom.DataElement(element.tag, element.VR, element.value, already_converted=True)
 
 
 def _is_valid(element: Any) -> bool:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from infomri_monai.deploy.case import EXIT_USAGE, DeployError
 from infomri_monai.deploy.dicom.headers import FileHeader, is_dicom, read_header
 from infomri_monai.deploy.dicom.series_check import check_series
+from infomri_monai.deploy.dicom.slices import SliceHeader
 from infomri_monai.deploy.quiet import quiet
 
 __all__ = ["SeriesCandidate", "SeriesScan", "find_series"]
@@ -25,12 +26,14 @@ class SeriesCandidate:
         files: its files, in the order of their paths.
         problem: why it fails; "" if it may be read.
         warnings: what a reader of the result must know.
+        slices: of every file, what its header says of its slices.
     """
 
     number: int
     files: tuple[Path, ...] = field(repr=False)
     problem: str = ""
     warnings: tuple[str, ...] = ()
+    slices: tuple[tuple[SliceHeader, ...], ...] = field(default=(), repr=False)
 
 
 class SeriesScan(NamedTuple):
@@ -83,7 +86,7 @@ def find_series(folder: str | Path, others: Sequence[str] = ()) -> SeriesScan:
         notes.append(f"passed over {passed} file{'s' * (passed > 1)} that {'are' if passed > 1 else 'is'} not DICOM")
     ordered = sorted(judged, key=lambda item: item[0][0].path)
     candidates = [
-        SeriesCandidate(number, tuple(f.path for f in files), problem, warnings)
+        SeriesCandidate(number, tuple(f.path for f in files), problem, warnings, tuple(f.slices for f in files))
         for number, (files, problem, warnings) in enumerate(ordered, 1)
     ]
     return SeriesScan(tuple(candidates), tuple(notes))

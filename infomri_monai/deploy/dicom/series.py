@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from infomri_monai.deploy.case import DeployCase, DeployError
 from infomri_monai.deploy.dicom.pixels import stored_frames
 from infomri_monai.deploy.dicom.scan import SeriesCandidate
-from infomri_monai.deploy.dicom.slices import SliceHeader, slice_headers
+from infomri_monai.deploy.dicom.slices import SliceHeader
 from infomri_monai.deploy.dicom.source import case_source
 from infomri_monai.deploy.dicom.stack import stack_slices
 from infomri_monai.deploy.quiet import quiet
@@ -62,10 +63,11 @@ def read_series(candidate: SeriesCandidate) -> DeployCase:
 
 
 def _read(candidate: SeriesCandidate, start: float) -> DeployCase:
-    datasets, slices, frames = [], [], []
-    for path in candidate.files:
+    datasets: list[Any] = []
+    slices: list[SliceHeader] = []
+    frames: list[NDArray[np.float32]] = []
+    for path, headers in zip(candidate.files, candidate.slices, strict=True):
         dataset = pydicom.dcmread(path)
-        headers = slice_headers(dataset)
         frames += _rescaled(stored_frames(dataset), headers)
         slices += headers
         del dataset.PixelData

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from infomri_monai.deploy.bundle import DeployBundle, Inference
 from infomri_monai.deploy.case import DeployCase
 from infomri_monai.deploy.dicom.report import classification_report
+from infomri_monai.deploy.quiet import quiet
 from infomri_monai.deploy.words import derivation
 from infomri_monai.engines import VolumeClassification
 
@@ -18,6 +19,7 @@ __all__ = ["build_objects"]
 _REPORT = 9200
 
 
+@quiet()
 def build_objects(case: DeployCase, inference: Inference, bundle: DeployBundle) -> dict[str, Dataset]:
     """``report.dcm``: probabilities of all labels, their uncertainty, and how k-space was acquired.
 

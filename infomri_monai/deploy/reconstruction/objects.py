@@ -9,6 +9,7 @@ from infomri_monai.deploy.bundle import DeployBundle, Inference
 from infomri_monai.deploy.case import DeployCase
 from infomri_monai.deploy.dicom.mr_series import mr_series
 from infomri_monai.deploy.dicom.parametric_map import parametric_map
+from infomri_monai.deploy.quiet import quiet
 from infomri_monai.deploy.volumes import as_reference, slice_names, volume_of
 from infomri_monai.deploy.words import derivation
 from infomri_monai.engines import VolumeReconstruction
@@ -21,6 +22,7 @@ __all__ = ["build_objects"]
 _SERIES, _SIGMA = 9001, 9002
 
 
+@quiet()
 def build_objects(case: DeployCase, inference: Inference, bundle: DeployBundle) -> dict[str, Dataset]:
     """``reconstruction/slice_<n>.dcm``, the posterior mean's magnitude, and ``sigma.dcm``, its standard deviation.
 

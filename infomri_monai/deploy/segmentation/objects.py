@@ -16,6 +16,7 @@ from infomri_monai.deploy.dicom.mr_series import mr_series
 from infomri_monai.deploy.dicom.parametric_map import parametric_map
 from infomri_monai.deploy.dicom.report import triage_report
 from infomri_monai.deploy.dicom.segmentation import binary_segmentation, fractional_segmentation
+from infomri_monai.deploy.quiet import quiet
 from infomri_monai.deploy.volumes import as_reference, slice_names, volume_of
 from infomri_monai.deploy.words import derivation
 from infomri_monai.engines import VolumeSegmentation
@@ -29,6 +30,7 @@ __all__ = ["build_objects"]
 _IMAGE, _SIGMA, _MAJORITY, _PROBABILITY, _ENTROPY, _TRIAGE = range(9100, 9106)
 
 
+@quiet()
 def build_objects(case: DeployCase, inference: Inference, bundle: DeployBundle) -> dict[str, Dataset]:
     """``segmentation.dcm``, ``probability.dcm``, ``entropy.dcm`` and ``triage.dcm``.
 
