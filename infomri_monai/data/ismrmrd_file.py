@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from infomri_monai.acquisition import crop_kspace, image_to_kspace, kspace_to_image
 from infomri_monai.data.coil_combination import root_sum_of_squares
-from infomri_monai.data.ismrmrd_geometry import centred_affine, order_slices, slice_geometry
+from infomri_monai.data.ismrmrd_geometry import centred_affine, order_slices, slice_place
 from infomri_monai.data.ismrmrd_header import Encoding, parse_encoding
 from infomri_monai.data.ismrmrd_lines import Line, imaging_lines, place_lines
 from infomri_monai.data.raw_errors import RawDataError, RawFileError
@@ -152,7 +152,7 @@ def _geometry(heads: list[NDArray[Any]], encoding: Encoding) -> tuple[list[int],
             warnings.append(
                 f"phase oversampling was not removed: the image spans {height:.0f} mm instead of {encoding.recon_height:.0f} mm."
             )
-    places = [place for place in map(slice_geometry, heads) if place is not None]
+    places = [place for place in map(slice_place, heads) if place is not None]
     if len(places) < len(heads) or encoding.pixel is None or encoding.thickness is None:
         return list(range(len(heads))), None, warnings
     order, first, step = order_slices(places, encoding.thickness)

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from infomri_monai.data.raw_errors import RawDataError
 
-__all__ = ["centred_affine", "order_slices", "slice_geometry"]
+__all__ = ["centred_affine", "order_slices", "slice_place"]
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 
 
-def slice_geometry(heads: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+def slice_place(heads: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     """Centre and axes of one slice from its lines' headers.
 
     Args:
@@ -49,7 +49,7 @@ def order_slices(
     """Order slices along their normal, the cross product of readout and phase encoding.
 
     Args:
-        places: centre and axes of every slice, from :func:`slice_geometry`.
+        places: centre and axes of every slice, from :func:`slice_place`.
         thickness: of a slice, mm; the step where there is one slice only.
 
     Returns:
