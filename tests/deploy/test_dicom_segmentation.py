@@ -60,7 +60,7 @@ def test_majority_is_read_back_exactly(kind, slices, tmp_path):
     assert read.SegmentsOverlap == "NO"
     assert read.SeriesDescription == "InfoMRI segmentation 8x SIMULATED"
     assert read.DerivationDescription.startswith("SIMULATED")
-    assert read.ContentDescription == "SIMULATED: Most probable class, mean over the samples"
+    assert read.ContentDescription == "SIMULATED: Most probable class by the samples' mean"
 
 
 def test_overlapping_masks_of_a_multi_label_network(tmp_path):

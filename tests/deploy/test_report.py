@@ -238,12 +238,12 @@ def test_classification_holds_the_numbers_and_no_pixel(kind, multi_label, tmp_pa
             "mean",
             False,
             2,
-            "add up to 1: of the case the mean over the slices, averaged over 2 sampling masks. The entropy",
+            "add up to 1: for the case, the mean over the slices, averaged over 2 sampling masks. The entropy",
         ),
-        ("mean", False, 1, "of the case the mean over the slices, of one sampling mask."),
-        ("max", False, 2, "of the case those of the slice in which 'none' is least probable, averaged over 2"),
-        ("max", True, 2, "each by itself from 0 to 1: of the case the highest of all slices, averaged over 2"),
-        ("max", True, 1, "of one sampling mask. The entropy is that of these probabilities, summed over the labels."),
+        ("mean", False, 1, "for the case, the mean over the slices, from one sampling mask."),
+        ("max", False, 2, "for the case, those of the slice in which 'none' is least probable, averaged over 2"),
+        ("max", True, 2, "each by itself from 0 to 1: for the case, the highest of all slices, averaged over 2"),
+        ("max", True, 1, "from one sampling mask. The entropy is that of these probabilities, summed over the labels."),
     ],
 )
 def test_classification_says_what_its_probabilities_are(rule, multi_label, masks, words):

@@ -93,14 +93,14 @@ def _meaning(result: VolumeClassification, names: Sequence[str]) -> str:
         slices = "the highest of all slices"
     else:
         slices = f"those of the slice in which {names[0]!r} is least probable"
-    masks = "of one sampling mask" if result.masks == 1 else f"averaged over {result.masks} sampling masks"
+    masks = "from one sampling mask" if result.masks == 1 else f"averaged over {result.masks} sampling masks"
     if result.multi_label:
         return (
-            f"Probabilities of independent labels, each by itself from 0 to 1: of the case {slices}, {masks}. The entropy is that "
-            "of these probabilities, summed over the labels."
+            f"Probabilities of independent labels, each by itself from 0 to 1: for the case, {slices}, {masks}. The entropy is "
+            "that of these probabilities, summed over the labels."
         )
     return (
-        f"Probabilities of exclusive classes, which add up to 1: of the case {slices}, {masks}. The entropy is that of these "
+        f"Probabilities of exclusive classes, which add up to 1: for the case, {slices}, {masks}. The entropy is that of these "
         "probabilities."
     )
 

@@ -92,7 +92,7 @@ def binary_segmentation(
         raise ValueError(f"segmentation must lie in 0..{highest}, got {array.min()}..{array.max()}.")
     dtype = np.uint8 if highest < 256 else np.uint16
     exclusive = array.ndim == 3
-    what = "Most probable class, mean over the samples" if exclusive else "Mean probability over the samples above 1/2"
+    what = "Most probable class by the samples' mean" if exclusive else "Mean probability over the samples above 1/2"
     kind = {
         "segmentation_type": "BINARY",
         "content_label": "MAJORITY",

@@ -115,8 +115,8 @@ def _meaning(samples: int) -> str:
             "Volumes are those of a single sample of the segmentation, of which there is neither spread nor agreement."
         )
     return (
-        f"Volumes: median and central 90 % interval (5th to 95th percentile) over {samples} samples of the segmentation; the "
-        "interval is the spread of the samples, not a range of normal values. Agreement is 1 if all samples are the same."
+        f"A volume has a median and a central 90 % interval (5th to 95th percentile) over {samples} samples of the segmentation; "
+        "the interval is the spread of the samples, not a range of normal values. Agreement is 1 if all samples are the same."
     )
 
 
