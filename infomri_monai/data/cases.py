@@ -105,7 +105,9 @@ def _kspaces(root: Path, patterns: list[str]) -> list[dict[str, Any]]:
         try:
             check_kspace_file(path)
         except (OSError, ValueError) as error:
-            raise type(error)(f"{path.relative_to(root).as_posix()}: {error}") from None
+            # RawDataError and RawFileError promise not to name a file
+            kind = OSError if isinstance(error, OSError) else ValueError
+            raise kind(f"{path.relative_to(root).as_posix()}: {error}") from None
     return [{"kspace": str(path), "name": path.relative_to(root).with_suffix("").as_posix()} for path in paths]
 
 

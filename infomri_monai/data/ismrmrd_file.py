@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from infomri_monai.acquisition import crop_kspace, image_to_kspace, kspace_to_image
 from infomri_monai.data.coil_combination import root_sum_of_squares
-from infomri_monai.data.ismrmrd_geometry import centred_affine, order_slices, slice_geometry
+from infomri_monai.data.ismrmrd_geometry import centred_affine, order_slices, slice_place
 from infomri_monai.data.ismrmrd_header import Encoding, parse_encoding
 from infomri_monai.data.ismrmrd_lines import Line, imaging_lines, place_lines
+from infomri_monai.data.raw_errors import RawDataError, RawFileError
 
 h5py, _ = optional_import("h5py")
 
@@ -67,8 +68,8 @@ def check_ismrmrd(path: str | Path) -> None:
         path: an ISMRMRD file, its acquisition in the group "dataset".
 
     Raises:
-        OSError: if the file is unreadable.
-        ValueError: as :func:`read_ismrmrd`, but for what the samples say.
+        RawFileError: if the file is unreadable.
+        RawDataError: as :func:`read_ismrmrd`, but for what the samples say.
     """
     _read(Path(path), samples=False)
 
@@ -89,8 +90,8 @@ def read_ismrmrd(path: str | Path) -> IsmrmrdScan:
         k-space, mask, geometry and header. Slices are ordered along their normal where the file has a geometry, else by number.
 
     Raises:
-        OSError: if the file is unreadable or truncated.
-        ValueError: if it holds no acquisition, or another than 2D Cartesian, of one contrast, phase, repetition and set; if lines
+        RawFileError: if the file is unreadable or truncated.
+        RawDataError: if it holds no acquisition, or another than 2D Cartesian, of one contrast, phase, repetition and set; if lines
             lie outside the encoded matrix, slices are missing or not equally spaced, or samples are NaN or Inf.
         monai.utils.OptionalImportError: if h5py or ismrmrd is not installed (extras ``data`` and ``deploy``).
 
@@ -116,7 +117,7 @@ def _read(path: Path, samples: bool) -> IsmrmrdScan | None:
         with h5py.File(path, "r") as file:
             group = file["dataset"]
             if "xml" not in group or "data" not in group or not group["data"].size:
-                raise ValueError("the file lacks the ISMRMRD header or holds no acquisition.")
+                raise RawDataError("the file lacks the ISMRMRD header or holds no acquisition.")
             xml, table = np.ravel(group["xml"][()])[0], group["data"]
             xml = xml.encode() if isinstance(xml, str) else bytes(xml)
             encoding = parse_encoding(xml)
@@ -128,10 +129,10 @@ def _read(path: Path, samples: bool) -> IsmrmrdScan | None:
             if not samples:
                 return None
             slices = [_slice(table, heads, members[i], encoding) for i in order]
-    except (ImportError, ValueError):
+    except (ImportError, RawDataError):
         raise
     except Exception as error:  # h5py differs in what it raises, and names the file
-        raise OSError(f"the ISMRMRD file is truncated or damaged ({type(error).__name__}).") from None
+        raise RawFileError(f"the ISMRMRD file is truncated or damaged ({type(error).__name__}).") from None
     kspace, mask = (np.stack(part) for part in zip(*slices, strict=True))
     coils = int(heads["active_channels"][chosen[0]])
     if coils > 1:
@@ -151,7 +152,7 @@ def _geometry(heads: list[NDArray[Any]], encoding: Encoding) -> tuple[list[int],
             warnings.append(
                 f"phase oversampling was not removed: the image spans {height:.0f} mm instead of {encoding.recon_height:.0f} mm."
             )
-    places = [place for place in map(slice_geometry, heads) if place is not None]
+    places = [place for place in map(slice_place, heads) if place is not None]
     if len(places) < len(heads) or encoding.pixel is None or encoding.thickness is None:
         return list(range(len(heads))), None, warnings
     order, first, step = order_slices(places, encoding.thickness)
@@ -167,11 +168,11 @@ def _slice(
     for row, flat in zip(rows, table.fields("data")[rows], strict=True):
         coils, length = int(heads["active_channels"][row]), int(heads["number_of_samples"][row])
         if len(flat) != 2 * coils * length:
-            raise ValueError(f"a line holds {len(flat) // 2} samples, its header announces {coils} x {length}.")
+            raise RawDataError(f"a line holds {len(flat) // 2} samples, its header announces {coils} x {length}.")
         lines.append(Line(heads[row], np.ascontiguousarray(flat, np.float32).view(np.complex64).reshape(coils, length)))
     placed, covered = place_lines(lines, encoding)
     if not np.isfinite(placed).all():
-        raise ValueError("kspace holds NaN or Inf values.")
+        raise RawDataError("kspace holds NaN or Inf values.")
     if "siemens" in encoding.vendor:
         placed = placed.conj()
     mask = torch.from_numpy(_covered(covered, encoding.columns))

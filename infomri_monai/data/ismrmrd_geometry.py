@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["centred_affine", "order_slices", "slice_geometry"]
+from infomri_monai.data.raw_errors import RawDataError
+
+__all__ = ["centred_affine", "order_slices", "slice_place"]
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 
 
-def slice_geometry(heads: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+def slice_place(heads: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     """Centre and axes of one slice from its lines' headers.
 
     Args:
@@ -23,14 +25,14 @@ def slice_geometry(heads: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np
         where the directions are not set or no unit vectors at right angles.
 
     Raises:
-        ValueError: if they are not finite or differ between the lines.
+        RawDataError: if they are not finite or differ between the lines.
     """
     vectors = np.stack([heads[name].astype(np.float64) for name in ("position", "read_dir", "phase_dir")])
     if not np.isfinite(vectors).all():
-        raise ValueError("the geometry of the lines holds NaN or Inf.")
+        raise RawDataError("the geometry of the lines holds NaN or Inf.")
     spread = np.ptp(vectors, axis=1).max(1)
     if spread[0] > 0.1 or spread[1:].max() > 1e-3:
-        raise ValueError("the lines of one slice have different positions or directions.")
+        raise RawDataError("the lines of one slice have different positions or directions.")
     centre, read, phase = vectors[:, 0]
     products = np.array([read @ read, phase @ phase, read @ phase])
     if np.abs(products - [1, 1, 0]).max() > 1e-3:
@@ -47,14 +49,14 @@ def order_slices(
     """Order slices along their normal, the cross product of readout and phase encoding.
 
     Args:
-        places: centre and axes of every slice, from :func:`slice_geometry`.
+        places: centre and axes of every slice, from :func:`slice_place`.
         thickness: of a slice, mm; the step where there is one slice only.
 
     Returns:
         The slices' order; the centre of the first (3,) and the step to the next (3,), LPS, mm.
 
     Raises:
-        ValueError: if slices are not parallel, lie at one place, or are not equally spaced, as where one is missing.
+        RawDataError: if slices are not parallel, lie at one place, or are not equally spaced, as where one is missing.
 
     Example:
         >>> axes = np.eye(3)
@@ -64,7 +66,7 @@ def order_slices(
     """
     axes = places[0][1]
     if any(np.abs(other - axes).max() > 1e-3 for _, other in places):
-        raise ValueError("the slices are not parallel.")
+        raise RawDataError("the slices are not parallel.")
     centres = np.stack([centre for centre, _ in places])
     along = centres @ axes[:, 2]
     order = [int(i) for i in np.argsort(along, kind="stable")]
@@ -73,10 +75,10 @@ def order_slices(
     steps = np.diff(centres[order], axis=0)
     gaps = np.diff(along[order])
     if gaps.min() < 1e-2:
-        raise ValueError("several slices lie at one place.")
+        raise RawDataError("several slices lie at one place.")
     mean = (centres[order[-1]] - centres[order[0]]) / (len(order) - 1)
     if np.abs(steps - mean).max() > max(0.05, 0.01 * float(gaps.min())):
-        raise ValueError(
+        raise RawDataError(
             f"the slices are not equally spaced ({gaps.min():.2f} to {gaps.max():.2f} mm): is a slice missing?"
         )
     return order, centres[order[0]], mean

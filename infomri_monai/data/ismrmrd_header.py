@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 from monai.utils import optional_import
 
+from infomri_monai.data.raw_errors import RawDataError
+
 xsd, _ = optional_import("ismrmrd", name="xsd", descriptor="ISMRMRD needs the extra infomri-monai[deploy]")
 parsers, _ = optional_import("xsdata.formats.dataclass.parsers")
 parser_config, _ = optional_import("xsdata.formats.dataclass.parsers.config")
@@ -53,30 +55,30 @@ def parse_encoding(xml: str | bytes) -> Encoding:
         The encoding.
 
     Raises:
-        ValueError: if it is no ISMRMRD header, has several encodings, a trajectory other than Cartesian, a 3D encoding, or a
+        RawDataError: if it is no ISMRMRD header, has several encodings, a trajectory other than Cartesian, a 3D encoding, or a
             matrix size that is no positive integer.
         monai.utils.OptionalImportError: if ismrmrd is not installed (extra ``deploy``).
 
     Example:
         >>> parse_encoding("<ismrmrdHeader/>")
         Traceback (most recent call last):
-        ValueError: the ISMRMRD header cannot be read (TypeError).
+        infomri_monai.data.raw_errors.RawDataError: the ISMRMRD header cannot be read (TypeError).
 
     References:
         Inati S. et al., "ISMRM Raw data format: a proposed standard for MRI raw datasets", Magn Reson Med 2017.
     """
     header = _parse(xml)
     if len(header.encoding) != 1:
-        raise ValueError(f"the file must have one encoding, its header describes {len(header.encoding)}.")
+        raise RawDataError(f"the file must have one encoding, its header describes {len(header.encoding)}.")
     (encoding,) = header.encoding
     trajectory = getattr(encoding.trajectory, "value", "unknown")
     if trajectory != "cartesian":
-        raise ValueError(f"the trajectory must be cartesian, the header says {trajectory}.")
+        raise RawDataError(f"the trajectory must be cartesian, the header says {trajectory}.")
     encoded, recon = encoding.encodedSpace, encoding.reconSpace
     samples, lines, partitions = _matrix(encoded.matrixSize, "encoded")
     width, _, _ = _matrix(recon.matrixSize, "recon")
     if partitions > 1:
-        raise ValueError(
+        raise RawDataError(
             f"the encoding must be 2D, the header describes a 3D one with {partitions} partitions: its second phase encoding "
             "would have to be undersampled and reconstructed in 3D."
         )
@@ -109,19 +111,19 @@ def _parse(xml: str | bytes) -> Any:
             warnings.simplefilter("ignore")  # they quote values, which may be a patient's
             return parser.from_bytes(xml.encode() if isinstance(xml, str) else xml, schema)
     except Exception as error:  # the parser's messages quote the header
-        raise ValueError(f"the ISMRMRD header cannot be read ({type(error).__name__}).") from None
+        raise RawDataError(f"the ISMRMRD header cannot be read ({type(error).__name__}).") from None
 
 
 def _matrix(size: Any, name: str) -> tuple[int, int, int]:
     values = (size.x, size.y, size.z)
     if not all(isinstance(n, int) and 1 <= n <= 65535 for n in values):
-        raise ValueError(f"the {name} matrix size must hold integers from 1 to 65535.")
+        raise RawDataError(f"the {name} matrix size must hold integers from 1 to 65535.")
     return values
 
 
 def _count(value: Any) -> int:
     if not isinstance(value, int):  # it may be any text, which is not repeated
-        raise ValueError("the encoding limits must hold integers.")
+        raise RawDataError("the encoding limits must hold integers.")
     return value
 
 

@@ -9,6 +9,7 @@ from monai.utils import optional_import
 from numpy.typing import NDArray
 
 from infomri_monai.data.ismrmrd_header import Encoding
+from infomri_monai.data.raw_errors import RawDataError
 
 ismrmrd, _ = optional_import("ismrmrd", descriptor="ISMRMRD needs the extra infomri-monai[deploy]")
 
@@ -56,7 +57,7 @@ def imaging_lines(heads: NDArray[Any], encoding: Encoding) -> NDArray[np.intp]:
         Numbers of the lines, ascending.
 
     Raises:
-        ValueError: if there is none, there are several contrasts, phases, repetitions or sets, a second phase encoding, lines of
+        RawDataError: if there is none, there are several contrasts, phases, repetitions or sets, a second phase encoding, lines of
             another encoding or coil number, positions outside the encoded grid, or lines that lack slices that the header
             announces.
 
@@ -64,7 +65,7 @@ def imaging_lines(heads: NDArray[Any], encoding: Encoding) -> NDArray[np.intp]:
         >>> from ismrmrd.hdf5 import acquisition_header_dtype
         >>> imaging_lines(np.zeros(0, acquisition_header_dtype), Encoding(4, 4, 4, 2, None, None, None, None, ""))
         Traceback (most recent call last):
-        ValueError: the file holds no imaging line among its 0 acquisitions.
+        infomri_monai.data.raw_errors.RawDataError: the file holds no imaging line among its 0 acquisitions.
     """
     flags = heads["flags"]
     skipped = np.bitwise_and(flags, np.uint64(sum(_bit(name) for name in _SKIPPED))) != 0
@@ -72,25 +73,25 @@ def imaging_lines(heads: NDArray[Any], encoding: Encoding) -> NDArray[np.intp]:
     imaging_too = np.bitwise_and(flags, np.uint64(_bit("ACQ_IS_PARALLEL_CALIBRATION_AND_IMAGING"))) != 0
     chosen = np.flatnonzero(~skipped & (~calibration | imaging_too))
     if not len(chosen):
-        raise ValueError(f"the file holds no imaging line among its {len(heads)} acquisitions.")
+        raise RawDataError(f"the file holds no imaging line among its {len(heads)} acquisitions.")
     lines = heads[chosen]
     for counter in _SINGLE:
         found = len(np.unique(lines["idx"][counter]))
         if found > 1:
-            raise ValueError(f"the file must hold one {counter}, it holds {found}: split it first.")
+            raise RawDataError(f"the file must hold one {counter}, it holds {found}: split it first.")
     if np.any(lines["idx"]["kspace_encode_step_2"]):
-        raise ValueError("the encoding must be 2D, lines have a second phase encoding (kspace_encode_step_2).")
+        raise RawDataError("the encoding must be 2D, lines have a second phase encoding (kspace_encode_step_2).")
     if np.any(lines["encoding_space_ref"]):
-        raise ValueError("lines refer to an encoding that the header does not describe.")
+        raise RawDataError("lines refer to an encoding that the header does not describe.")
     coils = np.unique(lines["active_channels"])
     if len(coils) > 1 or coils[0] < 1:
-        raise ValueError(f"all lines must have one number of coils, found {coils.tolist()}.")
+        raise RawDataError(f"all lines must have one number of coils, found {coils.tolist()}.")
     position = phase_positions(lines, encoding)
     if position.min() < 0 or position.max() >= encoding.lines:
-        raise ValueError(f"phase-encoding steps lie outside the encoded grid of {encoding.lines} lines.")
+        raise RawDataError(f"phase-encoding steps lie outside the encoded grid of {encoding.lines} lines.")
     slices = len(np.unique(lines["idx"]["slice"]))
     if encoding.slices is not None and slices < encoding.slices:
-        raise ValueError(f"slices are missing: the header announces {encoding.slices}, the lines are of {slices}.")
+        raise RawDataError(f"slices are missing: the header announces {encoding.slices}, the lines are of {slices}.")
     return chosen
 
 
@@ -113,7 +114,7 @@ def place_lines(lines: list[Line], encoding: Encoding) -> tuple[NDArray[np.compl
         (samples, lines).
 
     Raises:
-        ValueError: if a line has no sample left, or one outside the encoded matrix.
+        RawDataError: if a line has no sample left, or one outside the encoded matrix.
 
     References:
         ISMRMRD, AcquisitionHeader (discard_pre, discard_post, center_sample, ACQ_IS_REVERSE); that center_sample counts after
@@ -125,13 +126,13 @@ def place_lines(lines: list[Line], encoding: Encoding) -> tuple[NDArray[np.compl
     for head, samples in lines:
         first, last = int(head["discard_pre"]), samples.shape[1] - int(head["discard_post"])
         if first >= last:
-            raise ValueError("a line has no sample beside those to discard.")
+            raise RawDataError("a line has no sample beside those to discard.")
         if int(head["flags"]) & _bit("ACQ_IS_REVERSE"):
             first, last, samples = samples.shape[1] - last, samples.shape[1] - first, samples[:, ::-1]
         start = first - int(head["center_sample"]) + encoding.samples // 2
         stop = start + last - first
         if start < 0 or stop > encoding.samples:
-            raise ValueError(
+            raise RawDataError(
                 f"a line's samples lie at {start} to {stop - 1} of the readout, outside the encoded matrix of {encoding.samples}."
             )
         column = int(phase_positions(head, encoding))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from infomri_monai.data.fastmri import open_volume
 from infomri_monai.data.ismrmrd_file import check_ismrmrd, is_ismrmrd, read_ismrmrd
+from infomri_monai.data.raw_errors import RawDataError, RawFileError
 
 __all__ = ["KSPACE_SUFFIXES", "check_kspace_file", "read_kspace"]
 
@@ -31,8 +32,8 @@ def check_kspace_file(path: str | os.PathLike[str]) -> None:
             an ISMRMRD file, see :func:`~infomri_monai.data.ismrmrd_file.read_ismrmrd`, of which the coils are combined.
 
     Raises:
-        OSError: if the file is unreadable.
-        ValueError: if it holds no "kspace", or one that is real, empty or of another number of axes; of an ISMRMRD file, if it
+        RawFileError: if the file is unreadable.
+        RawDataError: if it holds no "kspace", or one that is real, empty or of another number of axes; of an ISMRMRD file, if it
             is no 2D Cartesian acquisition of one contrast.
 
     Example:
@@ -41,7 +42,7 @@ def check_kspace_file(path: str | os.PathLike[str]) -> None:
         >>> np.save(path, np.ones((2, 8, 8)))
         >>> check_kspace_file(path)
         Traceback (most recent call last):
-        ValueError: kspace must be complex, got float64.
+        infomri_monai.data.raw_errors.RawDataError: kspace must be complex, got float64.
     """
     path = Path(path)
     if _is_ismrmrd(path):
@@ -49,9 +50,9 @@ def check_kspace_file(path: str | os.PathLike[str]) -> None:
         return
     shape, dtype = _header(path)
     if dtype.kind != "c":
-        raise ValueError(f"kspace must be complex, got {dtype}.")
+        raise RawDataError(f"kspace must be complex, got {dtype.name}.")
     if len(shape) not in (2, 3) or 0 in shape:
-        raise ValueError(
+        raise RawDataError(
             f"kspace must have shape (height, width) or (slice, height, width), single coil, got {tuple(shape)}."
         )
 
@@ -69,8 +70,8 @@ def read_kspace(path: str | os.PathLike[str]) -> tuple[NDArray[np.complex64], ND
         shape, or None.
 
     Raises:
-        OSError: if the file is unreadable or truncated.
-        ValueError: as :func:`check_kspace_file`; if k-space holds NaN or Inf; if the mask does not fit or is not 0/1.
+        RawFileError: if the file is unreadable or truncated.
+        RawDataError: as :func:`check_kspace_file`; if k-space holds NaN or Inf; if the mask does not fit or is not 0/1.
 
     Example:
         >>> import tempfile
@@ -89,16 +90,18 @@ def read_kspace(path: str | os.PathLike[str]) -> tuple[NDArray[np.complex64], ND
     check_kspace_file(path)
     kspace, mask = _arrays(path)
     if not np.isfinite(kspace).all():
-        raise ValueError("kspace holds NaN or Inf values.")
+        raise RawDataError("kspace holds NaN or Inf values.")
     kspace = kspace.astype(np.complex64, copy=False)
     if mask is None:
         return kspace, None
     if mask.dtype.kind not in "buif" or not np.isin(mask, (0, 1)).all():
-        raise ValueError("mask must hold 0 (not measured) and 1 (measured) only.")
+        raise RawDataError("mask must hold 0 (not measured) and 1 (measured) only.")
     try:
         return kspace, np.broadcast_to(mask.astype(np.float32), kspace.shape)
     except ValueError:
-        raise ValueError(f"mask of shape {mask.shape} does not broadcast to k-space of shape {kspace.shape}.") from None
+        raise RawDataError(
+            f"mask of shape {mask.shape} does not broadcast to k-space of shape {kspace.shape}."
+        ) from None
 
 
 def _is_ismrmrd(path: Path) -> bool:
@@ -119,9 +122,9 @@ def _header(path: Path) -> tuple[tuple[int, ...], np.dtype]:
     except ImportError:  # h5py is an extra
         raise
     except KeyError:
-        raise ValueError("the file holds no array 'kspace'.") from None
+        raise RawDataError("the file holds no array 'kspace'.") from None
     except Exception as error:  # the formats' readers differ in what they raise
-        raise OSError(f"the file is truncated or no {path.suffix} file ({type(error).__name__}).") from None
+        raise RawFileError(f"the file is truncated or no {path.suffix} file ({type(error).__name__}).") from None
 
 
 def _npy_header(stream: Any) -> tuple[tuple[int, ...], np.dtype]:
@@ -144,4 +147,4 @@ def _arrays(path: Path) -> tuple[NDArray, NDArray | None]:
         with loaded as file:
             return file["kspace"], file.get("mask")
     except Exception as error:
-        raise OSError(f"the file is truncated or damaged ({type(error).__name__}).") from None
+        raise RawFileError(f"the file is truncated or damaged ({type(error).__name__}).") from None

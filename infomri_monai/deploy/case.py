@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -111,6 +112,21 @@ class CaseSource:
     instances: tuple[Any, ...]
     attributes: Any
     frames: tuple[int, ...] = ()
+
+    def frames_of(self, instances: Sequence[Any]) -> tuple[int, ...]:
+        """Numbers of the slices' frames in these instances: ``frames`` if they are the source's own, else none.
+
+        Example:
+            >>> from types import SimpleNamespace
+            >>> one, other = SimpleNamespace(SOPInstanceUID="2.25.1"), SimpleNamespace(SOPInstanceUID="2.25.2")
+            >>> source = CaseSource((one,), None, (3, 4))
+            >>> source.frames_of([one]), source.frames_of([other])
+            ((3, 4), ())
+        """
+        if not self.frames:
+            return ()
+        own, given = ([instance.SOPInstanceUID for instance in some] for some in (self.instances, instances))
+        return self.frames if own == given else ()
 
 
 @dataclass(frozen=True)

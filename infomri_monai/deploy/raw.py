@@ -16,8 +16,8 @@ from infomri_monai.data.ismrmrd_file import is_ismrmrd, read_ismrmrd
 from infomri_monai.data.ismrmrd_geometry import centred_affine
 from infomri_monai.data.ismrmrd_header import Encoding, parse_encoding
 from infomri_monai.data.kspace_file import KSPACE_SUFFIXES, read_kspace
+from infomri_monai.data.raw_errors import RawDataError, RawFileError
 from infomri_monai.deploy.case import EXIT_USAGE, CaseSource, DeployCase, DeployError
-from infomri_monai.deploy.own_errors import is_own
 from infomri_monai.deploy.quiet import quiet
 from infomri_monai.deploy.raw_attributes import raw_attributes
 
@@ -120,10 +120,11 @@ def read_raw(candidate: RawCandidate, number: int) -> DeployCase:
                 source.attributes.SliceThickness = round(raw.thickness, 6)
     except ImportError:
         raise DeployError("reading raw data needs the extra infomri-monai[deploy].") from None
+    except (RawDataError, RawFileError) as error:  # their messages name neither file nor patient; all others may
+        raise DeployError(f"raw data: {error}") from None
     except Exception as error:
-        # our own readers' messages name neither file nor patient; all others may
-        reason = str(error) if is_own(error) else f"the file is damaged or of an unknown kind ({type(error).__name__})."
-        raise DeployError(f"raw data: {reason}") from None
+        kind = type(error).__name__
+        raise DeployError(f"raw data: the file is damaged or of an unknown kind ({kind}).") from None
     return DeployCase(
         number=number,
         domain="kspace",
@@ -141,11 +142,11 @@ def _silent_slices(kspace: NDArray[np.complex64]) -> tuple[str, ...]:
     """A warning if slices are all zero.
 
     Raises:
-        ValueError: if all of them are: a scan without even noise is a damaged one.
+        RawDataError: if all of them are: a scan without even noise is a damaged one.
     """
     silent = int((~kspace.any(axis=(1, 2))).sum())
     if silent == len(kspace):
-        raise ValueError("all samples are zero: nothing was received.")
+        raise RawDataError("all samples are zero: nothing was received.")
     return (f"{silent} of {len(kspace)} slices of k-space are all zero.",) if silent else ()
 
 

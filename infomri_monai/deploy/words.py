@@ -16,7 +16,7 @@ _LONGEST = 960
 
 
 def acquisition_words(record: AcquisitionRecord, ratio: Tensor) -> str:
-    """One sentence on the acquisition.
+    """One sentence on the acquisition; that it is simulated, :func:`~infomri_monai.deploy.dicom.wording.derivation_text` says.
 
     Args:
         record: how k-space came about.
@@ -26,15 +26,21 @@ def acquisition_words(record: AcquisitionRecord, ratio: Tensor) -> str:
         >>> import torch
         >>> measured = AcquisitionRecord(False, *(None,) * 7, (64, 64), "native", (0, 0))
         >>> acquisition_words(measured, torch.tensor([0.25]))
-        'k-space measured at 0.25 of its positions (4x undersampled).'
+        'k-space was measured by the scanner at 25 % of its positions (4x undersampled).'
     """
-    mean = float(ratio.double().mean())
-    share = f"{mean:.4g} of its positions ({1 / mean:.3g}x undersampled)" if mean > 0 else "none of its positions"
+    share = _share(float(ratio.double().mean()))
     if not record.simulated:
-        return f"k-space measured at {share}."
-    noise = f", noise of standard deviation {record.noise_std:g}" if record.noise_std else ""
+        return f"k-space was measured by the scanner at {share}."
+    noise = f", with noise of standard deviation {record.noise_std:g}" if record.noise_std else ""
     relative = " of the DC magnitude" if record.noise_relative_to_dc else ""
-    return f"k-space simulated at {share} by {record.policy}, seed {record.seed}{noise}{relative if noise else ''}."
+    return f"k-space was sampled at {share} by {record.policy}, seed {record.seed}{noise}{relative if noise else ''}."
+
+
+def _share(ratio: float) -> str:
+    """How much of k-space was sampled."""
+    if ratio in (0, 1):
+        return "all of its positions" if ratio else "none of its positions"
+    return f"{100 * ratio:.4g} % of its positions ({1 / ratio:.3g}x undersampled)"
 
 
 def derivation(

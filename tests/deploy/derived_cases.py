@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 #: columns, rows: not square
 GRID = (28, 20)
 MODEL = ModelIdentity("infomri_segmentation", "0.1.0", "ab" * 32)
-DERIVATION = Derivation("InfoMRI segmentation 8x", "Majority of 16 samples, 8x.", True, MODEL)
+DERIVATION = Derivation("InfoMRI segmentation 8x", "k-space was sampled at 12.5 % of its positions.", True, MODEL)
+MEASURED = "k-space was measured by the scanner at 12.5 % of its positions (8x undersampled)."
 
 
 class Case(NamedTuple):
@@ -79,7 +80,7 @@ def raw_case(slices: int = 3) -> Case:
 
 def measured() -> Derivation:
     """Of k-space that a scanner measured."""
-    return DERIVATION._replace(simulated=False)
+    return DERIVATION._replace(simulated=False, text=MEASURED)
 
 
 def _case(source: CaseSource, instances: Sequence[Dataset], *numbers: object) -> Case:

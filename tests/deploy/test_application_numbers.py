@@ -126,7 +126,7 @@ def test_the_triage_report_has_the_bundles_numbers(runs, case):
     assert found["Mean predictive entropy per pixel"] == pytest.approx(wanted["mean_entropy"], rel=1e-5)
     assert found["Number of posterior samples"] == wanted["samples"] == 16
     assert found["Sampling ratio, mean over slices and masks"] == pytest.approx(wanted["ratio_realised"], rel=1e-5)
-    answer = evaluations(whole)["A person must look at this case"].meaning
+    answer = evaluations(whole)["A person must review the segmentation"].meaning
     assert answer == {True: "Yes", False: "No"}[wanted["review"]]
 
 

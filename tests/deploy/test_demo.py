@@ -164,7 +164,7 @@ def test_report_and_picture(demonstrated, retrieved):
     output = demonstrated / "output"
     report = next(dataset for dataset in retrieved if dataset.Modality == "SR")
     assert (output / "triage.txt").read_text() == report_text(report) + "\n"
-    assert "A person must look at this case: No" in report_text(report)
+    assert "A person must review the segmentation: No" in report_text(report)
     with Image.open(output / "segmentation.png") as picture:
         pixels = np.asarray(picture.convert("RGB"), dtype=float)
     assert pixels.shape[1] > 1200

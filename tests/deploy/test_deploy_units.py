@@ -32,15 +32,28 @@ SIMULATED = AcquisitionRecord(
 
 def test_words_of_an_acquisition():
     ratio = torch.tensor([0.2, 0.3])
-    assert acquisition_words(MEASURED, ratio) == "k-space measured at 0.25 of its positions (4x undersampled)."
+    measured = "k-space was measured by the scanner at 25 % of its positions (4x undersampled)."
+    assert acquisition_words(MEASURED, ratio) == measured
     assert acquisition_words(SIMULATED, ratio) == (
-        "k-space simulated at 0.25 of its positions (4x undersampled) by UniformRandom, seed 7, noise of standard deviation "
-        "0.0005 of the DC magnitude."
+        "k-space was sampled at 25 % of its positions (4x undersampled) by UniformRandom, seed 7, with noise of standard "
+        "deviation 0.0005 of the DC magnitude."
     )
     absolute = acquisition_words(SIMULATED._replace(noise_relative_to_dc=False), ratio)
     assert absolute.endswith("noise of standard deviation 0.0005.")
     assert acquisition_words(SIMULATED._replace(noise_std=None), ratio).endswith("seed 7.")
-    assert "at none of its positions" in acquisition_words(MEASURED, torch.zeros(2))
+    assert acquisition_words(MEASURED, torch.zeros(2)).endswith(" at none of its positions.")
+    assert acquisition_words(MEASURED, torch.ones(2)).endswith(" at all of its positions.")
+    assert acquisition_words(MEASURED, torch.tensor([1 / 3])).endswith(
+        " at 33.33 % of its positions (3x undersampled)."
+    )
+
+
+def test_a_description_says_once_how_kspace_came_about():
+    for record in (MEASURED, SIMULATED):
+        text = derivation_text(derivation("sigma", record, torch.tensor([0.25]), MODEL)).lower()
+        assert text.count("simulated") == record.simulated
+        assert text.count("measured") == (not record.simulated)
+        assert text.count("k-space") == 1
 
 
 @settings(deadline=None)

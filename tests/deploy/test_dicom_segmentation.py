@@ -1,6 +1,8 @@
 """Segmentations: valid, read back exactly by highdicom, where the source lies, and about the source's slices."""
 
 import copy
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,9 +11,11 @@ import torch
 highdicom = pytest.importorskip("highdicom")
 
 from derived_cases import DERIVATION, GRID, MODEL, image_case, measured, raw_case  # noqa: E402
+from pydicom.sr.codedict import codes  # noqa: E402
 from validate import assert_valid_dicom  # noqa: E402
 
 from infomri_monai.deploy.case import DeployError  # noqa: E402
+from infomri_monai.deploy.dicom.segment_codes import segment_code  # noqa: E402
 from infomri_monai.deploy.dicom.segmentation import binary_segmentation, fractional_segmentation  # noqa: E402
 
 KINDS = [("classic", 4), ("enhanced", 4), ("classic", 1), ("enhanced", 1)]
@@ -56,6 +60,7 @@ def test_majority_is_read_back_exactly(kind, slices, tmp_path):
     assert read.SegmentsOverlap == "NO"
     assert read.SeriesDescription == "InfoMRI segmentation 8x SIMULATED"
     assert read.DerivationDescription.startswith("SIMULATED")
+    assert read.ContentDescription == "SIMULATED: Most probable class by the samples' mean"
 
 
 def test_overlapping_masks_of_a_multi_label_network(tmp_path):
@@ -64,6 +69,7 @@ def test_overlapping_masks_of_a_multi_label_network(tmp_path):
     read = write(binary_segmentation, masks, case, tmp_path / "seg.dcm", ["inner", "outer"])
     np.testing.assert_array_equal(pixels(read, case), masks)
     assert read.SegmentsOverlap == "YES"
+    assert read.ContentDescription == "SIMULATED: Mean probability over the samples above 1/2"
 
 
 @pytest.mark.parametrize(("kind", "slices"), KINDS)
@@ -77,6 +83,7 @@ def test_probabilities_are_off_by_half_a_step_at_most(kind, slices, background, 
     np.testing.assert_allclose(found, array[background:], rtol=0, atol=1 / 510 + 1e-6)
     np.testing.assert_array_equal(found[:, :2], array[background:, :2])
     assert (read.SegmentationFractionalType, read.MaximumFractionalValue) == ("PROBABILITY", 255)
+    assert read.ContentDescription == "SIMULATED: Mean probability over the samples, step 1/255"
 
 
 @pytest.mark.parametrize(("kind", "slices"), KINDS)
@@ -178,8 +185,8 @@ def test_probabilities_below_half_a_step_are_an_empty_segmentation(tmp_path):
 
 def test_segments_say_what_they_are_and_who_drew_them(tmp_path):
     case = image_case("classic")
-    names = ["csf", "grey", "white", "tumour", "hippocampus anterior", "posterior", "Tumör"]
-    read = write(binary_segmentation, labels(case.shape, 7), case, tmp_path / "seg.dcm", names)
+    names = ["csf", "grey", "white", "tumour", "anterior hippocampus", "Hippocampus-Posterior", "posterior", "Tumör"]
+    read = write(binary_segmentation, labels(case.shape, 8), case, tmp_path / "seg.dcm", names)
     found = {}
     for segment in read.SegmentSequence:
         kind = segment.SegmentedPropertyTypeCodeSequence[0]
@@ -195,11 +202,20 @@ def test_segments_say_what_they_are_and_who_drew_them(tmp_path):
         "grey": ("Anatomical Structure", "389081007", "SCT"),
         "white": ("Anatomical Structure", "389080008", "SCT"),
         "tumour": ("Morphologically Abnormal Structure", "108369006", "SCT"),
-        "hippocampus anterior": ("Anatomical Structure", "5366008", "SCT", "Anterior"),
+        "anterior hippocampus": ("Anatomical Structure", "5366008", "SCT", "Anterior"),
+        "Hippocampus-Posterior": ("Anatomical Structure", "5366008", "SCT", "Posterior"),
         "posterior": ("Tissue", "85756007", "SCT"),
         "Tumör": ("Tissue", "85756007", "SCT"),
     }
     assert len({segment.TrackingUID for segment in read.SegmentSequence}) == len(names)
+
+
+def test_the_hippocampus_bundle_names_what_it_segments():
+    """Both structures of its overlay have codes of their own, which those of "anterior" alone would not be."""
+    path = Path(__file__).parents[2] / "bundles/infomri_segmentation/configs/data/hippocampus_200.json"
+    found = [segment_code(name) for name in json.loads(path.read_text())["structures"]]
+    assert [code.type for code in found] == [codes.SCT.Hippocampus] * 2
+    assert [code.modifier for code in found] == [codes.SCT.Anterior, codes.SCT.Posterior]
 
 
 def test_a_header_that_highdicom_refuses_keeps_its_patient_and_says_nothing(tmp_path, silent):

@@ -72,6 +72,7 @@ def test_values_places_and_references(tmp_path, kind, slices, quantity):
     assert mapping.MeasurementUnitsCodeSequence[0].CodeValue == "1"
     code = mapping.QuantityDefinitionSequence[0].ConceptCodeSequence[0]
     assert (code.CodeValue, code.CodingSchemeDesignator) == QUANTITIES[quantity].code[:2]
+    assert made.ContentDescription == f"SIMULATED: {QUANTITIES[quantity].explanation}"
 
 
 def test_highdicom_reads_the_volume(tmp_path):
@@ -90,7 +91,7 @@ def test_the_simulation_is_marked(tmp_path):
     made = parametric_map(sigma(image.shape), affine, source, source.instances, SIMULATED, "sigma", 902)
     assert list(made.ImageType) == ["DERIVED", "PRIMARY", "VOLUME", "QUANTITY"]
     assert made.SeriesDescription.endswith("SIMULATED")
-    assert "SIMULATED" in made.ContentDescription
+    assert made.ContentDescription == "SIMULATED: Posterior standard deviation, unit of the image"
     for frame in made.PerFrameFunctionalGroupsSequence:
         text = frame.DerivationImageSequence[0].DerivationDescription
         assert text.startswith("SIMULATED from magnitude images, not acquired")
@@ -106,7 +107,7 @@ def test_of_raw_kspace_it_refers_to_the_reconstruction(tmp_path, flip):
     assert_valid_dicom(path)
     dataset = assert_holds(path, values, affine, [(instance.SOPInstanceUID, None) for instance in reconstruction])
     assert dataset.FrameOfReferenceUID == reconstruction[0].FrameOfReferenceUID
-    assert "SIMULATED" not in dataset.SeriesDescription
+    assert "SIMULATED" not in dataset.SeriesDescription + dataset.ContentDescription
 
 
 def test_some_frames_of_a_multi_frame_source(tmp_path):

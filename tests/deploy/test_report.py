@@ -114,9 +114,14 @@ def test_triage_holds_the_numbers_of_the_worklist(kind, slices, tmp_path):
 @pytest.mark.parametrize(
     ("review", "threshold", "code", "words"),
     [
-        (True, THRESHOLD, codes.SCT.Yes, "A person must look at this case. Agreement of this case: 0.5123. Cases with"),
-        (False, THRESHOLD._replace(threshold=0.5), codes.SCT.No, "not to need a person's look"),
-        (None, None, codes.SCT.Undetermined, "not decided whether a person must look"),
+        (
+            True,
+            THRESHOLD,
+            codes.SCT.Yes,
+            "A person must review this segmentation. This is no diagnosis of the images. Agreement of this case: 0.5123. Cases",
+        ),
+        (False, THRESHOLD._replace(threshold=0.5), codes.SCT.No, "agree well enough for it not to need review"),
+        (None, None, codes.SCT.Undetermined, "not decided whether a person must review this segmentation"),
         (True, THRESHOLD._replace(threshold=math.inf), codes.SCT.Yes, "every case goes to review"),
     ],
 )
@@ -124,7 +129,7 @@ def test_triage_says_whether_a_person_must_look_and_why(review, threshold, code,
     _, report = triage(image_case("classic"), ENTRY._replace(review=review), threshold)
     found = read(report, tmp_path / "report.dcm")
     (whole,) = found.content.get_image_measurement_groups()
-    assert evaluations(whole)["A person must look at this case"] == code
+    assert evaluations(whole)["A person must review the segmentation"] == code
     assert words in report_text(found)
     assert threshold is None or str(threshold) in report_text(found)
 
@@ -142,7 +147,10 @@ def test_a_single_sample_has_no_spread(tmp_path):
         "Mean predictive entropy per pixel",
         "Number of posterior samples",
     }
-    assert "Agreement of this case: not known." in report_text(found)
+    text = report_text(found)
+    assert "Agreement of this case: not known." in text
+    assert "those of a single sample of the segmentation, of which there is neither spread nor agreement" in text
+    assert "90 %" not in text
 
 
 def test_triage_of_raw_kspace_refers_to_its_reconstruction_and_counts_voxels(tmp_path):
@@ -154,7 +162,8 @@ def test_triage_of_raw_kspace_refers_to_its_reconstruction_and_counts_voxels(tmp
     assert evaluations(whole)["k-space was simulated from images"] == codes.SCT.No
     text = report_text(found)
     assert "Volume (Median): 333.333 voxels" in text
-    assert "k-space was measured by the scanner." in text
+    assert "Acquisition: k-space was measured by the scanner at 12.5 % of its positions (8x undersampled).\n" in text
+    assert text.count("k-space was measured") == 1
     assert "Warning: made-up geometry" in text
     assert "SIMULATED" not in text + found.SeriesDescription
 
@@ -170,7 +179,8 @@ def test_triage_as_text_holds_everything_but_identifiers(silent):
         "Agreement: mean pairwise Dice coefficient of the samples: 0.512346",
         "Mean predictive entropy per pixel: 0.0333333 nat/pixel",
         "Acceleration: 7.9",
-        "A person must look at this case: Yes",
+        "A person must review the segmentation: Yes",
+        "(5th to 95th percentile) over 16 samples of the segmentation",
         "SIMULATED from magnitude images, not acquired.",
         "Warning: first",
         "Warning: second",
@@ -219,6 +229,42 @@ def test_classification_holds_the_numbers_and_no_pixel(kind, multi_label, tmp_pa
         "UNVERIFIED",
         "PRELIMINARY",
     )
+
+
+@pytest.mark.parametrize(
+    ("rule", "multi_label", "masks", "words"),
+    [
+        (
+            "mean",
+            False,
+            2,
+            "add up to 1: for the case, the mean over the slices, averaged over 2 sampling masks. The entropy",
+        ),
+        ("mean", False, 1, "for the case, the mean over the slices, from one sampling mask."),
+        ("max", False, 2, "for the case, those of the slice in which 'none' is least probable, averaged over 2"),
+        ("max", True, 2, "each by itself from 0 to 1: for the case, the highest of all slices, averaged over 2"),
+        ("max", True, 1, "from one sampling mask. The entropy is that of these probabilities, summed over the labels."),
+    ],
+)
+def test_classification_says_what_its_probabilities_are(rule, multi_label, masks, words):
+    given = result(masks, multi_label)._replace(case_rule=rule)
+    report = classification_report(given, ["none", "tumour"], image_case("classic").source, DERIVATION, 904)
+    assert words in report_text(report)
+
+
+def test_a_part_of_a_structure_is_a_finding_site_with_a_modifier(tmp_path):
+    """The finding is the hippocampus in both groups; which part of it was measured, the site says."""
+    names = ("anterior hippocampus", "posterior hippocampus")
+    case = image_case("classic")
+    where = (case.source, case.instances, DERIVATION)
+    segmentation = binary_segmentation(np.ones(case.shape, np.uint8), names, case.affine, *where, 902)
+    entry = ENTRY._replace(volumes=tuple(StructureVolume(name, 1.0, 1.0, 1.0) for name in names))
+    found = read(triage_report(entry, 16, segmentation, *where, 903, threshold=THRESHOLD), tmp_path / "report.dcm")
+    groups = found.content.get_volumetric_roi_measurement_groups()
+    assert [group.finding_type for group in groups] == [codes.SCT.Hippocampus] * 2
+    sites = [group.finding_sites[0] for group in groups]
+    assert [site.value for site in sites] == [codes.SCT.Hippocampus] * 2
+    assert [site.topographical_modifier for site in sites] == [codes.SCT.Anterior, codes.SCT.Posterior]
 
 
 def test_raw_classification_refers_to_nothing(tmp_path):

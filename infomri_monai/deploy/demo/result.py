@@ -161,5 +161,7 @@ def _answer(report: Dataset, code: str) -> Any:
 
 def _triage(review: str, agreement: float) -> str:
     """The decision in words."""
-    said = {"Yes": "a person must look at this case", "No": "no review needed"}.get(review, "not decided")
+    said = {"Yes": "a person must review the segmentation", "No": "the segmentation needs no review"}.get(
+        review, "not decided"
+    )
     return f"triage: {said}; agreement of the samples {agreement:.2f}"

@@ -11,13 +11,8 @@ from monai.utils import optional_import
 from infomri_monai.deploy.case import CaseSource, Derivation
 from infomri_monai.deploy.dicom.guard import guarded
 from infomri_monai.deploy.dicom.report_codes import NATS, ONE, label_code, own_code
-from infomri_monai.deploy.dicom.report_content import (
-    AUTOMATIC,
-    acquisition_words,
-    case_group,
-    document,
-    measurements,
-)
+from infomri_monai.deploy.dicom.report_content import AUTOMATIC, case_group, document, measurements
+from infomri_monai.deploy.dicom.wording import derivation_text
 from infomri_monai.engines.volume_classification import VolumeClassification
 
 reports, _ = optional_import("highdicom.sr")
@@ -80,19 +75,34 @@ def classification_report(
     with guarded("making the report"):
         groups = [_probability(name, probability) for name, probability in known.items()]
         groups.append(_case_of_masks(result, known, source.instances, derivation))
-    kind = "independent labels" if result.multi_label else "exclusive classes"
     texts = [
         ("NO_IMAGE", _NO_IMAGE),
-        ("ACQUISITION", acquisition_words(derivation)),
-        (
-            "MEANING",
-            f"Probabilities of {kind}, mean over {result.masks} sampling masks; of the slices the {result.case_rule}. "
-            f"Entropy of these probabilities{', summed over the labels' if result.multi_label else ''}. {AUTOMATIC}",
-        ),
+        ("ACQUISITION", derivation_text(derivation)),
+        ("MEANING", f"{_meaning(result, names)} {AUTOMATIC}"),
         ("SLICES", _table(result, names)),
         *(("WARNING", warning) for warning in warnings),
     ]
     return document(groups, texts, source, derivation, series_number, evidence=source.instances)
+
+
+def _meaning(result: VolumeClassification, names: Sequence[str]) -> str:
+    """What the case's probabilities and their entropy are."""
+    if result.case_rule == "mean":
+        slices = "the mean over the slices"
+    elif result.multi_label:
+        slices = "the highest of all slices"
+    else:
+        slices = f"those of the slice in which {names[0]!r} is least probable"
+    masks = "from one sampling mask" if result.masks == 1 else f"averaged over {result.masks} sampling masks"
+    if result.multi_label:
+        return (
+            f"Probabilities of independent labels, each by itself from 0 to 1: for the case, {slices}, {masks}. The entropy is "
+            "that of these probabilities, summed over the labels."
+        )
+    return (
+        f"Probabilities of exclusive classes, which add up to 1: for the case, {slices}, {masks}. The entropy is that of these "
+        "probabilities."
+    )
 
 
 def _probability(name: str, probability: float) -> Any:

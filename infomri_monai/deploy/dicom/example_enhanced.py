@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from monai.utils import optional_import
@@ -15,6 +15,7 @@ from infomri_monai.deploy.dicom.example_headers import (
     example_uid,
 )
 from infomri_monai.deploy.dicom.geometry import decimal
+from infomri_monai.deploy.dicom.items import item
 
 pydicom, _ = optional_import("pydicom")
 pydicom_uid, _ = optional_import("pydicom.uid")
@@ -86,7 +87,7 @@ def enhanced_dataset(
     d.ResonantNucleus, d.KSpaceFiltering, d.PresentationLUTShape = "1H", "NONE", "IDENTITY"
     d.ApplicableSafetyStandardAgency, d.AcquisitionContextSequence = "IEC", []
     organization = example_uid(seed, "enhanced", "dimensions")
-    d.DimensionOrganizationSequence = [_item(DimensionOrganizationUID=organization)]
+    d.DimensionOrganizationSequence = [item(DimensionOrganizationUID=organization)]
     d.DimensionOrganizationType = "3D"
     d.DimensionIndexSequence = [_dimension("StackID", organization), _dimension("InStackPositionNumber", organization)]
     d.SharedFunctionalGroupsSequence = [_shared_groups(pixels.shape, geometry)]
@@ -95,15 +96,8 @@ def enhanced_dataset(
     return d
 
 
-def _item(**elements: Any) -> Dataset:
-    dataset = pydicom.Dataset()
-    for keyword, value in elements.items():
-        setattr(dataset, keyword, value)
-    return dataset
-
-
 def _dimension(keyword: str, organization: str) -> Dataset:
-    return _item(
+    return item(
         DimensionOrganizationUID=organization,
         DimensionIndexPointer=pydicom.datadict.tag_for_keyword(keyword),
         FunctionalGroupPointer=pydicom.datadict.tag_for_keyword("FrameContentSequence"),
@@ -113,7 +107,7 @@ def _dimension(keyword: str, organization: str) -> Dataset:
 
 def _frame_groups(shape: tuple[int, ...], index: int, geometry: ExampleGeometry) -> Dataset:
     """What differs from frame to frame: position and place in the stack."""
-    content = _item(
+    content = item(
         FrameReferenceDateTime=_ACQUIRED,
         FrameAcquisitionDateTime=_ACQUIRED,
         FrameAcquisitionDuration=60.0,
@@ -123,25 +117,25 @@ def _frame_groups(shape: tuple[int, ...], index: int, geometry: ExampleGeometry)
         DimensionIndexValues=[1, index + 1],
     )
     position = [decimal(x) for x in geometry.position((shape[0], shape[1], shape[2]), index)]
-    return _item(FrameContentSequence=[content], PlanePositionSequence=[_item(ImagePositionPatient=position)])
+    return item(FrameContentSequence=[content], PlanePositionSequence=[item(ImagePositionPatient=position)])
 
 
 def _shared_groups(shape: tuple[int, ...], geometry: ExampleGeometry) -> Dataset:
     """What all frames have in common: geometry, meaning of the pixels, acquisition."""
-    measures = _item(
+    measures = item(
         PixelSpacing=[decimal(x) for x in geometry.pixel_spacing],
         SliceThickness=decimal(0.9 * geometry.slice_spacing),
         SpacingBetweenSlices=decimal(geometry.slice_spacing),
     )
     orientation = [decimal(x) for x in geometry.directions()[:, :2].T.ravel()]
-    brain = _item(CodeValue="12738006", CodingSchemeDesignator="SCT", CodeMeaning="Brain")
-    groups = _item(
+    brain = item(CodeValue="12738006", CodingSchemeDesignator="SCT", CodeMeaning="Brain")
+    groups = item(
         PixelMeasuresSequence=[measures],
-        PlaneOrientationSequence=[_item(ImageOrientationPatient=orientation)],
-        FrameAnatomySequence=[_item(AnatomicRegionSequence=[brain], FrameLaterality="U")],
-        PixelValueTransformationSequence=[_item(RescaleIntercept=0, RescaleSlope=1, RescaleType="US")],
-        FrameVOILUTSequence=[_item(WindowCenter=2048, WindowWidth=4096)],
-        MRImageFrameTypeSequence=[_item(FrameType=["ORIGINAL", "PRIMARY", "OTHER", "NONE"], **_DESCRIPTION)],
+        PlaneOrientationSequence=[item(ImageOrientationPatient=orientation)],
+        FrameAnatomySequence=[item(AnatomicRegionSequence=[brain], FrameLaterality="U")],
+        PixelValueTransformationSequence=[item(RescaleIntercept=0, RescaleSlope=1, RescaleType="US")],
+        FrameVOILUTSequence=[item(WindowCenter=2048, WindowWidth=4096)],
+        MRImageFrameTypeSequence=[item(FrameType=["ORIGINAL", "PRIMARY", "OTHER", "NONE"], **_DESCRIPTION)],
     )
     groups.update(_acquisition_groups(shape))
     return groups
@@ -149,30 +143,28 @@ def _shared_groups(shape: tuple[int, ...], geometry: ExampleGeometry) -> Dataset
 
 def _acquisition_groups(shape: tuple[int, ...]) -> Dataset:
     """The macros of a spoiled 2D gradient echo (C.8.13.5)."""
-    mode = _item(OperatingModeType="STATIC FIELD", OperatingMode="IEC_NORMAL")
-    absorption = _item(SpecificAbsorptionRateDefinition="IEC_HEAD", SpecificAbsorptionRateValue=0.5)
-    timing = _item(RepetitionTime=250, FlipAngle=70, EchoTrainLength=1, RFEchoTrainLength=0, GradientEchoTrainLength=1)
-    timing.update(_item(GradientOutputType="DB_DT", GradientOutput=0.0, OperatingModeSequence=[mode]))
+    mode = item(OperatingModeType="STATIC FIELD", OperatingMode="IEC_NORMAL")
+    absorption = item(SpecificAbsorptionRateDefinition="IEC_HEAD", SpecificAbsorptionRateValue=0.5)
+    timing = item(RepetitionTime=250, FlipAngle=70, EchoTrainLength=1, RFEchoTrainLength=0, GradientEchoTrainLength=1)
+    timing.update(item(GradientOutputType="DB_DT", GradientOutput=0.0, OperatingModeSequence=[mode]))
     timing.SpecificAbsorptionRateSequence = [absorption]
-    view = _item(InPlanePhaseEncodingDirection="COLUMN", MRAcquisitionFrequencyEncodingSteps=shape[2])
-    view.update(
-        _item(MRAcquisitionPhaseEncodingStepsInPlane=shape[1], PercentSampling=100, PercentPhaseFieldOfView=100)
-    )
-    modifier = _item(InversionRecovery="NO", FlowCompensation="NONE", Spoiling="RF", T2Preparation="NO")
-    modifier.update(_item(SpectrallySelectedExcitation="NONE", SpatialPresaturation="NONE"))
-    modifier.update(_item(PartialFourier="NO", ParallelAcquisition="NO"))
-    imaging = _item(MagnetizationTransfer="NONE", BloodSignalNulling="NO", Tagging="NONE")
-    imaging.update(_item(TransmitterFrequency=127.7, PixelBandwidth=200.0))
-    receive = _item(ReceiveCoilName="HEAD", ReceiveCoilManufacturerName="", ReceiveCoilType="VOLUME")
+    view = item(InPlanePhaseEncodingDirection="COLUMN", MRAcquisitionFrequencyEncodingSteps=shape[2])
+    view.update(item(MRAcquisitionPhaseEncodingStepsInPlane=shape[1], PercentSampling=100, PercentPhaseFieldOfView=100))
+    modifier = item(InversionRecovery="NO", FlowCompensation="NONE", Spoiling="RF", T2Preparation="NO")
+    modifier.update(item(SpectrallySelectedExcitation="NONE", SpatialPresaturation="NONE"))
+    modifier.update(item(PartialFourier="NO", ParallelAcquisition="NO"))
+    imaging = item(MagnetizationTransfer="NONE", BloodSignalNulling="NO", Tagging="NONE")
+    imaging.update(item(TransmitterFrequency=127.7, PixelBandwidth=200.0))
+    receive = item(ReceiveCoilName="HEAD", ReceiveCoilManufacturerName="", ReceiveCoilType="VOLUME")
     receive.QuadratureReceiveCoil = "YES"
-    transmit = _item(TransmitCoilName="BODY", TransmitCoilManufacturerName="", TransmitCoilType="BODY")
-    return _item(
+    transmit = item(TransmitCoilName="BODY", TransmitCoilManufacturerName="", TransmitCoilType="BODY")
+    return item(
         MRTimingAndRelatedParametersSequence=[timing],
         MRFOVGeometrySequence=[view],
-        MREchoSequence=[_item(EffectiveEchoTime=2.5)],
+        MREchoSequence=[item(EffectiveEchoTime=2.5)],
         MRModifierSequence=[modifier],
         MRImagingModifierSequence=[imaging],
         MRReceiveCoilSequence=[receive],
         MRTransmitCoilSequence=[transmit],
-        MRAveragesSequence=[_item(NumberOfAverages=1)],
+        MRAveragesSequence=[item(NumberOfAverages=1)],
     )

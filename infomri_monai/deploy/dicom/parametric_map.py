@@ -11,14 +11,14 @@ from monai.utils import optional_import
 from numpy.typing import ArrayLike, NDArray
 
 from infomri_monai.deploy.case import CaseSource, Derivation
-from infomri_monai.deploy.dicom.common import new_uid, series_attributes
+from infomri_monai.deploy.dicom.common import series_attributes
 from infomri_monai.deploy.dicom.geometry import dicom_frames, slice_geometry
 from infomri_monai.deploy.dicom.guard import guarded
 from infomri_monai.deploy.dicom.mr_series import display_window
-from infomri_monai.deploy.dicom.proxies import source_proxies
+from infomri_monai.deploy.dicom.proxies import identity_arguments, source_proxies
 from infomri_monai.deploy.dicom.references import SliceReference, slice_references, source_image_item
 from infomri_monai.deploy.dicom.report_codes import SCHEME
-from infomri_monai.deploy.dicom.wording import derivation_text, equipment
+from infomri_monai.deploy.dicom.wording import content_description, derivation_text
 
 highdicom, _ = optional_import("highdicom")
 highdicom_pm, _ = optional_import("highdicom.pm")
@@ -36,7 +36,7 @@ class Quantity(NamedTuple):
 
     Attributes:
         code: value, scheme and meaning of the coded quantity.
-        explanation: in words, at most 64 characters.
+        explanation: in words, at most 53 characters.
     """
 
     code: tuple[str, str, str]
@@ -45,12 +45,10 @@ class Quantity(NamedTuple):
 
 #: none of them has a unit of UCUM: intensities of MR are arbitrary, and UCUM does not know the nat
 QUANTITIES = {
-    "sigma": Quantity(
-        ("386136009", "SCT", "Standard Deviation"), "Posterior standard deviation, in the image's intensity"
-    ),
+    "sigma": Quantity(("386136009", "SCT", "Standard Deviation"), "Posterior standard deviation, unit of the image"),
     "entropy": Quantity(("ENTROPY", SCHEME, "Predictive entropy"), "Entropy of the class probabilities, in nats"),
     "mutual_information": Quantity(
-        ("MUTUALINFO", SCHEME, "Mutual information"), "Mutual information of class and posterior sample, nats"
+        ("MUTUALINFO", SCHEME, "Mutual information"), "Mutual information of class and sample, in nats"
     ),
 }
 
@@ -97,44 +95,44 @@ def parametric_map(
     """
     if quantity not in QUANTITIES:
         raise ValueError(f"quantity must be one of {sorted(QUANTITIES)}, got {quantity!r}.")
+    frames = _float_frames(values)
+    geometry = slice_geometry(affine, len(frames))
+    frames_used = source.frames_of(reference_instances)
+    references = slice_references(reference_instances, frames_used, geometry, frames.shape[1:])
+    series, text = series_attributes(source, derivation, series_number, "MR"), derivation_text(derivation)
+    # highdicom's normal is columns x rows, ours and most readers' is rows x columns
+    order = list(reversed(geometry.order))
+    references, geometry = [references[i] for i in order], replace(geometry, positions=geometry.positions[order])
+    with guarded("writing the parametric map"):
+        result = highdicom_pm.ParametricMap(
+            source_images=source_proxies(references, geometry, series),
+            pixel_array=frames[order],
+            **identity_arguments(series, derivation),
+            **_meaning(frames, quantity),
+            content_description=content_description(QUANTITIES[quantity].explanation, derivation),
+        )
+        result.update(series)
+        _link(result, references, text)
+    return result
+
+
+def _float_frames(values: Any) -> NDArray[np.float32]:
+    """Frames in single precision, if they are finite there."""
     frames = dicom_frames(values)
     if frames.dtype != np.float32:
         with np.errstate(over="ignore"):
             frames = dicom_frames(frames.astype(np.float32).transpose(2, 1, 0))
-    geometry = slice_geometry(affine, len(frames))
-    used = source.frames if _are_same(reference_instances, source.instances) else ()
-    references = slice_references(reference_instances, used, geometry, frames.shape[1:])
-    series = series_attributes(source, derivation, series_number, "MR")
-    text, made_by = derivation_text(derivation), equipment(derivation)
-    order = list(
-        reversed(geometry.order)
-    )  # highdicom's normal is columns x rows, ours and most readers' is rows x columns
-    ordered = [references[index] for index in order]
-    with guarded("writing the parametric map"):
-        result = highdicom_pm.ParametricMap(
-            source_images=source_proxies(ordered, replace(geometry, positions=geometry.positions[order]), series),
-            pixel_array=frames[order],
-            series_instance_uid=series.SeriesInstanceUID,
-            series_number=series_number,
-            sop_instance_uid=new_uid(),
-            instance_number=1,
-            contains_recognizable_visual_features=True,
-            real_world_value_mappings=[_mapping(frames, quantity)],
-            voi_lut_transformations=[_window(frames)],
-            content_label=quantity.upper()[:16],
-            content_description=series.SeriesDescription,
-            **made_by,
-        )
-        result.update(series)
-        _link(result, ordered, text)
-    return result
+    return frames
 
 
-def _are_same(given: Sequence[Any], known: Sequence[Any]) -> bool:
-    """Whether these are the same instances."""
-    return len(given) == len(known) and all(
-        a.SOPInstanceUID == b.SOPInstanceUID for a, b in zip(given, known, strict=True)
-    )
+def _meaning(frames: NDArray[np.float32], quantity: str) -> dict[str, Any]:
+    """What the numbers are and how to show them, as the constructor takes it."""
+    return {
+        "contains_recognizable_visual_features": True,
+        "real_world_value_mappings": [_mapping(frames, quantity)],
+        "voi_lut_transformations": [_window(frames)],
+        "content_label": quantity.upper()[:16],
+    }
 
 
 def _mapping(frames: NDArray[np.float32], quantity: str) -> Any:

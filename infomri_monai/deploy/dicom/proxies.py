@@ -1,4 +1,4 @@
-"""Stand-ins for source instances that highdicom's constructors read: no identifier in them, and the geometry of the case."""
+"""What highdicom's constructors take: stand-ins for source instances, without identifiers and with the case's geometry."""
 
 from __future__ import annotations
 
@@ -7,23 +7,47 @@ from typing import TYPE_CHECKING, Any
 
 from monai.utils import optional_import
 
-from infomri_monai.deploy.dicom.common import copy_elements
+from infomri_monai.deploy.case import Derivation
+from infomri_monai.deploy.dicom.common import copy_elements, new_uid
 from infomri_monai.deploy.dicom.geometry import SliceGeometry, decimal
+from infomri_monai.deploy.dicom.items import item, unnamed
 from infomri_monai.deploy.dicom.references import SliceReference
+from infomri_monai.deploy.dicom.wording import equipment
 
 pydicom, _ = optional_import("pydicom")
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["source_proxies"]
+__all__ = ["identity_arguments", "source_proxies"]
 
-#: highdicom asks for these; the identifiers are set afterwards, letter by letter
-UNNAMED = "PatientID PatientName PatientBirthDate PatientSex AccessionNumber StudyID StudyDate StudyTime ReferringPhysicianName"
 COPIED = (
     "SOPClassUID SOPInstanceUID SeriesInstanceUID Rows Columns LossyImageCompression LossyImageCompressionRatio "
     "LossyImageCompressionMethod"
 )
+
+
+def identity_arguments(series: Dataset, derivation: Derivation) -> dict[str, Any]:
+    """Which instance of which series a constructor makes, and with which equipment: the only one of its series.
+
+    Args:
+        series: from :func:`~infomri_monai.deploy.dicom.common.series_attributes`.
+        derivation: names the model.
+
+    Example:
+        >>> from infomri_monai.deploy.case import ModelIdentity
+        >>> series = item(SeriesInstanceUID="2.25.1", SeriesNumber=901)
+        >>> arguments = identity_arguments(series, Derivation("", "", False, ModelIdentity("unet", "0.2.0", "ab" * 32)))
+        >>> arguments["series_number"], arguments["instance_number"], arguments["manufacturer_model_name"]
+        (901, 1, 'unet')
+    """
+    return {
+        "series_instance_uid": series.SeriesInstanceUID,
+        "series_number": int(series.SeriesNumber),
+        "sop_instance_uid": new_uid(),
+        "instance_number": 1,
+        **equipment(derivation),
+    }
 
 
 def source_proxies(references: Sequence[SliceReference], geometry: SliceGeometry, series: Dataset) -> list[Dataset]:
@@ -56,7 +80,7 @@ def source_proxies(references: Sequence[SliceReference], geometry: SliceGeometry
     spacing = [decimal(value) for value in geometry.pixel_spacing]
     positions = [[decimal(value) for value in position] for position in geometry.positions]
     if references[0].frame is None:
-        proxies = [_unnamed(reference.instance, series) for reference in references]
+        proxies = [_stand_in(reference.instance, series) for reference in references]
         for proxy, reference, position in zip(proxies, references, positions, strict=True):
             proxy.ImageOrientationPatient, proxy.ImagePositionPatient, proxy.PixelSpacing = (
                 orientation,
@@ -66,34 +90,25 @@ def source_proxies(references: Sequence[SliceReference], geometry: SliceGeometry
             proxy.SliceThickness = reference.thickness or decimal(geometry.slice_spacing)
             proxy.SpacingBetweenSlices = decimal(geometry.slice_spacing)
         return proxies
-    proxy = _unnamed(first, series)
+    proxy = _stand_in(first, series)
     proxy.NumberOfFrames = len(references)
     thickness = references[0].thickness or decimal(geometry.slice_spacing)
     measures = {"PixelSpacing": spacing, "SliceThickness": thickness}
     measures["SpacingBetweenSlices"] = decimal(geometry.slice_spacing)
     proxy.SharedFunctionalGroupsSequence = [
-        _item(
-            PixelMeasuresSequence=[_item(**measures)],
-            PlaneOrientationSequence=[_item(ImageOrientationPatient=orientation)],
+        item(
+            PixelMeasuresSequence=[item(**measures)],
+            PlaneOrientationSequence=[item(ImageOrientationPatient=orientation)],
         )
     ]
     proxy.PerFrameFunctionalGroupsSequence = [
-        _item(PlanePositionSequence=[_item(ImagePositionPatient=position)]) for position in positions
+        item(PlanePositionSequence=[item(ImagePositionPatient=position)]) for position in positions
     ]
     return [proxy]
 
 
-def _unnamed(instance: Any, series: Dataset) -> Dataset:
+def _stand_in(instance: Any, series: Dataset) -> Dataset:
     """Identity of an instance without that of the patient."""
-    proxy = _item(**dict.fromkeys(UNNAMED.split(), ""))
-    proxy.StudyInstanceUID, proxy.FrameOfReferenceUID = series.StudyInstanceUID, series.FrameOfReferenceUID
+    proxy = unnamed(StudyInstanceUID=series.StudyInstanceUID, FrameOfReferenceUID=series.FrameOfReferenceUID)
     copy_elements(proxy, [instance], COPIED.split())
     return proxy
-
-
-def _item(**elements: Any) -> Dataset:
-    """A dataset with these elements."""
-    item = pydicom.Dataset()
-    for keyword, value in elements.items():
-        setattr(item, keyword, value)
-    return item

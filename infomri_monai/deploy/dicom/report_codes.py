@@ -26,7 +26,7 @@ _MEANINGS = {
     "RATIO_ALL_MASKS": "Sampling ratio of all masks together",
     "ACCELERATION": "Acceleration",
     "SIMULATED": "k-space was simulated from images",
-    "REVIEW": "A person must look at this case",
+    "REVIEW": "A person must review the segmentation",
     "MOST_PROBABLE": "Most probable label",
     "ABOVE_HALF": "Label of a probability above one half",
     "REVIEW_WORDS": "What the review decision means",

@@ -11,8 +11,9 @@ from monai.utils import optional_import
 from infomri_monai.deploy.case import CaseSource, Derivation
 from infomri_monai.deploy.dicom.common import new_uid, series_attributes
 from infomri_monai.deploy.dicom.guard import guarded
+from infomri_monai.deploy.dicom.items import unnamed
+from infomri_monai.deploy.dicom.proxies import identity_arguments
 from infomri_monai.deploy.dicom.report_codes import SCHEME, own_code, unit
-from infomri_monai.deploy.dicom.wording import derivation_text, equipment
 
 schemes, _ = optional_import("highdicom.coding_schemes")
 reports, _ = optional_import("highdicom.sr")
@@ -23,22 +24,12 @@ codes, _ = optional_import("pydicom.sr.codedict", name="codes")
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["AUTOMATIC", "acquisition_words", "case_group", "document", "measurements"]
+__all__ = ["AUTOMATIC", "case_group", "document", "measurements"]
 
 #: of our series attributes what a report, which is no image, does not have
 _OF_IMAGES = ("FrameOfReferenceUID", "PositionReferenceIndicator", "PatientPosition", "BodyPartExamined", "Laterality")
-#: asked for by highdicom
-_EMPTY = (
-    "PatientID",
-    "PatientName",
-    "PatientBirthDate",
-    "PatientSex",
-    "AccessionNumber",
-    "StudyID",
-    "StudyDate",
-    "StudyTime",
-    "ReferringPhysicianName",
-)
+#: of an instance, what a reference to it is made of
+_REFERENCE = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 #: stands in every report
 AUTOMATIC = "Written by software; no person has verified it."
 
@@ -54,12 +45,6 @@ def measurements(rows: Iterable[tuple[Any, float, str, Any]]) -> list[Any]:
         if not math.isnan(value):
             made.append(reports.Measurement(name=name, value=value, unit=unit(units), derivation=derivation))
     return made
-
-
-def acquisition_words(derivation: Derivation) -> str:
-    """How k-space came about, in words."""
-    text = derivation_text(derivation)
-    return text if derivation.simulated else f"k-space was measured by the scanner. {text}"
 
 
 def _algorithm(derivation: Derivation) -> Any:
@@ -132,7 +117,6 @@ def document(
     series = series_attributes(source, derivation, series_number, "SR")
     for keyword in _OF_IMAGES:
         series.pop(keyword, None)
-    made_by = equipment(derivation)
     with guarded("making the report"):
         content = reports.MeasurementReport(
             observation_context=_observer(derivation),
@@ -146,11 +130,7 @@ def document(
             is_complete=True,
             is_final=False,
             coding_schemes=[_scheme()],
-            series_instance_uid=series.SeriesInstanceUID,
-            series_number=series_number,
-            sop_instance_uid=new_uid(),
-            instance_number=1,
-            **made_by,
+            **identity_arguments(series, derivation),
         )
         if not evidence:
             del made.CurrentRequestedProcedureEvidenceSequence
@@ -160,20 +140,13 @@ def document(
 
 def _evidence(instance: Any) -> Dataset:
     """A reference without identity: highdicom takes patient and study from it, which are replaced."""
-    item = pydicom.Dataset()
-    for keyword in _EMPTY:
-        setattr(item, keyword, "")
-    for keyword in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
-        setattr(item, keyword, str(instance[keyword].value))
-    return item
+    return unnamed(**{keyword: str(instance[keyword].value) for keyword in _REFERENCE})
 
 
 def _nothing(series: Dataset) -> Dataset:
     """Stands for evidence where there is none, because highdicom wants some; the reference is deleted again."""
-    nothing = pydicom.Dataset()
-    nothing.SOPClassUID, nothing.SOPInstanceUID = pydicom.uid.RawDataStorage, new_uid()
-    nothing.StudyInstanceUID, nothing.SeriesInstanceUID = series.StudyInstanceUID, new_uid()
-    return _evidence(nothing)
+    uids = (pydicom.uid.RawDataStorage, new_uid(), series.StudyInstanceUID, new_uid())
+    return unnamed(**dict(zip(_REFERENCE, uids, strict=True)))
 
 
 def _observer(derivation: Derivation) -> Any:

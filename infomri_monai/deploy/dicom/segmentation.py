@@ -1,4 +1,4 @@
-"""DICOM segmentations of a case: the majority of the samples (binary) and their mean probabilities (fractional)."""
+"""DICOM segmentations of a case: what is most probable by the samples (binary) and their mean probabilities (fractional)."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from monai.utils import optional_import
 from numpy.typing import ArrayLike, NDArray
 
 from infomri_monai.deploy.case import CaseSource, Derivation
-from infomri_monai.deploy.dicom.common import new_uid, series_attributes
+from infomri_monai.deploy.dicom.common import series_attributes
 from infomri_monai.deploy.dicom.geometry import slice_geometry
 from infomri_monai.deploy.dicom.guard import guarded
-from infomri_monai.deploy.dicom.proxies import source_proxies
+from infomri_monai.deploy.dicom.proxies import identity_arguments, source_proxies
 from infomri_monai.deploy.dicom.references import SliceReference, slice_references
 from infomri_monai.deploy.dicom.segment_codes import segment_description
-from infomri_monai.deploy.dicom.wording import derivation_text, equipment
+from infomri_monai.deploy.dicom.wording import content_description, derivation_text
 from infomri_monai.metrics.structure_names import structure_names
 
 segmentations, _ = optional_import("highdicom.seg")
@@ -70,7 +70,7 @@ def binary_segmentation(
         >>> affine[:3, 3] = np.array([-1, -1, 1]) * image.ImagePositionPatient
         >>> labels = np.zeros((32, 24, 1), dtype=np.uint8)
         >>> labels[5:9, 7, 0] = 2
-        >>> derivation = Derivation("InfoMRI 8x", "Majority of 16 samples.", True, ModelIdentity("unet", "1.0", "ab"))
+        >>> derivation = Derivation("InfoMRI 8x", "By 16 samples.", True, ModelIdentity("unet", "1.0", "ab"))
         >>> made = binary_segmentation(labels, ["grey", "white"], affine, CaseSource((image,), image), [image], derivation, 901)
         >>> made.SeriesDescription, len(made.SegmentSequence), int(made.pixel_array.sum())
         ('InfoMRI 8x SIMULATED', 2, 4)
@@ -91,7 +91,13 @@ def binary_segmentation(
     if int(array.min()) < 0 or int(array.max()) > highest:
         raise ValueError(f"segmentation must lie in 0..{highest}, got {array.min()}..{array.max()}.")
     dtype = np.uint8 if highest < 256 else np.uint16
-    kind = {"segmentation_type": "BINARY", "content_label": "MAJORITY", "content_description": "Majority of samples"}
+    exclusive = array.ndim == 3
+    what = "Most probable class by the samples' mean" if exclusive else "Mean probability over the samples above 1/2"
+    kind = {
+        "segmentation_type": "BINARY",
+        "content_label": "MAJORITY",
+        "content_description": content_description(what, derivation),
+    }
     return _segmentation(
         array.astype(dtype), names, affine, source, reference_instances, derivation, series_number, kind
     )
@@ -148,7 +154,7 @@ def fractional_segmentation(
         "fractional_type": "PROBABILITY",
         "max_fractional_value": MAXIMUM_FRACTIONAL_VALUE,
         "content_label": "PROBABILITY",
-        "content_description": "Mean probability over samples, step 1/255",
+        "content_description": content_description("Mean probability over the samples, step 1/255", derivation),
     }
     return _segmentation(stored, names, affine, source, reference_instances, derivation, series_number, kind)
 
@@ -176,27 +182,16 @@ def _segmentation(
     """A segmentation of checked arrays, (columns, rows, slices) or (structures, columns, rows, slices)."""
     columns, rows, slices = array.shape[-3:]
     geometry = slice_geometry(affine, slices)
-    same = len(source.frames) > 0 and [i.SOPInstanceUID for i in instances] == [
-        i.SOPInstanceUID for i in source.instances
-    ]
-    references = slice_references(instances, source.frames if same else (), geometry, (rows, columns))
-    series, text, made_by = (
-        series_attributes(source, derivation, series_number, "SEG"),
-        derivation_text(derivation),
-        equipment(derivation),
-    )
+    references = slice_references(instances, source.frames_of(instances), geometry, (rows, columns))
+    series, text = series_attributes(source, derivation, series_number, "SEG"), derivation_text(derivation)
     series.pop("Laterality", None)  # a segmentation's frames have their own, and the standard wants only one of them
     with guarded("making the segmentation"):
         made = segmentations.Segmentation(
             source_images=source_proxies(references, geometry, series),
             pixel_array=np.ascontiguousarray(array.T),
             segment_descriptions=[segment_description(i, name, derivation.model) for i, name in enumerate(names, 1)],
-            series_instance_uid=series.SeriesInstanceUID,
-            series_number=series_number,
-            sop_instance_uid=new_uid(),
-            instance_number=1,
+            **identity_arguments(series, derivation),
             **kind,
-            **made_by,
         )
         made.update(series)
         made.DerivationDescription = text

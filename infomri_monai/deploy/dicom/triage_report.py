@@ -11,14 +11,9 @@ from monai.utils import optional_import
 from infomri_monai.deploy.case import CaseSource, Derivation
 from infomri_monai.deploy.dicom.guard import guarded
 from infomri_monai.deploy.dicom.report_codes import ONE, own_code, percentile_code
-from infomri_monai.deploy.dicom.report_content import (
-    AUTOMATIC,
-    acquisition_words,
-    case_group,
-    document,
-    measurements,
-)
+from infomri_monai.deploy.dicom.report_content import AUTOMATIC, case_group, document, measurements
 from infomri_monai.deploy.dicom.segment_codes import segment_code
+from infomri_monai.deploy.dicom.wording import derivation_text
 from infomri_monai.triage import ReviewThreshold, StructureVolume, WorklistEntry
 
 reports, _ = optional_import("highdicom.sr")
@@ -76,34 +71,53 @@ def triage_report(
     References:
         DICOM PS3.16 2024e, TID 1500, TID 1411, TID 1501; CID 7464 and CID 230.
     """
-    if volume_unit not in _VOLUME_UNITS:
-        raise ValueError(f"volume_unit must be one of {tuple(_VOLUME_UNITS)}, got {volume_unit!r}.")
     if not reference_instances:
         raise ValueError(
             "reference_instances must be what was segmented, got none; for raw k-space the series made of it."
         )
-    if samples < 1:
-        raise ValueError(f"samples must be at least 1, got {samples}.")
-    if threshold is not None and entry.review is not bool(threshold.needs_review([entry.agreement])):
-        raise ValueError(f"entry.review must be what the threshold says, got {entry.review}.")
-    segments = {str(segment.SegmentLabel): segment for segment in segmentation.SegmentSequence}
-    if missing := [volume.structure for volume in entry.volumes if volume.structure not in segments]:
-        raise ValueError(f"segmentation must have a segment for every structure of the entry, it lacks {missing}.")
+    _check_entry(entry, samples, threshold, volume_unit)
+    segments = _segments(segmentation, entry)
     with guarded("making the report"):
         units = _VOLUME_UNITS[volume_unit]
         groups = [_volume(volume, segments[volume.structure], segmentation, units) for volume in entry.volumes]
         groups.append(_case_of_samples(entry, samples, reference_instances, derivation))
     texts = [
         ("REVIEW_WORDS", _review_words(entry, threshold)),
-        ("ACQUISITION", acquisition_words(derivation)),
-        (
-            "MEANING",
-            f"Volumes: median and central 90 % interval (5th to 95th percentile) over {samples} samples of the segmentation, "
-            f"not a range of normal values. Agreement: 1 if all samples are the same. {AUTOMATIC}",
-        ),
+        ("ACQUISITION", derivation_text(derivation)),
+        ("MEANING", f"{_meaning(samples)} {AUTOMATIC}"),
         *(("WARNING", warning) for warning in warnings),
     ]
     return document(groups, texts, source, derivation, series_number, evidence=[*reference_instances, segmentation])
+
+
+def _check_entry(entry: WorklistEntry, samples: int, threshold: ReviewThreshold | None, volume_unit: str) -> None:
+    """Refuse what contradicts the entry or is out of range."""
+    if volume_unit not in _VOLUME_UNITS:
+        raise ValueError(f"volume_unit must be one of {tuple(_VOLUME_UNITS)}, got {volume_unit!r}.")
+    if samples < 1:
+        raise ValueError(f"samples must be at least 1, got {samples}.")
+    if threshold is not None and entry.review is not bool(threshold.needs_review([entry.agreement])):
+        raise ValueError(f"entry.review must be what the threshold says, got {entry.review}.")
+
+
+def _segments(segmentation: Dataset, entry: WorklistEntry) -> dict[str, Any]:
+    """The segments by their labels; every structure of the entry has one."""
+    segments = {str(segment.SegmentLabel): segment for segment in segmentation.SegmentSequence}
+    if missing := [volume.structure for volume in entry.volumes if volume.structure not in segments]:
+        raise ValueError(f"segmentation must have a segment for every structure of the entry, it lacks {missing}.")
+    return segments
+
+
+def _meaning(samples: int) -> str:
+    """What volumes and agreement are."""
+    if samples == 1:
+        return (
+            "Volumes are those of a single sample of the segmentation, of which there is neither spread nor agreement."
+        )
+    return (
+        f"A volume has a median and a central 90 % interval (5th to 95th percentile) over {samples} samples of the segmentation; "
+        "the interval is the spread of the samples, not a range of normal values. Agreement is 1 if all samples are the same."
+    )
 
 
 def _volume(volume: StructureVolume, segment: Any, segmentation: Dataset, units: str) -> Any:
@@ -123,6 +137,7 @@ def _volume(volume: StructureVolume, segment: Any, segmentation: Dataset, units:
         ),
         finding_category=code.category,
         finding_type=code.type,
+        finding_sites=None if code.modifier is None else [reports.FindingSite(code.type, None, code.modifier)],
         measurements=measurements(rows),
     )
 
@@ -141,11 +156,12 @@ def _case_of_samples(entry: WorklistEntry, samples: int, instances: Sequence[Any
 
 
 def _review_words(entry: WorklistEntry, threshold: ReviewThreshold | None) -> str:
-    """Whether a person must look, and why."""
+    """Whether a person must review the segmentation, and why; a reader might take "no" for "no finding"."""
     said = {
-        True: "A person must look at this case.",
-        False: "The samples agree well enough for this case not to need a person's look.",
-        None: "It is not decided whether a person must look at this case: no threshold was chosen.",
+        True: "A person must review this segmentation.",
+        False: "The samples of this segmentation agree well enough for it not to need review.",
+        None: "It is not decided whether a person must review this segmentation: no threshold was chosen.",
     }[entry.review]
     known = "not known" if math.isnan(entry.agreement) else f"{entry.agreement:.4f}"
-    return " ".join([said, f"Agreement of this case: {known}.", *([] if threshold is None else [str(threshold)])])
+    rule = [] if threshold is None else [str(threshold)]
+    return " ".join([said, "This is no diagnosis of the images.", f"Agreement of this case: {known}.", *rule])

@@ -7,7 +7,16 @@ from typing import Any
 import infomri_monai
 from infomri_monai.deploy.case import Derivation
 
-__all__ = ["MANUFACTURER", "SIMULATED", "derivation_text", "equipment", "image_type", "series_description"]
+__all__ = [
+    "MANUFACTURER",
+    "SIMULATED",
+    "content_description",
+    "counted",
+    "derivation_text",
+    "equipment",
+    "image_type",
+    "series_description",
+]
 
 #: of everything that this software makes
 MANUFACTURER = "infomri_monai"
@@ -78,6 +87,31 @@ def derivation_text(derivation: Derivation) -> str:
         'SIMULATED from magnitude images, not acquired. Posterior mean, 8x.'
     """
     return _text("text", (SIMULATION_NOTE if derivation.simulated else "") + derivation.text.strip(), 1024)
+
+
+def content_description(what: str, derivation: Derivation) -> str:
+    """What the pixels of an object are, marked as simulated where they are.
+
+    Args:
+        what: at most 53 characters; the mark takes 11 of DICOM's 64.
+        derivation: whether k-space was simulated.
+
+    Example:
+        >>> from infomri_monai.deploy.case import ModelIdentity
+        >>> content_description("Predictive entropy", Derivation("", "", True, ModelIdentity("unet", "1", "0")))
+        'SIMULATED: Predictive entropy'
+    """
+    return f"{SIMULATED}: {what}" if derivation.simulated else what
+
+
+def counted(number: int, noun: str) -> str:
+    """A number and its noun, which takes an s unless there is one.
+
+    Example:
+        >>> counted(1, "sample"), counted(16, "sample")
+        ('1 sample', '16 samples')
+    """
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _text(name: str, text: str, longest: int) -> str:

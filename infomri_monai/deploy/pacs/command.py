@@ -10,6 +10,7 @@ from pathlib import Path
 
 from infomri_monai.deploy.arguments import QuietParser
 from infomri_monai.deploy.case import EXIT_NOTHING_TO_DO, EXIT_OK, EXIT_USAGE, DeployError
+from infomri_monai.deploy.dicom.wording import counted
 from infomri_monai.deploy.pacs.dicomweb import WebPacs
 from infomri_monai.deploy.pacs.dimse import RETRIEVALS, DimsePacs
 from infomri_monai.deploy.pacs.records import StudyQuery
@@ -139,7 +140,7 @@ def _pull(pacs: Pacs, given: argparse.Namespace) -> int:
             raise DeployError(
                 f"the study has {len(found)} series, none of modality {given.modality}.", EXIT_NOTHING_TO_DO
             )
-    print(f"{len(pacs.pull(study, given.folder, series_uids))} instances fetched")
+    print(f"{counted(len(pacs.pull(study, given.folder, series_uids)), 'instance')} fetched")
     return EXIT_OK
 
 

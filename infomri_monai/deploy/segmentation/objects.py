@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from infomri_monai.deploy.dicom.mr_series import mr_series
 from infomri_monai.deploy.dicom.parametric_map import parametric_map
 from infomri_monai.deploy.dicom.report import triage_report
 from infomri_monai.deploy.dicom.segmentation import binary_segmentation, fractional_segmentation
+from infomri_monai.deploy.dicom.wording import counted
 from infomri_monai.deploy.quiet import quiet
 from infomri_monai.deploy.volumes import as_reference, slice_names, volume_of
 from infomri_monai.deploy.words import derivation
@@ -47,42 +48,63 @@ def build_objects(case: DeployCase, inference: Inference, bundle: DeployBundle) 
     warnings = (*case.warnings, *inference.warnings)
     said = partial(derivation, record=result.record, ratio=result.ratio, model=bundle.identity, warnings=warnings)
     images, source = _images(case, result, bundle, said)
-    instances = source.instances
-    names = bundle.names
-    masks = volume_of(result.segmentation, case, bundle, int(result.segmentation.ndim > result.entropy.ndim))
-    probabilities = volume_of(result.class_probabilities, case, bundle, 1)
-    entropy = volume_of(result.entropy, case, bundle)
-    samples = f"of {len(result.volumes)} samples"
-    place = case.affine, source, instances
-    how = said("segmentation", more=f"Majority by the mean probability {samples}.")
-    majority = binary_segmentation(masks, names, *place, how, _MAJORITY)
-    how = said("probability", more=f"Mean probability {samples}.")
-    fractional = fractional_segmentation(probabilities, names, *place, how, _PROBABILITY)
+    place = case.affine, source, source.instances
+    majority, probability = _segmentations(case, result, bundle, said, place)
     how = said("entropy", more="Entropy of the mean class probabilities.")
-    entropy_map = parametric_map(entropy, *place, how, "entropy", _ENTROPY)
+    entropy = parametric_map(volume_of(result.entropy, case, bundle), *place, how, "entropy", _ENTROPY)
+    triage = _triage(case, result, bundle, majority, source, warnings)
+    named = {
+        "segmentation.dcm": majority,
+        "probability.dcm": probability,
+        "entropy.dcm": entropy,
+        "triage.dcm": triage,
+    }
+    return {**images, **named}
+
+
+def _segmentations(
+    case: DeployCase,
+    result: VolumeSegmentation,
+    bundle: DeployBundle,
+    said: Callable[..., Derivation],
+    place: tuple[NDArray[np.float64], CaseSource, Sequence[Any]],
+) -> tuple[Dataset, Dataset]:
+    """The most probable segmentation, and the probabilities; ``place`` is the affine, the source and what was segmented."""
+    multi_label = result.segmentation.ndim > result.entropy.ndim
+    masks = volume_of(result.segmentation, case, bundle, int(multi_label))
+    probabilities = volume_of(result.class_probabilities, case, bundle, 1)
+    mean = f"mean probability over {counted(len(result.volumes), 'sample')}"
+    how = said(
+        "segmentation", more=f"Where the {mean} is above 1/2." if multi_label else f"Most probable class by the {mean}."
+    )
+    majority = binary_segmentation(masks, bundle.names, *place, how, _MAJORITY)
+    how = said("probability", more=f"{mean.capitalize()}.")
+    return majority, fractional_segmentation(probabilities, bundle.names, *place, how, _PROBABILITY)
+
+
+def _triage(
+    case: DeployCase,
+    result: VolumeSegmentation,
+    bundle: DeployBundle,
+    majority: Dataset,
+    source: CaseSource,
+    warnings: Sequence[str],
+) -> Dataset:
+    """The report; its warnings are texts of their own, so its derivation has none."""
     voxel = abs(float(np.linalg.det(case.affine[:3, :3]))) if case.has_geometry else None
-    entry = scaled_entry(worklist_entry(result, case.number, f"case_{case.number:04d}", names, bundle.threshold), voxel)
-    triage = triage_report(
-        entry,
+    entry = worklist_entry(result, case.number, f"case_{case.number:04d}", bundle.names, bundle.threshold)
+    return triage_report(
+        scaled_entry(entry, voxel),
         len(result.volumes),
         majority,
         source,
-        instances,
-        derivation(
-            "triage", result.record, result.ratio, bundle.identity
-        ),  # the report has the warnings as texts of their own
+        source.instances,
+        derivation("triage", result.record, result.ratio, bundle.identity),
         _TRIAGE,
         threshold=bundle.threshold,
         volume_unit="voxels" if voxel is None else "mm3",
         warnings=warnings,
     )
-    named = {
-        "segmentation.dcm": majority,
-        "probability.dcm": fractional,
-        "entropy.dcm": entropy_map,
-        "triage.dcm": triage,
-    }
-    return {**images, **named}
 
 
 def _images(
