@@ -16,6 +16,7 @@ from monai.utils import CommonKeys
 
 from infomri_monai.deploy.case import EXIT_USAGE, DeployCase, DeployError, ModelIdentity
 from infomri_monai.deploy.model_files import BundleFiles, check_intact, find_bundle, sha256
+from infomri_monai.deploy.orientation import orientation_warning
 from infomri_monai.deploy.stopwatch import TimedNetwork
 from infomri_monai.engines.case import CaseFailure
 from infomri_monai.networks.checkpoint import fill_network
@@ -125,6 +126,11 @@ class DeployBundle:
         start, before = time.perf_counter(), self.network.seconds
         self.dataset.data = [_entry(case)]
         with _Warnings() as warned:
+            turned = (
+                orientation_warning(case) if self.swap_axes else ""
+            )  # else the model knows a reader's axes, whichever those are
+            if turned:
+                _LOGGER.warning("%s", turned)
             try:
                 self.evaluator.run()
             except Exception as error:
