@@ -77,6 +77,10 @@ class DeployBundle:
         task: "reconstruction", "segmentation" or "classification".
         settings: keys of inference.json to override, e.g. ``{"ratio": 0.125}``.
 
+    Attributes:
+        identity: name, version, checksum of the weights.
+        beside: "policy_checksum" and "triage_checksum", hexadecimal SHA-256; "" where there is no such file.
+
     Raises:
         DeployError: if there is no such bundle, a key is unknown, or the model cannot be built; exit code ``EXIT_USAGE``.
     """
@@ -109,13 +113,11 @@ class DeployBundle:
             ) from None
         self.policy = parser.get_parsed_content("policy")
         self.swap_axes = bool(parser.get("swap_axes", False))
-        metadata = files.metadata
-        self.identity = ModelIdentity(str(metadata.get("name", "")), str(metadata.get("version", "")), sha256(weights))
+        self.identity = ModelIdentity(
+            *(str(files.metadata.get(key, "")) for key in ("name", "version")), sha256(weights)
+        )
         _LOGGER.info("model %s %s, SHA-256 of its weights %s", *self.identity)
-        for key in ("policy_path", "triage_path"):
-            path = Path(parser.get_parsed_content(key)) if parser.get(key) else None
-            if path is not None and path.is_file():
-                _LOGGER.info("SHA-256 of its %s %s", path.name, sha256(path))
+        self.beside = _checksums(parser)
 
     def __call__(self, case: DeployCase) -> Inference:
         """Run the bundle on one case.
@@ -134,12 +136,13 @@ class DeployBundle:
             try:
                 self.evaluator.run()
             except Exception as error:
-                raise DeployError(f"inference failed ({type(error).__name__}).") from error
+                reason = f"inference failed ({type(error).__name__})."
+                raise DeployError(reason, warnings=tuple(warned.texts)) from error
             finally:
                 self.dataset.data = [None]
         result = self.evaluator.state.output[CommonKeys.PRED]
         if isinstance(result, CaseFailure):
-            raise DeployError(f"inference: {result.reason}")
+            raise DeployError(f"inference: {result.reason}", warnings=tuple(warned.texts))
         network = self.network.seconds - before
         seconds = {"acquire": time.perf_counter() - start - network, "network": network}
         return Inference(result, seconds, tuple(warned.texts))
@@ -178,6 +181,18 @@ def _configured(files: BundleFiles, settings: Mapping[str, Any]) -> ConfigParser
     # one place for a case, filled anew for each
     parser["cases"], parser["handlers"] = [None], []
     return parser
+
+
+def _checksums(parser: ConfigParser) -> dict[str, str]:
+    """SHA-256 of the files beside the weights, which are logged, too; "" where there is none."""
+    found = {}
+    for key in ("policy", "triage"):
+        path = Path(parser.get_parsed_content(f"{key}_path")) if parser.get(f"{key}_path") else None
+        found[f"{key}_checksum"] = ""
+        if path is not None and path.is_file():
+            found[f"{key}_checksum"] = sha256(path)
+            _LOGGER.info("SHA-256 of its %s %s", path.name, found[f"{key}_checksum"])
+    return found
 
 
 def _network_of_archive(parser: ConfigParser, archive: Path) -> torch.nn.Module:

@@ -96,7 +96,7 @@ def _run(
     keep_freed_memory()  # half of the time at 256 x 256 (benchmarks/deploy_timeline.py)
 
     bundle = DeployBundle(given.model, task, settings.get("bundle"))
-    journal = Journal(name, bundle.identity, len(cases))
+    journal = Journal(name, bundle.identity, len(cases), bundle.beside)
 
     from infomri_monai.deploy.application import BundleApplication
 

@@ -65,7 +65,7 @@ def test_every_plane(read, phase, told):
     about_vertical=st.booleans(),
 )
 def test_turned_in_its_plane_however_that_is_tilted(plane, turn, tilt, about_vertical):
-    """More than 45 degrees are told, more than 135 are upside down; tilting the plane about an axis of the picture changes nothing."""
+    """More than 45 degrees are told, more than 135 are upside down; tilting the plane changes nothing."""
     down, right = UPRIGHT[plane]
     normal = np.cross(down, right)
     angle = np.deg2rad(tilt)
