@@ -15,10 +15,11 @@ from monai.data import MetaTensor
 from monai.utils import CommonKeys
 
 from infomri_monai.deploy.case import EXIT_USAGE, DeployCase, DeployError, ModelIdentity
-from infomri_monai.deploy.model_files import BundleFiles, check_intact, find_bundle, sha256
+from infomri_monai.deploy.model_files import BundleFiles, find_bundle, sha256
 from infomri_monai.deploy.orientation import orientation_warning
 from infomri_monai.deploy.stopwatch import TimedNetwork
 from infomri_monai.engines.case import CaseFailure
+from infomri_monai.intact import check_intact
 from infomri_monai.networks.checkpoint import fill_network
 from infomri_monai.triage import ReviewThreshold, load_threshold
 
@@ -91,11 +92,8 @@ class DeployBundle:
         parser = _configured(files, self.settings)
         try:
             weights = files.archive or Path(parser.get_parsed_content("model_path"))
-            check_intact(weights)
             if files.archive is not None:
                 parser["network"] = _network_of_archive(parser, files.archive)
-            if "policy_path" in files.config:
-                check_intact(Path(parser.get_parsed_content("policy_path")))
             self.network = TimedNetwork(parser.get_parsed_content("network"))
             parser["network"] = self.network
             self.evaluator = parser.get_parsed_content("evaluator")
@@ -199,6 +197,7 @@ def _network_of_archive(parser: ConfigParser, archive: Path) -> torch.nn.Module:
     """The configured network with the weights of a TorchScript archive, whose code is not run."""
     network = parser.get_parsed_content("network_def")
     ignore = parser.get("network", {}).get("ignore", [])
+    check_intact(archive)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="`torch.jit", category=DeprecationWarning)
         scripted = torch.jit.load(str(archive), map_location="cpu")
