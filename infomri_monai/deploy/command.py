@@ -15,6 +15,7 @@ from typing import Any
 
 from infomri_monai.deploy.arguments import QuietParser
 from infomri_monai.deploy.case import EXIT_NOTHING_TO_DO, EXIT_USAGE, DeployError, system_words
+from infomri_monai.deploy.counted import counted
 from infomri_monai.deploy.interruption import Interrupted, Interruption
 
 __all__ = ["run_application"]
@@ -100,7 +101,7 @@ def _run(
 
     from infomri_monai.deploy.application import BundleApplication
 
-    _LOGGER.info("%d cases, %s", len(cases), name)
+    _LOGGER.info("%s, %s", counted(len(cases), "case"), name)
     _make_output(given.output)
     application = BundleApplication(cases, bundle, load_writer(), given.output, journal)
     try:

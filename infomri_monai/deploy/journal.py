@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from infomri_monai.atomic import atomic_path
 from infomri_monai.deploy.bundle import Inference
 from infomri_monai.deploy.case import EXIT_CASE_FAILED, EXIT_OK, DeployCase, DeployError, ModelIdentity, system_words
+from infomri_monai.deploy.counted import counted
 
 __all__ = ["CaseFacts", "Delivery", "Journal", "safe_reason", "where"]
 
@@ -139,7 +140,11 @@ class Journal:
         else:
             times = ", ".join(f"{name} {value:.2f} s" for name, value in delivery.seconds.items())
             _LOGGER.info(
-                "case %d of %d written: %d DICOM objects (%s)", number, self.total, len(delivery.objects), times
+                "case %d of %d written: %s (%s)",
+                number,
+                self.total,
+                counted(len(delivery.objects), "DICOM object"),
+                times,
             )
 
     @property

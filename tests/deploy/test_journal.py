@@ -119,7 +119,7 @@ def test_what_is_said(caplog):
         ("WARNING", "case 1 of 2: position is made up."),
         (
             "INFO",
-            "case 1 of 2 written: 1 DICOM objects (load 0.12 s, acquire 1.00 s, network 2.00 s, write 0.25 s)",
+            "case 1 of 2 written: 1 DICOM object (load 0.12 s, acquire 1.00 s, network 2.00 s, write 0.25 s)",
         ),
         ("ERROR", "case 2 of 2 failed: a slice is missing."),
     ]

@@ -177,13 +177,13 @@ def test_some_instances_are_not_sent(announced: int | None, tmp_path: Path, sile
         yield 0xFF00, datasets[2]
 
     handlers = {evt.EVT_C_FIND: found_series(datasets, announced), evt.EVT_C_GET: get}
-    with stub(handlers) as archive, pytest.raises(DeployError, match="C-GET brought not all: 1 instances"):
+    with stub(handlers) as archive, pytest.raises(DeployError, match="C-GET brought not all: 1 instance of"):
         archive.pull(study_of(datasets), tmp_path / "study")
     assert not list(tmp_path.iterdir())
     silent(datasets)
 
 
-@pytest.mark.parametrize(("announced", "message"), [(3, "sent 2 of 3 instances"), (1, "sent 2 of 1 instances")])
+@pytest.mark.parametrize(("announced", "message"), [(3, "sent 2 of 3 instances"), (1, "sent 2 of 1 instance of")])
 def test_less_or_more_than_announced(announced: int, message: str, tmp_path: Path) -> None:
     datasets = new_study(2)
 

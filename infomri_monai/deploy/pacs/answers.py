@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from monai.utils import optional_import
 
 from infomri_monai.deploy.case import DeployError
+from infomri_monai.deploy.counted import counted
 from infomri_monai.deploy.pacs.transfer import LOST, PushOutcome
 
 status_tables, _ = optional_import("pynetdicom.status")
@@ -76,7 +77,7 @@ def retrieved(answers: Iterable[tuple[Dataset, Dataset | None]], request: str) -
         failed = int(status.get("NumberOfFailedSuboperations") or 0)
         if failed:
             raise DeployError(
-                f"{request} brought not all: {failed} instances of a series could not be sent; "
+                f"{request} brought not all: {counted(failed, 'instance')} of a series could not be sent; "
                 "they may be of a kind or encoding that is not taken, then fetch the other series by their UIDs."
             )
         checked(status, request)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from infomri_monai.deploy.arguments import QuietParser
 from infomri_monai.deploy.case import EXIT_NOTHING_TO_DO, EXIT_OK, EXIT_USAGE, DeployError
+from infomri_monai.deploy.counted import counted
 from infomri_monai.deploy.pacs.dicomweb import WebPacs
 from infomri_monai.deploy.pacs.dimse import RETRIEVALS, DimsePacs
 from infomri_monai.deploy.pacs.records import StudyQuery
@@ -115,19 +116,15 @@ def _find(pacs: Pacs, given: argparse.Namespace) -> int:
             if given.modality in ("", series.modality):
                 if given.show_identifiers:
                     hidden = (series.series_uid, series.description)
-                print(number, series.modality or "?", _count(series.instances, "instances"), *hidden, sep="\t")
+                print(number, series.modality or "?", counted(series.instances, "instance"), *hidden, sep="\t")
         return EXIT_OK
     query = StudyQuery(os.environ.get("INFOMRI_PACS_PATIENT_ID", ""), date=given.date, modality=given.modality)
     for number, study in enumerate(pacs.find_studies(query), 1):
-        counts = (_count(study.series, "series"), _count(study.instances, "instances"))
+        counts = (counted(study.series, "series"), counted(study.instances, "instance"))
         if given.show_identifiers:
             hidden = (study.study_uid, study.date, study.patient_id)
         print(number, "/".join(study.modalities) or "?", *counts, *hidden, sep="\t")
     return EXIT_OK
-
-
-def _count(number: int | None, what: str) -> str:
-    return f"{'?' if number is None else number} {what}"
 
 
 def _pull(pacs: Pacs, given: argparse.Namespace) -> int:
@@ -139,7 +136,7 @@ def _pull(pacs: Pacs, given: argparse.Namespace) -> int:
             raise DeployError(
                 f"the study has {len(found)} series, none of modality {given.modality}.", EXIT_NOTHING_TO_DO
             )
-    print(f"{len(pacs.pull(study, given.folder, series_uids))} instances fetched")
+    print(f"{counted(len(pacs.pull(study, given.folder, series_uids)), 'instance')} fetched")
     return EXIT_OK
 
 
@@ -155,7 +152,7 @@ def _push(pacs: Pacs, given: argparse.Namespace) -> int:
     if not files:
         raise DeployError("the folders hold no files.", EXIT_NOTHING_TO_DO)
     report = pacs.push(files)
-    print(f"{len(files) - len(report.failures)} of {len(files)} instances stored")
+    print(f"{len(files) - len(report.failures)} of {counted(len(files), 'instance')} stored")
     for outcome in report.outcomes:
         if outcome.stored and outcome.note:
             print(f"instance {outcome.number}: {outcome.note}")

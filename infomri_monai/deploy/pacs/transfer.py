@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from monai.utils import optional_import
 
 from infomri_monai.deploy.case import EXIT_NOTHING_TO_DO, EXIT_USAGE, DeployError
+from infomri_monai.deploy.counted import counted
 from infomri_monai.deploy.pacs.records import SeriesRecord, StudyQuery, StudyRecord
 
 pydicom, _ = optional_import("pydicom")
@@ -84,7 +85,7 @@ class PushReport(NamedTuple):
             reasons = "; ".join(f"instance {outcome.number}: {outcome.note}" for outcome in failures[:QUOTED])
             more = f"; and {len(failures) - QUOTED} more" if len(failures) > QUOTED else ""
             raise DeployError(
-                f"the PACS did not store {len(failures)} of {len(self.outcomes)} instances ({reasons}{more})."
+                f"the PACS did not store {len(failures)} of {counted(len(self.outcomes), 'instance')} ({reasons}{more})."
             )
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from infomri_monai.acquisition.fourier import kspace_to_image
 from infomri_monai.deploy.bundle import DeployBundle, Inference
 from infomri_monai.deploy.case import CaseSource, DeployCase, Derivation
+from infomri_monai.deploy.counted import counted
 from infomri_monai.deploy.dicom.mr_series import mr_series
 from infomri_monai.deploy.dicom.parametric_map import parametric_map
 from infomri_monai.deploy.dicom.report import triage_report
@@ -50,7 +51,7 @@ def build_objects(case: DeployCase, inference: Inference, bundle: DeployBundle) 
     masks = volume_of(result.segmentation, case, bundle, int(result.segmentation.ndim > result.entropy.ndim))
     probabilities = volume_of(result.class_probabilities, case, bundle, 1)
     entropy = volume_of(result.entropy, case, bundle)
-    samples = f"of {len(result.volumes)} samples"
+    samples = f"of {counted(len(result.volumes), 'sample')}"
     place = case.affine, source, instances
     how = said("segmentation", more=f"Majority by the mean probability {samples}.")
     majority = binary_segmentation(masks, names, *place, how, _MAJORITY)
