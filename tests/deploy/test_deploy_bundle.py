@@ -16,8 +16,9 @@ from pydicom import Dataset
 from infomri_monai.data.embedded import embedded_subjects
 from infomri_monai.deploy.bundle import DeployBundle
 from infomri_monai.deploy.case import EXIT_USAGE, CaseSource, DeployCase, DeployError
-from infomri_monai.deploy.command import _TALKATIVE, _quiet
+from infomri_monai.deploy.command import _quiet
 from infomri_monai.deploy.model_files import sha256
+from infomri_monai.deploy.quiet import LOGGERS
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
 RECON, SEGMENTATION, PRIVACY = (
@@ -155,7 +156,7 @@ def test_warnings_belong_to_every_case_that_deserves_them():
 def own_logging(monkeypatch):
     """Changes of logging end with the test."""
     root = logging.getLogger()
-    levels = {name: logging.getLogger(name).level for name in (None, "infomri_monai", *_TALKATIVE)}
+    levels = {name: logging.getLogger(name).level for name in (None, "infomri_monai", *LOGGERS)}
     monkeypatch.setattr(root, "handlers", [])
     monkeypatch.setenv("HOLOSCAN_LOG_LEVEL", "ERROR")
     yield
