@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -16,16 +16,20 @@ from infomri_monai.deploy.pacs.orthanc import free_port
 from infomri_monai.deploy.pacs.presentation import DOCUMENTS, IMAGES, transfer_syntaxes
 from infomri_monai.deploy.quiet import quiet
 
+SERVICES = (FIND, GET, MOVE, Verification)
+
 
 @contextmanager
-def stub(handlers: dict[Any, Callable], timeout: float = 10.0, **options: Any) -> Iterator[DimsePacs]:
+def stub(
+    handlers: dict[Any, Callable], timeout: float = 10.0, services: Sequence[str] = SERVICES, **options: Any
+) -> Iterator[DimsePacs]:
     """A DICOM server whose answers the handlers give, by pynetdicom's events, and a client of it."""
     from pydicom import uid
 
     port = free_port()
     with quiet():
         entity = AE("STUB")
-        for model in (FIND, GET, MOVE, Verification):
+        for model in services:
             entity.add_supported_context(model)
         for name in IMAGES + DOCUMENTS:
             entity.add_supported_context(getattr(uid, name), transfer_syntaxes(name), scu_role=True, scp_role=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from monai.utils import optional_import
 
 from infomri_monai.deploy.case import EXIT_USAGE, DeployError
-from infomri_monai.deploy.pacs.answers import checked, is_pending, push_outcome, retrieved
+from infomri_monai.deploy.pacs.answers import asked, checked, is_pending, offered, push_outcome, retrieved
 from infomri_monai.deploy.pacs.association import Peer, associated, checked_port, checked_title, listening
 from infomri_monai.deploy.pacs.inbox import Inbox
 from infomri_monai.deploy.pacs.presentation import DOCUMENTS, IMAGES, VERIFICATION, send_contexts, storage_contexts
@@ -151,7 +151,7 @@ class DimsePacs:
         found: list[Record] = []
         with associated(self.peer, [pynetdicom.build_context(FIND)]) as association:
             cancelled = False
-            for status, identifier in association.send_c_find(request, FIND):
+            for status, identifier in asked(lambda: association.send_c_find(request, FIND)):
                 if not is_pending(status):
                     if status.Status != CANCELLED:
                         checked(status, "C-FIND")
@@ -172,14 +172,18 @@ class DimsePacs:
             roles = [pynetdicom.build_role(getattr(uid, name), scp_role=True) for name in IMAGES + DOCUMENTS]
             contexts = [pynetdicom.build_context(GET), *storage_contexts()]
             with associated(self.peer, contexts, handlers, ext_neg=roles) as association:
-                yield lambda request: retrieved(association.send_c_get(request, GET), "C-GET")
+                offered(association, GET, "C-GET")
+                yield lambda request: retrieved(lambda: association.send_c_get(request, GET), "C-GET")
         else:
-            move = [pynetdicom.build_context(MOVE)]
+            # verification, so that an association comes about with a PACS that does not offer C-MOVE
+            move = [pynetdicom.build_context(MOVE), pynetdicom.build_context(VERIFICATION)]
             with (
                 listening(self.peer, self.move_host, self.move_port, handlers),
                 associated(self.peer, move) as association,
             ):
-                yield lambda request: retrieved(association.send_c_move(request, self.peer.calling_aet, MOVE), "C-MOVE")
+                offered(association, MOVE, "C-MOVE")
+                us = self.peer.calling_aet
+                yield lambda request: retrieved(lambda: association.send_c_move(request, us, MOVE), "C-MOVE")
 
 
 def _kinds(instances: Sequence[str | Path | Dataset]) -> Iterator[tuple[str, str]]:
