@@ -22,7 +22,7 @@ from infomri_monai.deploy.pacs.dimse import FIND, GET, MOVE, DimsePacs
 from infomri_monai.deploy.pacs.inbox import OTHER_STUDY, SUCCESS, Inbox
 from infomri_monai.deploy.pacs.orthanc import LocalPacs, free_port
 from infomri_monai.deploy.pacs.presentation import MOST_CONTEXTS, send_contexts, storage_contexts
-from infomri_monai.deploy.pacs.transfer import GONE, LOST
+from infomri_monai.deploy.pacs.pushing import GONE, LOST
 
 if TYPE_CHECKING:
     from conftest import Silent

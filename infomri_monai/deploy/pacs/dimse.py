@@ -18,6 +18,7 @@ from infomri_monai.deploy.pacs.answers import asked, checked, is_pending, offere
 from infomri_monai.deploy.pacs.association import Peer, associated, checked_port, checked_title, listening
 from infomri_monai.deploy.pacs.inbox import Inbox
 from infomri_monai.deploy.pacs.presentation import DOCUMENTS, IMAGES, VERIFICATION, send_contexts, storage_contexts
+from infomri_monai.deploy.pacs.pushing import GONE, LOST, PushOutcome, PushReport, push_each, readable_instance
 from infomri_monai.deploy.pacs.records import (
     SeriesRecord,
     StudyQuery,
@@ -27,17 +28,7 @@ from infomri_monai.deploy.pacs.records import (
     study_record,
     study_request,
 )
-from infomri_monai.deploy.pacs.transfer import (
-    GONE,
-    LOST,
-    MOST_BREAKS,
-    PushOutcome,
-    PushReport,
-    checked_uid,
-    chosen_series,
-    new_folder,
-    readable_instance,
-)
+from infomri_monai.deploy.pacs.transfer import checked_timeout, checked_uid, chosen_series, new_folder
 from infomri_monai.deploy.quiet import quiet
 
 pynetdicom, _ = optional_import("pynetdicom")
@@ -95,10 +86,8 @@ class DimsePacs:
             raise DeployError(f"retrieve must be one of {RETRIEVALS}, got {retrieve!r}.", EXIT_USAGE)
         if retrieve == "move" and move_port is None:
             raise DeployError("retrieve='move' needs move_port, where the PACS sends to.", EXIT_USAGE)
-        if not timeout > 0:
-            raise DeployError(f"timeout must be positive, got {timeout}.", EXIT_USAGE)
         called, calling = checked_title(called_aet, "called_aet"), checked_title(calling_aet, "calling_aet")
-        self.peer = Peer(host, checked_port(port, "port"), called, calling, timeout)
+        self.peer = Peer(host, checked_port(port, "port"), called, calling, checked_timeout(timeout))
         self.retrieve, self.move_host = retrieve, move_host
         self.move_port = checked_port(move_port, "move_port") if move_port is not None else 0
 
@@ -128,23 +117,23 @@ class DimsePacs:
 
     def push(self, instances: Sequence[str | Path | Dataset]) -> PushReport:
         """C-STORE; where the connection breaks off it is made again, once, for the next instance."""
-        outcomes: list[PushOutcome] = []
-        breaks = 0
         with quiet(), ExitStack() as stack:
             contexts = send_contexts(_kinds(instances))
-            association = stack.enter_context(associated(self.peer, contexts))
-            for number, instance in enumerate(instances, 1):
-                if 0 < breaks < MOST_BREAKS:
+            association: Association | None = stack.enter_context(associated(self.peer, contexts))
+
+            def send(number: int, dataset: Dataset) -> PushOutcome:
+                nonlocal association
+                if association is None:
                     try:
                         association = stack.enter_context(associated(self.peer, contexts))
                     except DeployError:
-                        breaks = MOST_BREAKS
-                if breaks >= MOST_BREAKS:
-                    outcomes.append(PushOutcome(number, False, GONE))
-                    continue
-                outcomes.append(_stored(association, number, instance))
-                breaks = breaks + 1 if outcomes[-1].note == LOST else 0
-        return PushReport(tuple(outcomes))
+                        return PushOutcome(number, False, GONE)
+                outcome = _stored(association, number, dataset)
+                if outcome.note == LOST:
+                    association = None
+                return outcome
+
+            return push_each(instances, send)
 
     def _find(self, request: Dataset, record: Callable[[Dataset], Record], limit: int = 0) -> tuple[Record, ...]:
         """Answers to a query as records, at most ``limit`` unless that is 0."""
@@ -196,12 +185,8 @@ def _kinds(instances: Sequence[str | Path | Dataset]) -> Iterator[tuple[str, str
         yield header.SOPClassUID, header.file_meta.TransferSyntaxUID
 
 
-def _stored(association: Association, number: int, instance: str | Path | Dataset) -> PushOutcome:
+def _stored(association: Association, number: int, dataset: Dataset) -> PushOutcome:
     """Send one."""
-    try:
-        dataset = readable_instance(instance)
-    except DeployError as error:
-        return PushOutcome(number, False, str(error))
     try:
         return push_outcome(number, association.send_c_store(dataset))
     except RuntimeError:  # no association any more
