@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ssl import SSLContext
 from threading import Thread
 from typing import Any
 
@@ -21,9 +22,14 @@ SERVICES = (FIND, GET, MOVE, Verification)
 
 @contextmanager
 def stub(
-    handlers: dict[Any, Callable], timeout: float = 10.0, services: Sequence[str] = SERVICES, **options: Any
+    handlers: dict[Any, Callable],
+    timeout: float = 10.0,
+    services: Sequence[str] = SERVICES,
+    ssl_context: SSLContext | None = None,
+    host: str = "127.0.0.1",
+    **options: Any,
 ) -> Iterator[DimsePacs]:
-    """A DICOM server whose answers the handlers give, by pynetdicom's events, and a client of it."""
+    """A DICOM server whose answers the handlers give, by pynetdicom's events, and a client of it, which calls it ``host``."""
     from pydicom import uid
 
     port = free_port()
@@ -35,9 +41,11 @@ def stub(
             entity.add_supported_context(getattr(uid, name), transfer_syntaxes(name), scu_role=True, scp_role=True)
         sockets: list[Any] = []
         opened = (evt.EVT_CONN_OPEN, lambda event: sockets.append(event.assoc.dul.socket.socket))
-        entity.start_server(("127.0.0.1", port), block=False, evt_handlers=[*handlers.items(), opened])
+        entity.start_server(
+            ("127.0.0.1", port), block=False, ssl_context=ssl_context, evt_handlers=[*handlers.items(), opened]
+        )
         try:
-            yield DimsePacs("127.0.0.1", port, "STUB", timeout=timeout, **options)
+            yield DimsePacs(host, port, "STUB", timeout=timeout, **options)
         finally:
             active = entity.active_associations
             entity.shutdown()

@@ -108,11 +108,12 @@ def retrieved(ask: Ask, request: str) -> None:
     raise DeployError(f"{LOST}.")
 
 
-def refusal(association: Association) -> str:
+def refusal(association: Association, encrypted: bool = False) -> str:
     """Why no association came about.
 
     Args:
         association: one that is not established.
+        encrypted: whether it was tried by TLS.
     """
     if association.is_rejected:
         reason = getattr(association.acceptor.primitive, "reason_str", "no reason given")
@@ -121,7 +122,12 @@ def refusal(association: Association) -> str:
         )
     if association.acceptor.primitive is not None:
         return "the PACS takes none of what was proposed (SOP classes and transfer syntaxes)."
-    return "the PACS cannot be reached: nothing answers there, or not as a DICOM server."
+    if encrypted:
+        return (
+            "the PACS cannot be reached by TLS: nothing answers there or not by TLS, its certificate is for another host or not "
+            "vouched for, or it does not take our certificate."
+        )
+    return "the PACS cannot be reached: nothing answers there, or not as a DICOM server without TLS."
 
 
 def push_outcome(number: int, status: Dataset) -> PushOutcome:

@@ -1,7 +1,7 @@
 """A PACS by DIMSE, DICOM's own network protocol: C-ECHO, C-FIND, C-GET, C-MOVE and C-STORE.
 
-``python -m infomri_monai.deploy.pacs {echo,find,pull,push}`` is a command for it and for DICOMweb. Connections are not encrypted:
-keep them inside a network that is trusted, or use DICOMweb by https.
+``python -m infomri_monai.deploy.pacs {echo,find,pull,push}`` is a command for it and for DICOMweb. Connections are not encrypted
+unless ``tls`` is given: keep them inside a network that is trusted, or use DICOMweb by https.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from monai.utils import optional_import
 from infomri_monai.deploy.case import EXIT_USAGE, DeployError
 from infomri_monai.deploy.pacs.answers import asked, checked, is_pending, offered, push_outcome, retrieved
 from infomri_monai.deploy.pacs.association import Peer, associated, checked_port, checked_title, listening
+from infomri_monai.deploy.pacs.encryption import Tls
 from infomri_monai.deploy.pacs.inbox import Inbox
 from infomri_monai.deploy.pacs.presentation import DOCUMENTS, IMAGES, VERIFICATION, send_contexts, storage_contexts
 from infomri_monai.deploy.pacs.pushing import GONE, LOST, PushOutcome, PushReport, push_each, readable_instance
@@ -61,9 +62,10 @@ class DimsePacs:
         move_port: for C-MOVE: where the PACS finds ``calling_aet`` by its configuration.
         move_host: for C-MOVE: address to listen at; a PACS on another machine needs that of this machine, or "0.0.0.0".
         timeout: seconds without an answer after which the PACS counts as lost.
+        tls: encrypts all associations, also those that the PACS opens for C-MOVE; None leaves them unencrypted.
 
     Raises:
-        DeployError: if an argument is outside its range.
+        DeployError: if an argument is outside its range, or a file of ``tls`` cannot be used.
 
     Example:
         >>> DimsePacs("127.0.0.1", 4242, "ORTHANC").retrieve
@@ -81,13 +83,15 @@ class DimsePacs:
         move_port: int | None = None,
         move_host: str = "127.0.0.1",
         timeout: float = 30.0,
+        tls: Tls | None = None,
     ) -> None:
         if retrieve not in RETRIEVALS:
             raise DeployError(f"retrieve must be one of {RETRIEVALS}, got {retrieve!r}.", EXIT_USAGE)
         if retrieve == "move" and move_port is None:
             raise DeployError("retrieve='move' needs move_port, where the PACS sends to.", EXIT_USAGE)
         called, calling = checked_title(called_aet, "called_aet"), checked_title(calling_aet, "calling_aet")
-        self.peer = Peer(host, checked_port(port, "port"), called, calling, checked_timeout(timeout))
+        secured = None if tls is None else tls.client(), tls.server() if tls and retrieve == "move" else None
+        self.peer = Peer(host, checked_port(port, "port"), called, calling, checked_timeout(timeout), *secured)
         self.retrieve, self.move_host = retrieve, move_host
         self.move_port = checked_port(move_port, "move_port") if move_port is not None else 0
 
