@@ -15,17 +15,16 @@ pytest.importorskip("cryptography")
 from certificates import PASSWORD, Certificates, make_certificates
 from pacs_helper import assert_same, new_study, require, study_of
 from pydicom import Dataset
-from pynetdicom import AE, evt
+from pynetdicom import build_context, evt
 from stub_pacs import stub
 
 from infomri_monai.deploy.case import EXIT_CASE_FAILED, EXIT_OK, EXIT_USAGE, DeployError
-from infomri_monai.deploy.pacs.association import listening
+from infomri_monai.deploy.pacs.association import Peer, associated, listening
 from infomri_monai.deploy.pacs.command import main
 from infomri_monai.deploy.pacs.dimse import DimsePacs
 from infomri_monai.deploy.pacs.encryption import Tls, _BoundedContext
 from infomri_monai.deploy.pacs.inbox import SUCCESS
 from infomri_monai.deploy.pacs.orthanc import LocalPacs, free_port, local_orthanc, orthanc_missing
-from infomri_monai.deploy.quiet import quiet
 
 
 @pytest.fixture(scope="module")
@@ -68,22 +67,22 @@ def test_a_pacs_that_asks_for_no_certificate(files: Certificates) -> None:
 
 
 WRONG = {
-    "authority": lambda files: {"tls": Tls(files.stranger, files.client, files.client_key)},
-    "host": lambda files: {"tls": ours(files), "host": "localhost"},
-    "this machine's authorities": lambda files: {"tls": Tls(None, files.client, files.client_key)},
-    "no certificate of ours": lambda files: {"tls": Tls(files.authority)},
-    "a server without TLS": lambda files: {"tls": ours(files), "ssl_context": None},
+    "authority": (lambda f: {"tls": Tls(f.stranger, f.client, f.client_key)}, "self-signed certificate"),
+    "host": (lambda f: {"tls": ours(f), "host": "localhost"}, "Hostname mismatch"),
+    "this machine's authorities": (lambda f: {"tls": Tls(None, f.client, f.client_key)}, "self-signed certificate"),
+    "no certificate of ours": (lambda f: {"tls": Tls(f.authority)}, "or it does not take our certificate"),
+    "a server without TLS": (lambda f: {"tls": ours(f), "ssl_context": None}, "the handshake failed ("),
 }
 
 
 @pytest.mark.parametrize("kind", WRONG)
 def test_who_is_not_vouched_for_is_not_talked_to(files: Certificates, kind: str) -> None:
-    options: dict[str, Any] = {"ssl_context": server(files), **WRONG[kind](files)}
-    with (
-        stub({}, timeout=3, **options) as archive,
-        pytest.raises(DeployError, match="cannot be reached by TLS") as raised,
-    ):
+    change, reason = WRONG[kind]
+    options: dict[str, Any] = {"ssl_context": server(files), **change(files)}
+    with stub({}, timeout=3, **options) as archive, pytest.raises(DeployError) as raised:
         archive.echo()
+    assert str(raised.value).startswith("the PACS cannot be reached by TLS: ")
+    assert reason in str(raised.value)
     assert raised.value.code == EXIT_CASE_FAILED
 
 
@@ -149,20 +148,15 @@ def test_the_listener_takes_only_who_is_vouched_for(files: Certificates) -> None
     """A connection without a certificate is closed before a byte of DICOM is read."""
     port = free_port()
     archive = DimsePacs("127.0.0.1", 104, "PACS", retrieve="move", move_port=port, timeout=5, tls=ours(files))
+    image = [build_context("1.2.840.10008.5.1.4.1.1.4")]
+    stranger, known = (
+        Peer("127.0.0.1", port, "INFOMRI", "PACS", 5, tls.client()) for tls in (Tls(files.authority), ours(files))
+    )
     with listening(archive.peer, "127.0.0.1", port, []):
-        entity = AE("PACS")
-        entity.add_requested_context("1.2.840.10008.5.1.4.1.1.4")
-        accepted = []
-        with quiet():
-            for tls in (Tls(files.authority), ours(files)):
-                association = entity.associate(
-                    "127.0.0.1", port, ae_title="INFOMRI", tls_args=(tls.client(), "127.0.0.1")
-                )
-                accepted.append(association.is_established)
-                if association.is_established:
-                    association.release()
-                    association.join(5)
-    assert accepted == [False, True]
+        with pytest.raises(DeployError, match="cannot be reached by TLS"), associated(stranger, image):
+            pass
+        with associated(known, image) as association:
+            assert association.is_established
 
 
 @pytest.fixture(scope="module")

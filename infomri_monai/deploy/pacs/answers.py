@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pydicom import Dataset
     from pynetdicom import Association
 
+    from infomri_monai.deploy.pacs.encryption import ClientContext
+
     Ask = Callable[[], Iterable[tuple[Dataset, Dataset | None]]]
 
 __all__ = ["asked", "checked", "is_pending", "offered", "push_outcome", "refusal", "retrieved"]
@@ -108,12 +110,12 @@ def retrieved(ask: Ask, request: str) -> None:
     raise DeployError(f"{LOST}.")
 
 
-def refusal(association: Association, encrypted: bool = False) -> str:
+def refusal(association: Association, tls: ClientContext | None = None) -> str:
     """Why no association came about.
 
     Args:
         association: one that is not established.
-        encrypted: whether it was tried by TLS.
+        tls: by which it was tried; None for no encryption.
     """
     if association.is_rejected:
         reason = getattr(association.acceptor.primitive, "reason_str", "no reason given")
@@ -122,10 +124,10 @@ def refusal(association: Association, encrypted: bool = False) -> str:
         )
     if association.acceptor.primitive is not None:
         return "the PACS takes none of what was proposed (SOP classes and transfer syntaxes)."
-    if encrypted:
+    if tls is not None:
+        unknown = "nothing answers there, or not as a DICOM server, or it does not take our certificate"
         return (
-            "the PACS cannot be reached by TLS: nothing answers there or not by TLS, its certificate is for another host or not "
-            "vouched for, or it does not take our certificate."
+            f"the PACS cannot be reached by TLS: {f'the handshake failed ({tls.failure})' if tls.failure else unknown}."
         )
     return "the PACS cannot be reached: nothing answers there, or not as a DICOM server without TLS."
 

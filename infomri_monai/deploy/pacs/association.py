@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from pynetdicom import Association
 
+    from infomri_monai.deploy.pacs.encryption import ClientContext
+
 __all__ = ["Peer", "associated", "checked_port", "checked_title", "listening"]
 
 
@@ -42,7 +44,7 @@ class Peer(NamedTuple):
     called_aet: str
     calling_aet: str
     timeout: float
-    client_tls: SSLContext | None = None
+    client_tls: ClientContext | None = None
     server_tls: SSLContext | None = None
 
     def entity(self) -> Any:
@@ -70,6 +72,7 @@ def associated(
     with quiet(), _closing() as opened:
         entity = peer.entity()
         if peer.client_tls is not None:
+            peer.client_tls.failure = ""
             options["tls_args"] = (peer.client_tls, peer.host)
         try:
             association = entity.associate(
@@ -78,7 +81,7 @@ def associated(
         except OSError as error:  # a name that does not resolve
             raise DeployError(f"the PACS's host is not known ({type(error).__name__}).", EXIT_USAGE) from None
         if not association.is_established:
-            raise DeployError(refusal(association, peer.client_tls is not None))
+            raise DeployError(refusal(association, peer.client_tls))
         try:
             yield association
         finally:

@@ -9,7 +9,7 @@ from typing import Any
 
 from infomri_monai.deploy.case import EXIT_USAGE, DeployError, system_words
 
-__all__ = ["Tls"]
+__all__ = ["ClientContext", "Tls"]
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,13 @@ class Tls:
     key: Path | None = None
     password: str = field(default="", repr=False)
 
-    def client(self) -> ssl.SSLContext:
+    def client(self) -> ClientContext:
         """For associations that we open.
 
         Raises:
             DeployError: if a file cannot be read, or key and certificate do not fit; exit code ``EXIT_USAGE``.
         """
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # checks certificate and host
+        context = ClientContext(ssl.PROTOCOL_TLS_CLIENT)  # checks certificate and host
         self._trust(context)
         if self.certificate is not None:
             self._introduce(context)
@@ -84,6 +84,31 @@ class Tls:
             ) from None
 
 
+class _NotingSocket(ssl.SSLSocket):
+    """Notes why a handshake failed, and is closed then: pynetdicom tells the one to its log only, and forgets the other."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        """As that of the base."""
+        try:
+            super().do_handshake(block)
+        except OSError as error:
+            if isinstance(self.context, ClientContext):
+                self.context.failure = _words(error)
+            self.close()
+            raise
+
+
+class ClientContext(ssl.SSLContext):
+    """Of associations that we open.
+
+    Attributes:
+        failure: why the last handshake that failed did so, in words; "" if none has.
+    """
+
+    failure = ""
+    sslsocket_class = _NotingSocket
+
+
 class _BoundedContext(ssl.SSLContext):
     """A handshake that takes too long ends: pynetdicom would listen to nobody else, and never end, while a connection is mute."""
 
@@ -98,6 +123,8 @@ class _BoundedContext(ssl.SSLContext):
 
 def _words(error: Exception) -> str:
     """What OpenSSL or the operating system says is wrong."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return str(error.verify_message).rstrip(".")
     if isinstance(error, ssl.SSLError):
         return str(error.reason or type(error).__name__).lower().replace("_", " ")
     return system_words(error) if isinstance(error, OSError) else type(error).__name__
