@@ -111,9 +111,8 @@ class DeployBundle:
             ) from None
         self.policy = parser.get_parsed_content("policy")
         self.swap_axes = bool(parser.get("swap_axes", False))
-        self.identity = ModelIdentity(
-            *(str(files.metadata.get(key, "")) for key in ("name", "version")), sha256(weights)
-        )
+        name, version = (str(files.metadata.get(key, "")) for key in ("name", "version"))
+        self.identity = ModelIdentity(name, version, sha256(weights))
         _LOGGER.info("model %s %s, SHA-256 of its weights %s", *self.identity)
         self.beside = _checksums(parser)
 
