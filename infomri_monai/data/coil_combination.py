@@ -6,7 +6,43 @@ from torch import Tensor
 
 from infomri_monai.acquisition import image_to_kspace, kspace_to_image
 
-__all__ = ["root_sum_of_squares"]
+__all__ = ["coil_warning", "combine_coils", "root_sum_of_squares"]
+
+
+def coil_warning(coils: int) -> str:
+    """What a user must know of k-space that :func:`combine_coils` made of several coils.
+
+    Args:
+        coils: their number, at least 2.
+
+    Example:
+        >>> coil_warning(4)[:44]
+        '4 coils were combined by root-sum-of-squares'
+    """
+    return (
+        f"{coils} coils were combined by root-sum-of-squares of the zero-filled images: networks are for one coil, and the "
+        "phase of the object and the consistency with the measured data are lost."
+    )
+
+
+def combine_coils(kspace: Tensor, mask: Tensor) -> Tensor:
+    """k-space of one slice as of one coil: as it is where there is one, else :func:`root_sum_of_squares`.
+
+    Args:
+        kspace: complex, shape (coil, height, width); what lies outside the mask is not used.
+        mask: 0/1, shape (height, width).
+
+    Returns:
+        Complex, shape (height, width), zero outside the mask.
+
+    Example:
+        >>> import torch
+        >>> combine_coils(torch.full((1, 2, 2), 3j), torch.tensor([[1, 0], [1, 0]]))
+        tensor([[0.+3.j, 0.+0.j],
+                [0.+3.j, 0.+0.j]])
+    """
+    measured = kspace * mask
+    return measured[0] if len(measured) == 1 else root_sum_of_squares(measured, mask)
 
 
 def root_sum_of_squares(kspace: Tensor, mask: Tensor) -> Tensor:

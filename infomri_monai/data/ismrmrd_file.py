@@ -12,7 +12,7 @@ from monai.utils import optional_import
 from numpy.typing import NDArray
 
 from infomri_monai.acquisition import crop_kspace, image_to_kspace, kspace_to_image
-from infomri_monai.data.coil_combination import root_sum_of_squares
+from infomri_monai.data.coil_combination import coil_warning, combine_coils
 from infomri_monai.data.ismrmrd_geometry import centred_affine, order_slices, slice_place
 from infomri_monai.data.ismrmrd_header import Encoding, parse_encoding
 from infomri_monai.data.ismrmrd_lines import Line, imaging_lines, place_lines
@@ -136,10 +136,7 @@ def _read(path: Path, samples: bool) -> IsmrmrdScan | None:
     kspace, mask = (np.stack(part) for part in zip(*slices, strict=True))
     coils = int(heads["active_channels"][chosen[0]])
     if coils > 1:
-        warnings.append(
-            f"{coils} coils were combined by root-sum-of-squares of the zero-filled images: networks are for one coil, and the "
-            "phase of the object and the consistency with the measured data are lost."
-        )
+        warnings.append(coil_warning(coils))
     return IsmrmrdScan(kspace, mask, encoding, affine, coils, tuple(warnings), xml)
 
 
@@ -176,8 +173,7 @@ def _slice(
     if "siemens" in encoding.vendor:
         placed = placed.conj()
     mask = torch.from_numpy(_covered(covered, encoding.columns))
-    kspace = _without_oversampling(torch.from_numpy(placed), encoding.columns) * mask
-    kspace = kspace[0] if len(kspace) == 1 else root_sum_of_squares(kspace, mask)
+    kspace = combine_coils(_without_oversampling(torch.from_numpy(placed), encoding.columns), mask)
     return kspace.numpy(), mask.numpy()
 
 

@@ -6,16 +6,21 @@ import logging
 import os
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
+from monai.utils import optional_import
 from numpy.typing import NDArray
 
+from infomri_monai.data.coil_combination import coil_warning, combine_coils
 from infomri_monai.data.fastmri import open_volume
 from infomri_monai.data.ismrmrd_file import check_ismrmrd, is_ismrmrd, read_ismrmrd
 from infomri_monai.data.raw_errors import RawDataError, RawFileError
 
-__all__ = ["KSPACE_SUFFIXES", "check_kspace_file", "read_kspace"]
+h5py, _ = optional_import("h5py")
+
+__all__ = ["KSPACE_SUFFIXES", "KspaceFile", "check_kspace_file", "read_kspace", "read_kspace_file"]
 
 #: suffixes of the files that may hold raw k-space
 KSPACE_SUFFIXES = (".npz", ".npy", ".h5", ".hdf5", ".mrd")
@@ -24,12 +29,27 @@ _LOGGER = logging.getLogger(__name__)
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
+class KspaceFile(NamedTuple):
+    """What a file of raw k-space holds.
+
+    Attributes:
+        kspace: complex64, in the file's shape without coils (ISMRMRD: slice, readout, phase encoding), DC at ``n // 2``.
+        mask: 0/1, float32, same shape; None where a file of one coil has none.
+        warnings: what a user must know (several coils, phase oversampling), in words.
+    """
+
+    kspace: NDArray[np.complex64]
+    mask: NDArray[np.float32] | None
+    warnings: tuple[str, ...] = ()
+
+
 def check_kspace_file(path: str | os.PathLike[str]) -> None:
-    """Check from a file's header alone that it holds single-coil k-space; no sample is read.
+    """Check from a file's header alone that it holds k-space; no sample is read.
 
     Args:
-        path: ``.npz`` or HDF5 with an array "kspace", or ``.npy``; complex, shape (height, width) or (slice, height, width). Or
-            an ISMRMRD file, see :func:`~infomri_monai.data.ismrmrd_file.read_ismrmrd`, of which the coils are combined.
+        path: ``.npz`` or HDF5 with an array "kspace", or ``.npy``; complex, shape (height, width) or (slice, height, width), of
+            HDF5 also (slice, coil, height, width) as fastMRI's multi-coil files have it. Or an ISMRMRD file, see
+            :func:`~infomri_monai.data.ismrmrd_file.read_ismrmrd`.
 
     Raises:
         RawFileError: if the file is unreadable.
@@ -51,27 +71,59 @@ def check_kspace_file(path: str | os.PathLike[str]) -> None:
     shape, dtype = _header(path)
     if dtype.kind != "c":
         raise RawDataError(f"kspace must be complex, got {dtype.name}.")
-    if len(shape) not in (2, 3) or 0 in shape:
+    hdf5 = path.suffix.lower() in _HDF5
+    if len(shape) not in ((2, 3, 4) if hdf5 else (2, 3)) or 0 in shape:
+        coils = "or of HDF5 files (slice, coil, height, width)" if hdf5 else "single coil"
         raise RawDataError(
-            f"kspace must have shape (height, width) or (slice, height, width), single coil, got {tuple(shape)}."
+            f"kspace must have shape (height, width) or (slice, height, width), {coils}, got {tuple(shape)}."
         )
 
 
-def read_kspace(path: str | os.PathLike[str]) -> tuple[NDArray[np.complex64], NDArray[np.float32] | None]:
+def read_kspace_file(path: str | os.PathLike[str]) -> KspaceFile:
     """Read raw k-space and, where the file holds one, its mask.
+
+    Several coils of ISMRMRD and fastMRI files are combined by :func:`~infomri_monai.data.coil_combination.combine_coils`, slice
+    by slice. Where a fastMRI file of several coils has no mask, what is zero in all coils counts as not measured.
 
     Args:
         path: as in :func:`check_kspace_file`. An array "mask", 0 where nothing was measured, may lie beside "kspace"; its
-            shape broadcasts to it (fastMRI stores one value per column). Of an ISMRMRD file, what a user must know
-            (several coils, phase oversampling) is logged as a warning.
-
-    Returns:
-        k-space in the file's shape (ISMRMRD: slice, readout, phase encoding), DC at ``n // 2``; and the mask, 0/1, of the same
-        shape, or None.
+            shape broadcasts to k-space without its coils (fastMRI stores one value per column).
 
     Raises:
         RawFileError: if the file is unreadable or truncated.
         RawDataError: as :func:`check_kspace_file`; if k-space holds NaN or Inf; if the mask does not fit or is not 0/1.
+
+    Example:
+        >>> import h5py, tempfile
+        >>> path = tempfile.mkdtemp() + "/scan.h5"
+        >>> with h5py.File(path, "w") as file:
+        ...     file["kspace"], file["mask"] = np.ones((2, 5, 4, 8), np.complex64), np.arange(8) % 2
+        >>> kspace, mask, warnings = read_kspace_file(path)
+        >>> kspace.shape, float(mask.mean()), warnings[0][:23]
+        ((2, 4, 8), 0.5, '5 coils were combined b')
+    """
+    path = Path(path)
+    if _is_ismrmrd(path):
+        scan = read_ismrmrd(path)
+        return KspaceFile(scan.kspace, scan.mask, scan.warnings)
+    check_kspace_file(path)
+    if path.suffix.lower() in _HDF5 and len(_header(path)[0]) == 4:
+        return _several_coils(path)
+    kspace, mask = _arrays(path)
+    return KspaceFile(_finite(kspace), None if mask is None else _fitting(mask, kspace.shape))
+
+
+def read_kspace(path: str | os.PathLike[str]) -> tuple[NDArray[np.complex64], NDArray[np.float32] | None]:
+    """As :func:`read_kspace_file`, but what a user must know is logged as a warning.
+
+    Args:
+        path: as in :func:`read_kspace_file`.
+
+    Returns:
+        k-space and the mask, or None.
+
+    Raises:
+        RawFileError, RawDataError: as :func:`read_kspace_file`.
 
     Example:
         >>> import tempfile
@@ -81,27 +133,47 @@ def read_kspace(path: str | os.PathLike[str]) -> tuple[NDArray[np.complex64], ND
         >>> kspace.shape, mask.shape, float(mask.mean())
         ((2, 4, 8), (2, 4, 8), 0.5)
     """
-    path = Path(path)
-    if _is_ismrmrd(path):
-        scan = read_ismrmrd(path)
-        for text in scan.warnings:
-            _LOGGER.warning(text)
-        return scan.kspace, scan.mask
-    check_kspace_file(path)
-    kspace, mask = _arrays(path)
+    found = read_kspace_file(path)
+    for text in found.warnings:
+        _LOGGER.warning(text)
+    return found.kspace, found.mask
+
+
+def _several_coils(path: Path) -> KspaceFile:
+    """fastMRI's multi-coil layout (slice, coil, height, width), one slice in memory at a time."""
+    slices, masks = [], []
+    try:
+        with h5py.File(path, "r") as file:
+            table = file["kspace"]
+            count, coils, *size = table.shape
+            given = _fitting(file["mask"][()], (count, *size)) if "mask" in file else None
+            for index in range(count):
+                kspace = _finite(table[index])
+                mask = (kspace != 0).any(0).astype(np.float32) if given is None else given[index].copy()
+                slices.append(combine_coils(torch.from_numpy(kspace), torch.from_numpy(mask)).numpy())
+                masks.append(mask)
+    except (ImportError, RawDataError):
+        raise
+    except Exception as error:  # h5py differs in what it raises, and names the file
+        raise RawFileError(f"the file is truncated or damaged ({type(error).__name__}).") from None
+    return KspaceFile(np.stack(slices), np.stack(masks), (coil_warning(coils),) if coils > 1 else ())
+
+
+def _finite(kspace: NDArray[Any]) -> NDArray[np.complex64]:
     if not np.isfinite(kspace).all():
         raise RawDataError("kspace holds NaN or Inf values.")
-    kspace = kspace.astype(np.complex64, copy=False)
-    if mask is None:
-        return kspace, None
+    return kspace.astype(np.complex64, copy=False)
+
+
+def _fitting(mask: Any, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """The mask in the shape of k-space."""
+    mask = np.asarray(mask)
     if mask.dtype.kind not in "buif" or not np.isin(mask, (0, 1)).all():
         raise RawDataError("mask must hold 0 (not measured) and 1 (measured) only.")
     try:
-        return kspace, np.broadcast_to(mask.astype(np.float32), kspace.shape)
+        return np.broadcast_to(mask.astype(np.float32), shape)
     except ValueError:
-        raise RawDataError(
-            f"mask of shape {mask.shape} does not broadcast to k-space of shape {kspace.shape}."
-        ) from None
+        raise RawDataError(f"mask of shape {mask.shape} does not broadcast to k-space of shape {shape}.") from None
 
 
 def _is_ismrmrd(path: Path) -> bool:

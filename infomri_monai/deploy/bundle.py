@@ -15,9 +15,11 @@ from monai.data import MetaTensor
 from monai.utils import CommonKeys
 
 from infomri_monai.deploy.case import EXIT_USAGE, DeployCase, DeployError, ModelIdentity
-from infomri_monai.deploy.model_files import BundleFiles, check_intact, find_bundle, sha256
+from infomri_monai.deploy.model_files import BundleFiles, find_bundle, sha256
+from infomri_monai.deploy.orientation import orientation_warning
 from infomri_monai.deploy.stopwatch import TimedNetwork
 from infomri_monai.engines.case import CaseFailure
+from infomri_monai.intact import check_intact
 from infomri_monai.networks.checkpoint import fill_network
 from infomri_monai.triage import ReviewThreshold, load_threshold
 
@@ -76,6 +78,10 @@ class DeployBundle:
         task: "reconstruction", "segmentation" or "classification".
         settings: keys of inference.json to override, e.g. ``{"ratio": 0.125}``.
 
+    Attributes:
+        identity: name, version, checksum of the weights.
+        beside: "policy_checksum" and "triage_checksum", hexadecimal SHA-256; "" where there is no such file.
+
     Raises:
         DeployError: if there is no such bundle, a key is unknown, or the model cannot be built; exit code ``EXIT_USAGE``.
     """
@@ -86,11 +92,8 @@ class DeployBundle:
         parser = _configured(files, self.settings)
         try:
             weights = files.archive or Path(parser.get_parsed_content("model_path"))
-            check_intact(weights)
             if files.archive is not None:
                 parser["network"] = _network_of_archive(parser, files.archive)
-            if "policy_path" in files.config:
-                check_intact(Path(parser.get_parsed_content("policy_path")))
             self.network = TimedNetwork(parser.get_parsed_content("network"))
             parser["network"] = self.network
             self.evaluator = parser.get_parsed_content("evaluator")
@@ -108,13 +111,10 @@ class DeployBundle:
             ) from None
         self.policy = parser.get_parsed_content("policy")
         self.swap_axes = bool(parser.get("swap_axes", False))
-        metadata = files.metadata
-        self.identity = ModelIdentity(str(metadata.get("name", "")), str(metadata.get("version", "")), sha256(weights))
+        name, version = (str(files.metadata.get(key, "")) for key in ("name", "version"))
+        self.identity = ModelIdentity(name, version, sha256(weights))
         _LOGGER.info("model %s %s, SHA-256 of its weights %s", *self.identity)
-        for key in ("policy_path", "triage_path"):
-            path = Path(parser.get_parsed_content(key)) if parser.get(key) else None
-            if path is not None and path.is_file():
-                _LOGGER.info("SHA-256 of its %s %s", path.name, sha256(path))
+        self.beside = _checksums(parser)
 
     def __call__(self, case: DeployCase) -> Inference:
         """Run the bundle on one case.
@@ -125,15 +125,21 @@ class DeployBundle:
         start, before = time.perf_counter(), self.network.seconds
         self.dataset.data = [_entry(case)]
         with _Warnings() as warned:
+            turned = (
+                orientation_warning(case) if self.swap_axes else ""
+            )  # else the model knows a reader's axes, whichever those are
+            if turned:
+                _LOGGER.warning("%s", turned)
             try:
                 self.evaluator.run()
             except Exception as error:
-                raise DeployError(f"inference failed ({type(error).__name__}).") from error
+                reason = f"inference failed ({type(error).__name__})."
+                raise DeployError(reason, warnings=tuple(warned.texts)) from error
             finally:
                 self.dataset.data = [None]
         result = self.evaluator.state.output[CommonKeys.PRED]
         if isinstance(result, CaseFailure):
-            raise DeployError(f"inference: {result.reason}")
+            raise DeployError(f"inference: {result.reason}", warnings=tuple(warned.texts))
         network = self.network.seconds - before
         seconds = {"acquire": time.perf_counter() - start - network, "network": network}
         return Inference(result, seconds, tuple(warned.texts))
@@ -174,10 +180,23 @@ def _configured(files: BundleFiles, settings: Mapping[str, Any]) -> ConfigParser
     return parser
 
 
+def _checksums(parser: ConfigParser) -> dict[str, str]:
+    """SHA-256 of the files beside the weights, which are logged, too; "" where there is none."""
+    found = {}
+    for key in ("policy", "triage"):
+        path = Path(parser.get_parsed_content(f"{key}_path")) if parser.get(f"{key}_path") else None
+        found[f"{key}_checksum"] = ""
+        if path is not None and path.is_file():
+            found[f"{key}_checksum"] = sha256(path)
+            _LOGGER.info("SHA-256 of its %s %s", path.name, found[f"{key}_checksum"])
+    return found
+
+
 def _network_of_archive(parser: ConfigParser, archive: Path) -> torch.nn.Module:
     """The configured network with the weights of a TorchScript archive, whose code is not run."""
     network = parser.get_parsed_content("network_def")
     ignore = parser.get("network", {}).get("ignore", [])
+    check_intact(archive)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="`torch.jit", category=DeprecationWarning)
         scripted = torch.jit.load(str(archive), map_location="cpu")

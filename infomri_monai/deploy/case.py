@@ -40,11 +40,12 @@ class DeployError(Exception):
     Args:
         message: what is wrong, what was found and what is accepted.
         code: exit code of an application that ends with it.
+        warnings: what was warned of before, of a case that failed; as safe to log.
     """
 
-    def __init__(self, message: str, code: int = EXIT_CASE_FAILED) -> None:
+    def __init__(self, message: str, code: int = EXIT_CASE_FAILED, warnings: tuple[str, ...] = ()) -> None:
         super().__init__(message)
-        self.code = code
+        self.code, self.warnings = code, warnings
 
 
 def system_words(error: OSError) -> str:

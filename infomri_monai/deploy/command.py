@@ -11,18 +11,21 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from infomri_monai.deploy.arguments import QuietParser
 from infomri_monai.deploy.case import EXIT_NOTHING_TO_DO, EXIT_USAGE, DeployError, system_words
+from infomri_monai.deploy.counted import counted
 from infomri_monai.deploy.interruption import Interrupted, Interruption
+from infomri_monai.deploy.quiet import LOGGERS
+
+if TYPE_CHECKING:
+    from infomri_monai.deploy.inputs import ReadableCase
 
 __all__ = ["run_application"]
 
 _LOGGER = logging.getLogger("infomri_monai.deploy")
 HALF_WRITTEN = "a case was still being written after a minute, and its hidden folder is left in the output folder"
-#: libraries whose messages may quote headers
-_TALKATIVE = ("pydicom", "highdicom", "pynetdicom", "monai", "ismrmrd")
 
 
 def run_application(name: str, task: str, load_writer: Callable[[], Any], folder: Path) -> None:
@@ -73,21 +76,10 @@ def _run(
     start: float,
     interruption: Interruption,
 ) -> int:
-    """Find the cases, load the bundle, run."""
-    if given.input is None or given.output is None or given.model is None:
-        raise DeployError("input, output and model must be given, as -i, -o and -m or by the environment.", EXIT_USAGE)
-    if not given.input.exists():
-        raise DeployError("input: the path does not exist.", EXIT_USAGE)
-    _check_output(given.output)
+    """Check what was given, find the cases, load the bundle, run; what takes long to import is imported when it is needed."""
+    _check(given)
     settings = _settings(given.config)
-
-    from infomri_monai.deploy.inputs import find_cases
-
-    cases, notes = find_cases(given.input)
-    for note in notes:
-        _LOGGER.info("%s", note)
-    if not cases:
-        raise DeployError("input: there is no DICOM series and no raw k-space.", EXIT_NOTHING_TO_DO)
+    cases = _cases(given.input)
 
     from infomri_monai.deploy.bundle import DeployBundle
     from infomri_monai.deploy.journal import Journal
@@ -96,11 +88,11 @@ def _run(
     keep_freed_memory()  # half of the time at 256 x 256 (benchmarks/deploy_timeline.py)
 
     bundle = DeployBundle(given.model, task, settings.get("bundle"))
-    journal = Journal(name, bundle.identity, len(cases))
+    journal = Journal(name, bundle.identity, len(cases), bundle.beside)
 
     from infomri_monai.deploy.application import BundleApplication
 
-    _LOGGER.info("%d cases, %s", len(cases), name)
+    _LOGGER.info("%s, %s", counted(len(cases), "case"), name)
     _make_output(given.output)
     application = BundleApplication(cases, bundle, load_writer(), given.output, journal)
     try:
@@ -108,6 +100,27 @@ def _run(
     finally:
         journal.save(given.output / "summary.json", time.perf_counter() - start)
     return journal.exit_code
+
+
+def _check(given: argparse.Namespace) -> None:
+    """All that can be known to be wrong before anything is read."""
+    if given.input is None or given.output is None or given.model is None:
+        raise DeployError("input, output and model must be given, as -i, -o and -m or by the environment.", EXIT_USAGE)
+    if not given.input.exists():
+        raise DeployError("input: the path does not exist.", EXIT_USAGE)
+    _check_output(given.output)
+
+
+def _cases(path: Path) -> list[ReadableCase]:
+    """The cases of the input, at least one; what was passed over is logged."""
+    from infomri_monai.deploy.inputs import find_cases
+
+    cases, notes = find_cases(path)
+    for note in notes:
+        _LOGGER.info("%s", note)
+    if not cases:
+        raise DeployError("input: there is no DICOM series and no raw k-space.", EXIT_NOTHING_TO_DO)
+    return cases
 
 
 def _check_output(output: Path) -> None:
@@ -183,5 +196,5 @@ def _quiet(level: str) -> None:
     logging.getLogger().handlers[0].addFilter(logging.Filter("infomri_monai"))
     # warnings arise whether they are shown or not: they go into the DICOM objects
     logging.getLogger("infomri_monai").setLevel(min(shown, logging.WARNING))
-    for name in _TALKATIVE:
+    for name in LOGGERS:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)

@@ -6,17 +6,35 @@ import json
 import logging
 import threading
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from infomri_monai.atomic import atomic_path
 from infomri_monai.deploy.bundle import Inference
 from infomri_monai.deploy.case import EXIT_CASE_FAILED, EXIT_OK, DeployCase, DeployError, ModelIdentity, system_words
+from infomri_monai.deploy.counted import counted
 
-__all__ = ["Delivery", "Journal", "safe_reason", "where"]
+__all__ = ["CaseFacts", "Delivery", "Journal", "safe_reason", "where"]
 
 _LOGGER = logging.getLogger(__name__)
+
+
+class CaseFacts(NamedTuple):
+    """What summary.json says of a case that was loaded.
+
+    Attributes:
+        domain: "image" or "kspace"; None if it could not be loaded.
+        slices: their number; None likewise.
+        warnings: of loading.
+        bundle_warnings: of the bundle, which are logged where they arise.
+    """
+
+    domain: str | None = None
+    slices: int | None = None
+    warnings: tuple[str, ...] = ()
+    bundle_warnings: tuple[str, ...] = ()
 
 
 @dataclass
@@ -25,11 +43,12 @@ class Delivery:
 
     Attributes:
         number: of the case, from 1.
-        case: what was loaded; None before, and of a case that could not be loaded.
-        inference: what the bundle says of it.
+        case: what was loaded; None before, and of a case that failed.
+        inference: what the bundle says of it; None before, and of a case that failed.
         failure: why the case failed; "" while it did not. A failed case passes the other operators untouched.
         seconds: "load", "acquire", "network", "write".
         objects: names of the files that were written, relative to the output folder.
+        facts: of a case that failed, what was known of it.
     """
 
     number: int
@@ -38,6 +57,25 @@ class Delivery:
     failure: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
     objects: list[str] = field(default_factory=list)
+    facts: CaseFacts = field(default_factory=CaseFacts)
+
+    def known(self) -> CaseFacts:
+        """What is known of the case by now."""
+        if self.case is None:
+            return self.facts
+        bundle = () if self.inference is None else self.inference.warnings
+        return CaseFacts(self.case.domain, int(self.case.data.shape[-1]), self.case.warnings, bundle)
+
+    def fail(self, reason: str, warnings: tuple[str, ...] = ()) -> None:
+        """Note why the case failed and what is known of it, and let its data go.
+
+        Args:
+            reason: safe to log.
+            warnings: what the bundle warned of before it failed.
+        """
+        known = self.known()
+        self.failure, self.facts = reason, known._replace(bundle_warnings=(*known.bundle_warnings, *warnings))
+        self.case = self.inference = None
 
 
 def safe_reason(error: BaseException, doing: str) -> str:
@@ -72,6 +110,7 @@ class Journal:
         application: its name.
         model: what it ran.
         total: number of cases.
+        beside: checksums of what belongs to the model, by name.
 
     Attributes:
         writing: held while the files of a case are written and noted.
@@ -83,23 +122,29 @@ class Journal:
         3
     """
 
-    def __init__(self, application: str, model: ModelIdentity, total: int) -> None:
-        self.application, self.model, self.total = application, model, total
+    def __init__(
+        self, application: str, model: ModelIdentity, total: int, beside: Mapping[str, str] | None = None
+    ) -> None:
+        self.application, self.model, self.total, self.beside = application, model, total, dict(beside or {})
         self.rows: dict[int, dict[str, Any]] = {}
         self.writing = threading.Lock()
 
     def add(self, delivery: Delivery) -> None:
         """Note what became of a case, and say it."""
-        case, number = delivery.case, delivery.number
+        number = delivery.number
         self.rows[number] = _row(delivery, "failed" if delivery.failure else "written")
-        for warning in case.warnings if case is not None else ():  # the bundle's are logged where they arise
+        for warning in delivery.known().warnings:
             _LOGGER.warning("case %d of %d: %s", number, self.total, warning)
         if delivery.failure:
             _LOGGER.error("case %d of %d failed: %s", number, self.total, delivery.failure)
         else:
             times = ", ".join(f"{name} {value:.2f} s" for name, value in delivery.seconds.items())
             _LOGGER.info(
-                "case %d of %d written: %d DICOM objects (%s)", number, self.total, len(delivery.objects), times
+                "case %d of %d written: %s (%s)",
+                number,
+                self.total,
+                counted(len(delivery.objects), "DICOM object"),
+                times,
             )
 
     @property
@@ -123,7 +168,7 @@ class Journal:
         rows = {delivery.number: _row(delivery, "interrupted") for delivery in lacking} | self.rows
         content = {
             "application": self.application,
-            "model": self.model._asdict(),
+            "model": self.model._asdict() | self.beside,
             "cases": [rows[number] for number in numbers],
             "seconds": round(seconds, 3),
             "units": "seconds of every case: load (read and check), acquire (simulate or take k-space, zero-filled images, "
@@ -138,17 +183,14 @@ class Journal:
 
 def _row(delivery: Delivery, status: str) -> dict[str, Any]:
     """What summary.json says of a case."""
-    case = delivery.case
+    known = delivery.known()
     return {
         "case": delivery.number,
         "status": status,
         "reason": delivery.failure,
-        "domain": None if case is None else case.domain,
-        "slices": None if case is None else int(case.data.shape[-1]),
-        "warnings": [
-            *(case.warnings if case else ()),
-            *(delivery.inference.warnings if delivery.inference else ()),
-        ],
+        "domain": known.domain,
+        "slices": known.slices,
+        "warnings": [*known.warnings, *known.bundle_warnings],
         "seconds": {name: round(value, 4) for name, value in delivery.seconds.items()},
         "objects": delivery.objects,
     }

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from infomri_monai.deploy.case import EXIT_USAGE, DeployError
 
-__all__ = ["BundleFiles", "check_intact", "find_bundle", "sha256"]
+__all__ = ["BundleFiles", "find_bundle", "sha256"]
 
 #: task -> class name of its inferer
 INFERERS = {
@@ -71,29 +71,6 @@ def find_bundle(models: Path, task: str) -> BundleFiles:
         "that was exported from it.",
         EXIT_USAGE,
     )
-
-
-def check_intact(path: Path) -> None:
-    """Check the checksums inside a file of ``torch.save`` or TorchScript, which PyTorch does not: a disk may have changed weights.
-
-    Args:
-        path: what is no such file, or absent, passes.
-
-    Raises:
-        DeployError: if one does not fit; exit code ``EXIT_USAGE``.
-
-    References:
-        PKWARE, ".ZIP File Format Specification", 2022, 4.4.7 (CRC-32).
-    """
-    if not zipfile.is_zipfile(path):
-        return
-    try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip() is not None
-    except (zipfile.BadZipFile, EOFError):
-        damaged = True
-    if damaged:
-        raise DeployError(f"models: {path.name} is damaged: a checksum in it does not fit.", EXIT_USAGE)
 
 
 def sha256(path: Path) -> str:

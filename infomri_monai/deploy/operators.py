@@ -16,7 +16,7 @@ from monai.deploy.conditions import CountCondition
 from monai.deploy.core import Fragment, Operator, OperatorSpec
 
 from infomri_monai.deploy.bundle import DeployBundle, Inference
-from infomri_monai.deploy.case import DeployCase
+from infomri_monai.deploy.case import DeployCase, DeployError
 from infomri_monai.deploy.dicom.save import save_objects
 from infomri_monai.deploy.inputs import ReadableCase
 from infomri_monai.deploy.journal import Delivery, Journal, safe_reason, where
@@ -42,10 +42,8 @@ def _step(delivery: Delivery, doing: str, work: Callable[[], None]) -> None:
     try:
         work()
     except Exception as error:
-        delivery.failure = safe_reason(error, doing)
+        delivery.fail(safe_reason(error, doing), error.warnings if isinstance(error, DeployError) else ())
         _LOGGER.debug("case %d, %s: %s at\n%s", delivery.number, doing, type(error).__name__, where(error))
-    if delivery.failure:
-        delivery.case = delivery.inference = None
     delivery.seconds[doing] = delivery.seconds.get(doing, 0.0) + time.perf_counter() - start
 
 

@@ -10,8 +10,9 @@ from contextlib import ExitStack, contextmanager
 
 __all__ = ["LOGGERS", "quiet"]
 
-#: they log data sets, UIDs, URLs that hold UIDs, or what stands in an ISMRMRD header
-LOGGERS = ("pynetdicom", "pydicom", "dicomweb_client", "urllib3", "highdicom", "xsdata")
+#: they log data sets, UIDs, URLs that hold UIDs, what stands in an ISMRMRD header, or names of files; the applications silence them
+#: for good, :func:`quiet` for a while
+LOGGERS = ("pynetdicom", "pydicom", "dicomweb_client", "urllib3", "highdicom", "xsdata", "ismrmrd", "monai")
 
 _lock = threading.Lock()
 _stack = ExitStack()

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from infomri_monai.data.ismrmrd_file import is_ismrmrd, read_ismrmrd
 from infomri_monai.data.ismrmrd_geometry import centred_affine
 from infomri_monai.data.ismrmrd_header import Encoding, parse_encoding
-from infomri_monai.data.kspace_file import KSPACE_SUFFIXES, read_kspace
+from infomri_monai.data.kspace_file import KSPACE_SUFFIXES, read_kspace_file
 from infomri_monai.data.raw_errors import RawDataError, RawFileError
 from infomri_monai.deploy.case import EXIT_USAGE, CaseSource, DeployCase, DeployError
 from infomri_monai.deploy.quiet import quiet
@@ -163,7 +163,7 @@ def _ismrmrd(path: Path) -> _RawData:
 
 def _array(path: Path) -> _RawData:
     """fastMRI's HDF5 and NumPy files."""
-    kspace, mask = read_kspace(path)
+    kspace, mask, warnings = read_kspace_file(path)
     if mask is None:
         mask = (kspace != 0).astype(np.float32)
     if kspace.ndim == 2:
@@ -176,7 +176,7 @@ def _array(path: Path) -> _RawData:
         except ValueError:  # the arrays are what counts; without a field of view there is a warning below
             encoding = None
     affine, warning = _made_up((kspace.shape[1], kspace.shape[2]), encoding)
-    return _RawData(kspace, mask, affine, False, xml, (warning,), encoding.thickness if encoding else None)
+    return _RawData(kspace, mask, affine, False, xml, (*warnings, warning), encoding.thickness if encoding else None)
 
 
 def _embedded_header(path: Path) -> str | bytes | None:

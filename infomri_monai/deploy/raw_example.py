@@ -134,8 +134,9 @@ def write_example_fastmri(
     thickness: float = 4.0,
     mask: bool = True,
     subject: Mapping[str, str] | None = None,
+    coils: int = 1,
 ) -> None:
-    """Write a single-coil acquisition in fastMRI's layout: "kspace", "mask", "ismrmrd_header" and attributes.
+    """Write an acquisition in fastMRI's layout: "kspace", "mask", "ismrmrd_header" and attributes.
 
     Args:
         path: the file; replaced if it exists.
@@ -145,6 +146,7 @@ def write_example_fastmri(
         thickness: of a slice, mm.
         mask: write the mask too, as the challenge's files have it.
         subject: entries of :data:`EXAMPLE_SUBJECT` to change; "" leaves one out.
+        coils: number of coils, with :func:`example_sensitivities`; several are the second axis of "kspace".
 
     Raises:
         ValueError: if the image has another shape or a line lies outside.
@@ -160,12 +162,16 @@ def write_example_fastmri(
     geometry = ExampleGeometry(pixel=pixel, thickness=thickness)
     xml = example_header((height, height, width), count, geometry, {**EXAMPLE_SUBJECT, **(subject or {})})
     with atomic_path(path) as part, h5py.File(part, "w") as file:
-        file["kspace"] = _fourier(stack, (1, 2)) * measured
+        if coils > 1:
+            stack = stack[:, None] * example_sensitivities(coils, (height, width))
+        file["kspace"] = _fourier(stack, (-2, -1)) * measured
         file["ismrmrd_header"] = xml
         if mask:
             file["mask"] = measured
         peak = float(np.abs(stack).max())
-        file.attrs.update({"acquisition": "CORPD_FBK", "max": peak, "norm": float(np.linalg.norm(stack))})
+        file.attrs.update(
+            {"acquisition": "CORPD_FBK" if coils == 1 else "AXT2", "max": peak, "norm": float(np.linalg.norm(stack))}
+        )
         file.attrs["patient_id"] = "0" * 64
 
 

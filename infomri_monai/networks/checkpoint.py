@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from infomri_monai.intact import check_intact
+
 __all__ = ["fill_network", "load_network"]
 
 
@@ -35,8 +37,9 @@ def load_network(
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file is damaged, holds anything but tensors and plain types (a pickle that would execute code),
-            is not a state dict, belongs to another architecture (the tensors that differ are named) or holds NaN or Inf.
+        ValueError: if the file is damaged (also where only a checksum tells), holds anything but tensors and plain types (a pickle
+            that would execute code), is not a state dict, belongs to another architecture (the tensors that differ are named) or
+            holds NaN or Inf.
 
     Example:
         >>> import tempfile
@@ -102,6 +105,7 @@ def fill_network(
 
 
 def _read(path: Path) -> dict[str, Tensor]:
+    check_intact(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch.load warns about archives that it then refuses

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from infomri_monai.atomic import atomic_path
+from infomri_monai.intact import check_intact
 from infomri_monai.sampling.equispaced import Equispaced
 from infomri_monai.sampling.loupe import LOUPE
 from infomri_monai.sampling.pgn import PatternGenerationNetwork
@@ -80,9 +81,9 @@ def load_policy(path: str | os.PathLike[str], map_location: str | torch.device =
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file is damaged, holds anything but tensors and plain types (a pickle that would execute
-            code), is not a policy's checkpoint, names an unknown class, or its arguments or tensors do not fit the
-            class.
+        ValueError: if the file is damaged (also where only a checksum tells), holds anything but tensors and plain types (a pickle
+            that would execute code), is not a policy's checkpoint, names an unknown class, or its arguments or tensors do not fit
+            the class.
     """
     path = Path(path)
     if not path.is_file():
@@ -100,6 +101,7 @@ def load_policy(path: str | os.PathLike[str], map_location: str | torch.device =
 
 
 def _read(path: Path, map_location: str | torch.device) -> dict[str, Any]:
+    check_intact(path)
     try:
         content = torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:

@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from infomri_monai.atomic import atomic_path
 from infomri_monai.sampling.ordering import ORDERINGS, PhaseEncodes
 
-__all__ = ["phase_encode_table", "read_phase_encodes", "write_phase_encodes"]
+__all__ = ["phase_encode_table", "read_phase_encodes"]
 
 _COLUMNS = {1: ["order", "shot", "line", "ky"], 2: ["order", "shot", "line", "partition", "ky", "kz"]}
 _RECORD = "# record: "
@@ -61,23 +60,8 @@ def phase_encode_table(encodes: PhaseEncodes, record: Mapping[str, Any] | None =
     return "\n".join(lines) + "\n"
 
 
-def write_phase_encodes(
-    encodes: PhaseEncodes, path: str | os.PathLike[str], record: Mapping[str, Any] | None = None
-) -> Path:
-    """Write :func:`phase_encode_table` to a file, completely or not at all.
-
-    Args:
-        encodes: what to list.
-        path: the file, e.g. ``lines.csv``.
-        record: what else to keep, JSON types.
-    """
-    with atomic_path(path) as part:
-        part.write_text(phase_encode_table(encodes, record), encoding="utf-8")
-    return Path(path)
-
-
 def read_phase_encodes(path: str | os.PathLike[str]) -> PhaseEncodes:
-    """Read a file of :func:`write_phase_encodes`; its ``mask`` is the mask that was written.
+    """Read a file that holds a :func:`phase_encode_table`, as the export writes it; its ``mask`` is the mask that was written.
 
     Args:
         path: the file.
@@ -91,8 +75,8 @@ def read_phase_encodes(path: str | os.PathLike[str]) -> PhaseEncodes:
         >>> import tempfile
         >>> from infomri_monai.sampling.ordering import phase_encodes
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     path = write_phase_encodes(phase_encodes([1, 0, 1]), f"{folder}/lines.csv")
-        ...     read_phase_encodes(path).mask
+        ...     _ = Path(folder, "lines.csv").write_text(phase_encode_table(phase_encodes([1, 0, 1])))
+        ...     read_phase_encodes(f"{folder}/lines.csv").mask
         array([1, 0, 1], dtype=uint8)
     """
     path = Path(path)

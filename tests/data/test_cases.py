@@ -107,7 +107,8 @@ def test_kspace_files(tmp_path, suffix, shape):
     [
         ({"image": kspace(4, 4)}, ValueError, "no array 'kspace'"),
         ({"kspace": np.ones((4, 4))}, ValueError, "must be complex, got float64"),
-        ({"kspace": kspace(2, 3, 4, 4)}, ValueError, "single coil"),
+        ({"kspace": kspace(2, 3, 4, 4, 2)}, ValueError, "must have shape"),
+        ({"kspace": kspace(2, 0, 4, 4)}, ValueError, "must have shape"),
         ({"kspace": kspace(0, 4, 4)}, ValueError, "must have shape"),
     ],
 )
@@ -121,6 +122,12 @@ def test_bad_kspace_headers_are_found_before_any_work(tmp_path, arrays, error, m
                 file[name] = array
     with pytest.raises(error, match=f"scan{suffix}.*{message}"):
         inference_cases(tmp_path, kind="kspace")
+
+
+def test_coils_are_an_axis_of_hdf5_alone(tmp_path):
+    np.savez(tmp_path / "scan.npz", kspace=kspace(2, 3, 4, 4))
+    with pytest.raises(ValueError, match="single coil"):
+        check_kspace_file(tmp_path / "scan.npz")
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".npy", ".h5"])

@@ -44,12 +44,18 @@ def _truncated(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:5000])
 
 
-def _flipped(folder: Path) -> None:
-    """Bytes in the middle of the weights are others, which PyTorch does not notice."""
-    path = folder / "models/model.pt"
-    raw = bytearray(path.read_bytes())
-    raw[len(raw) // 2 : len(raw) // 2 + 64] = bytes(64)
-    path.write_bytes(raw)
+def _flipped(name: str) -> Callable[[Path], None]:
+    """A byte in the largest record is another, which PyTorch does not notice."""
+
+    def change(folder: Path) -> None:
+        path = folder / "models" / name
+        with zipfile.ZipFile(path) as archive:
+            largest = max((i for i in archive.infolist() if "/data/" in i.filename), key=lambda info: info.file_size)
+        raw = bytearray(path.read_bytes())
+        raw[largest.header_offset + largest.file_size // 2] ^= 1
+        path.write_bytes(raw)
+
+    return change
 
 
 def _not_a_number(folder: Path) -> None:
@@ -99,7 +105,8 @@ MODEL_FAULTS = (
     ),
     ModelFault("broken configuration", _copied(_without_configuration), "models: configuration of"),
     ModelFault("truncated weights", _copied(_truncated), "is damaged or not a PyTorch checkpoint"),
-    ModelFault("flipped weights", _copied(_flipped), "models: model.pt is damaged: a checksum in it does not fit"),
+    ModelFault("flipped weights", _copied(_flipped("model.pt")), "model.pt is damaged: a checksum in it does not fit"),
+    ModelFault("flipped policy", _copied(_flipped("policy.pt")), "policy.pt is damaged: a checksum in it does not fit"),
     ModelFault("NaN weights", _copied(_not_a_number), "the training diverged or the file is damaged"),
     ModelFault("weights of another network", _copied(_another_network), "is the checkpoint of another architecture"),
     ModelFault(

@@ -20,6 +20,7 @@ from faults import EXECUTED, secrets
 
 import infomri_monai.deploy
 from infomri_monai.deploy.command import run_application
+from infomri_monai.deploy.quiet import LOGGERS
 
 #: what each application's bundle is called, and does
 BUNDLES = {
@@ -119,7 +120,7 @@ def _checksums(folder: Path) -> dict[str, str]:
 @contextmanager
 def _logging_as_before() -> Iterator[None]:
     """An application sets up the logging of its process."""
-    root, names = logging.getLogger(), ("infomri_monai", *infomri_monai.deploy.command._TALKATIVE)
+    root, names = logging.getLogger(), ("infomri_monai", *LOGGERS)
     handlers, level = root.handlers[:], root.level
     levels = {name: logging.getLogger(name).level for name in names}
     try:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ssl import SSLContext
 from threading import Thread
 from typing import Any
 
@@ -16,24 +17,35 @@ from infomri_monai.deploy.pacs.orthanc import free_port
 from infomri_monai.deploy.pacs.presentation import DOCUMENTS, IMAGES, transfer_syntaxes
 from infomri_monai.deploy.quiet import quiet
 
+SERVICES = (FIND, GET, MOVE, Verification)
+
 
 @contextmanager
-def stub(handlers: dict[Any, Callable], timeout: float = 10.0, **options: Any) -> Iterator[DimsePacs]:
-    """A DICOM server whose answers the handlers give, by pynetdicom's events, and a client of it."""
+def stub(
+    handlers: dict[Any, Callable],
+    timeout: float = 10.0,
+    services: Sequence[str] = SERVICES,
+    ssl_context: SSLContext | None = None,
+    host: str = "127.0.0.1",
+    **options: Any,
+) -> Iterator[DimsePacs]:
+    """A DICOM server whose answers the handlers give, by pynetdicom's events, and a client of it, which calls it ``host``."""
     from pydicom import uid
 
     port = free_port()
     with quiet():
         entity = AE("STUB")
-        for model in (FIND, GET, MOVE, Verification):
+        for model in services:
             entity.add_supported_context(model)
         for name in IMAGES + DOCUMENTS:
             entity.add_supported_context(getattr(uid, name), transfer_syntaxes(name), scu_role=True, scp_role=True)
         sockets: list[Any] = []
         opened = (evt.EVT_CONN_OPEN, lambda event: sockets.append(event.assoc.dul.socket.socket))
-        entity.start_server(("127.0.0.1", port), block=False, evt_handlers=[*handlers.items(), opened])
+        entity.start_server(
+            ("127.0.0.1", port), block=False, ssl_context=ssl_context, evt_handlers=[*handlers.items(), opened]
+        )
         try:
-            yield DimsePacs("127.0.0.1", port, "STUB", timeout=timeout, **options)
+            yield DimsePacs(host, port, "STUB", timeout=timeout, **options)
         finally:
             active = entity.active_associations
             entity.shutdown()

@@ -84,6 +84,8 @@ def test_the_summary_says_what_happened(runs, name, way):
         "name": metadata["name"],
         "version": metadata["version"],
         "checksum": sha256(weights),
+        "policy_checksum": sha256(bundle / "models/policy.pt"),
+        "triage_checksum": sha256(bundle / "models/triage.json") if name == "segmentation" else "",
     }
     rows = dict(zip(CASES, summary["cases"], strict=True))
     assert [row["case"] for row in rows.values()] == list(CASES.values())

@@ -16,8 +16,9 @@ from pydicom import Dataset
 from infomri_monai.data.embedded import embedded_subjects
 from infomri_monai.deploy.bundle import DeployBundle
 from infomri_monai.deploy.case import EXIT_USAGE, CaseSource, DeployCase, DeployError
-from infomri_monai.deploy.command import _TALKATIVE, _quiet
+from infomri_monai.deploy.command import _quiet
 from infomri_monai.deploy.model_files import sha256
+from infomri_monai.deploy.quiet import LOGGERS
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
 RECON, SEGMENTATION, PRIVACY = (
@@ -73,7 +74,12 @@ def test_settings_are_those_of_the_configuration(root):
     assert default(case(head())).result.record.ratio_requested == 0.125
     assert (bundle.names, bundle.task) == (default.names, TASKS[root])
     assert bundle.identity == default.identity
-    assert bundle.identity.checksum == sha256(root / "models/model.pt")
+    weights, policy, triage = (root / "models" / name for name in ("model.pt", "policy.pt", "triage.json"))
+    assert bundle.identity.checksum == sha256(weights)
+    assert bundle.beside == {
+        "policy_checksum": sha256(policy),
+        "triage_checksum": sha256(triage) if root is SEGMENTATION else "",
+    }
 
 
 @pytest.mark.parametrize("root", [RECON, PRIVACY], ids=lambda root: root.name)
@@ -150,7 +156,7 @@ def test_warnings_belong_to_every_case_that_deserves_them():
 def own_logging(monkeypatch):
     """Changes of logging end with the test."""
     root = logging.getLogger()
-    levels = {name: logging.getLogger(name).level for name in (None, "infomri_monai", *_TALKATIVE)}
+    levels = {name: logging.getLogger(name).level for name in (None, "infomri_monai", *LOGGERS)}
     monkeypatch.setattr(root, "handlers", [])
     monkeypatch.setenv("HOLOSCAN_LOG_LEVEL", "ERROR")
     yield
@@ -176,6 +182,11 @@ def test_a_case_that_fails_says_why_and_leaves_the_bundle_usable(caplog):
         bundle(broken)
     with pytest.raises(DeployError, match="nothing was acquired"):
         bundle(case(measured().data[0], "kspace", mask=torch.zeros(1, 1, GRID[1], 1)))
+    edge = torch.zeros(1, *GRID, 1)
+    edge[:, :2, :2] = 1  # which the policy never measures
+    with pytest.raises(DeployError, match="no overlap") as failed:
+        bundle(case(measured().data[0], "kspace", mask=edge))
+    assert "k-space of grid (52, 60), but the model was trained on (96, 96)" in failed.value.warnings
     assert_same(bundle(case(head())).result, DeployBundle(RECON, "reconstruction")(case(head())).result)
 
 

@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 pytest.importorskip("pydicom")
-from infomri_monai.deploy.case import CaseSource, ModelIdentity
+from infomri_monai.deploy.case import CaseSource, DeployCase, DeployError, ModelIdentity
 from infomri_monai.deploy.dicom.wording import derivation_text, series_description
+from infomri_monai.deploy.journal import CaseFacts, Delivery
 from infomri_monai.deploy.launch import raise_stack_limit
 from infomri_monai.deploy.stopwatch import TimedNetwork
 from infomri_monai.deploy.volumes import as_reference, slice_names, volume_of
@@ -144,8 +145,27 @@ def test_the_stopwatch_runs_while_the_network_works():
         _ = timed.absent
 
 
+def test_a_step_that_fails_keeps_what_the_error_says():
+    """The warnings of the bundle before it failed, too; later steps pass the case by."""
+    pytest.importorskip("holoscan")
+    from infomri_monai.deploy.operators import _step
+
+    case = DeployCase(1, "kspace", torch.zeros(1, 4, 5, 3), np.eye(4), CaseSource((), None), warnings=("axial",))
+    delivery = Delivery(1, case)
+
+    def fail():
+        raise DeployError("no overlap.", warnings=("another grid",))
+
+    _step(delivery, "inference", fail)
+    _step(delivery, "write", lambda: pytest.fail("it has failed"))
+    assert (delivery.failure, delivery.case) == ("no overlap.", None)
+    assert delivery.known() == CaseFacts("kspace", 3, ("axial",), ("another grid",))
+    assert delivery.seconds.keys() == {"inference"}
+
+
 PROGRAM = """
 import resource, sys
+from infomri_monai.deploy.journal import CaseFacts, Delivery
 from infomri_monai.deploy.launch import raise_stack_limit
 raise_stack_limit()
 print(resource.getrlimit(resource.RLIMIT_STACK)[0] // 2**20, sys.argv[1:])

@@ -17,7 +17,7 @@ from infomri_monai.deploy.case import EXIT_USAGE, DeployError
 from infomri_monai.deploy.dicom.example import example_datasets
 from infomri_monai.deploy.pacs.dicomweb import WebPacs
 from infomri_monai.deploy.pacs.orthanc import LocalPacs, local_orthanc
-from infomri_monai.deploy.pacs.transfer import PushOutcome
+from infomri_monai.deploy.pacs.pushing import PushOutcome
 
 if TYPE_CHECKING:
     from conftest import Silent

@@ -44,6 +44,9 @@ def test_damaged_input(place, fault):
     (row,) = outcome.summary["cases"]
     assert (row["status"], row["objects"]) == ("failed", [])
     assert fault.message in row["reason"]
+    loaded = fault.name == "no overlap"  # all others fail while they are read
+    assert [row["domain"], row["slices"]] == (["kspace", 2] if loaded else [None, None])
+    assert any("position and orientation are made up" in text for text in row["warnings"]) is loaded
     assert outcome.files == {"summary.json"}
     outcome.assert_silent(place.input)
 
@@ -175,11 +178,12 @@ def test_full_disk_while_writing(place):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
     try:
-        outcome = place.run()
+        outcome = place.run("-l", "DEBUG")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert outcome.code == EXIT_CASE_FAILED
     assert "case 1 of 1 failed: writing the DICOM files failed: File too large." in outcome.said
+    assert (outcome.summary["cases"][0]["domain"], outcome.summary["cases"][0]["slices"]) == ("image", 4)
     assert outcome.files == {"summary.json"}
     outcome.assert_silent(place.input)
 

@@ -29,13 +29,19 @@ def saved(journal, folder, seconds=5.67891):
 
 
 def test_the_summary_is_in_the_order_of_the_cases(tmp_path):
-    journal = Journal("segmentation", MODEL, total=3)
+    journal = Journal("segmentation", MODEL, 3, {"policy_checksum": "cd" * 32, "triage_checksum": ""})
     for delivery in (written(3), Delivery(1, failure="a slice is missing."), written(2, ("axial",), ("ratio=0.5",))):
         journal.add(delivery)
     summary = saved(journal, tmp_path)
     assert summary.keys() == {"application", "model", "cases", "seconds", "units"}
     assert (summary["application"], summary["seconds"]) == ("segmentation", 5.679)
-    assert summary["model"] == {"name": "InfoMRI segmentation", "version": "0.1.0", "checksum": "ab" * 32}
+    assert summary["model"] == {
+        "name": "InfoMRI segmentation",
+        "version": "0.1.0",
+        "checksum": "ab" * 32,
+        "policy_checksum": "cd" * 32,
+        "triage_checksum": "",
+    }
     first, second, third = summary["cases"]
     assert first == {
         "case": 1,
@@ -59,6 +65,29 @@ def test_the_summary_is_in_the_order_of_the_cases(tmp_path):
     }
     assert third["case"] == 3
     assert "DOE" not in json.dumps(summary)
+
+
+def test_a_failed_case_keeps_what_was_known(tmp_path, caplog):
+    """At loading nothing, in the network what was loaded and warned of, at writing all; its data are let go."""
+    journal = Journal("segmentation", MODEL, total=3)
+    unread, stopped, unwritten = Delivery(1), written(2, ("axial",)), written(3, ("axial",), ("ratio=0.5",))
+    stopped.inference, stopped.objects, unwritten.objects = None, [], []
+    unread.fail("a slice is missing.")
+    stopped.fail("no overlap.", ("grid (8, 8)",))
+    unwritten.fail("write failed (No space left on device).")
+    for delivery in (unread, stopped, unwritten):
+        assert delivery.case is delivery.inference is None
+        journal.add(delivery)
+    rows = saved(journal, tmp_path)["cases"]
+    assert [row["domain"] for row in rows] == [None, "image", "image"]
+    assert [row["slices"] for row in rows] == [None, 3, 3]
+    assert [row["warnings"] for row in rows] == [[], ["axial", "grid (8, 8)"], ["axial", "ratio=0.5"]]
+    assert {row["status"] for row in rows} == {"failed"}
+    assert rows[1]["reason"] == "no overlap."
+    assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [
+        "case 2 of 3: axial",
+        "case 3 of 3: axial",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -90,7 +119,7 @@ def test_what_is_said(caplog):
         ("WARNING", "case 1 of 2: position is made up."),
         (
             "INFO",
-            "case 1 of 2 written: 1 DICOM objects (load 0.12 s, acquire 1.00 s, network 2.00 s, write 0.25 s)",
+            "case 1 of 2 written: 1 DICOM object (load 0.12 s, acquire 1.00 s, network 2.00 s, write 0.25 s)",
         ),
         ("ERROR", "case 2 of 2 failed: a slice is missing."),
     ]

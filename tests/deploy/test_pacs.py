@@ -12,14 +12,17 @@ import pytest
 from pacs_helper import client, new_study, study_of
 from pydicom import Dataset, uid
 from pynetdicom import evt
-from stub_pacs import stub
+from pynetdicom.sop_class import Verification
+from stub_pacs import SERVICES, stub
 
 from infomri_monai.deploy.case import EXIT_USAGE, DeployError
-from infomri_monai.deploy.pacs.dimse import DimsePacs
+from infomri_monai.deploy.pacs.answers import retrieved
+from infomri_monai.deploy.pacs.command import main
+from infomri_monai.deploy.pacs.dimse import FIND, GET, MOVE, DimsePacs
 from infomri_monai.deploy.pacs.inbox import OTHER_STUDY, SUCCESS, Inbox
 from infomri_monai.deploy.pacs.orthanc import LocalPacs, free_port
 from infomri_monai.deploy.pacs.presentation import MOST_CONTEXTS, send_contexts, storage_contexts
-from infomri_monai.deploy.pacs.transfer import GONE, LOST
+from infomri_monai.deploy.pacs.pushing import GONE, LOST
 
 if TYPE_CHECKING:
     from conftest import Silent
@@ -177,13 +180,13 @@ def test_some_instances_are_not_sent(announced: int | None, tmp_path: Path, sile
         yield 0xFF00, datasets[2]
 
     handlers = {evt.EVT_C_FIND: found_series(datasets, announced), evt.EVT_C_GET: get}
-    with stub(handlers) as archive, pytest.raises(DeployError, match="C-GET brought not all: 1 instances"):
+    with stub(handlers) as archive, pytest.raises(DeployError, match="C-GET brought not all: 1 instance of"):
         archive.pull(study_of(datasets), tmp_path / "study")
     assert not list(tmp_path.iterdir())
     silent(datasets)
 
 
-@pytest.mark.parametrize(("announced", "message"), [(3, "sent 2 of 3 instances"), (1, "sent 2 of 1 instances")])
+@pytest.mark.parametrize(("announced", "message"), [(3, "sent 2 of 3 instances"), (1, "sent 2 of 1 instance of")])
 def test_less_or_more_than_announced(announced: int, message: str, tmp_path: Path) -> None:
     datasets = new_study(2)
 
@@ -229,6 +232,46 @@ def test_pacs_breaks_off_or_falls_silent(tmp_path: Path) -> None:
         with stub(handlers, timeout=1) as archive, pytest.raises(DeployError, match="broke off or it did not answer"):
             archive.pull(study_of(datasets), tmp_path / "study")
         assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("retrieve", "other", "service"), [("get", "move", GET), ("move", "get", MOVE)])
+def test_a_pacs_that_offers_one_retrieval_alone(retrieve: str, other: str, service: str, tmp_path: Path) -> None:
+    """What is missing, and what to try; nothing is left, and the other way works as far as it can."""
+    datasets = new_study(1)
+    handlers = {evt.EVT_C_FIND: found_series(datasets, 1)}
+    offered = [model for model in SERVICES if model != service]
+    with stub(handlers, services=offered, retrieve=retrieve, move_port=free_port()) as archive:
+        archive.echo()
+        with pytest.raises(DeployError) as raised:
+            archive.pull(study_of(datasets), tmp_path / "study")
+    assert str(raised.value) == f"the PACS does not offer C-{retrieve.upper()}; try the other way, retrieve {other}."
+    assert raised.value.code == EXIT_USAGE
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_on_a_pacs_without_c_get(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    datasets = new_study(1)
+    with stub({evt.EVT_C_FIND: found_series(datasets, 1)}, services=(FIND, MOVE, Verification)) as archive:
+        where = ["--dicom", f"127.0.0.1:{archive.peer.port}", "--aet", "STUB"]
+        code = main(["pull", *where, "--study", study_of(datasets), str(tmp_path / "study")])
+    assert code == EXIT_USAGE
+    assert capsys.readouterr().err == "error: the PACS does not offer C-GET; try the other way, retrieve move.\n"
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_pacs_without_queries() -> None:
+    with stub({}, services=(GET, MOVE, Verification)) as archive, pytest.raises(DeployError, match="takes none of"):
+        archive.find_studies()
+
+
+def test_the_pacs_is_gone_when_it_is_asked() -> None:
+    """Between two series, say."""
+
+    def gone() -> Iterator[Any]:
+        raise RuntimeError("DOE^JANE")
+
+    with pytest.raises(DeployError, match=f"^{LOST}\\.$"):
+        retrieved(gone, "C-GET")
 
 
 def test_move_destination_is_unknown(tmp_path: Path) -> None:

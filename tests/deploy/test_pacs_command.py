@@ -120,6 +120,6 @@ def test_as_a_module() -> None:
     assert done.returncode == EXIT_CASE_FAILED
     assert (
         done.stderr.splitlines()[-1]
-        == "error: the PACS cannot be reached: nothing answers there, or not as a DICOM server."
+        == "error: the PACS cannot be reached: nothing answers there, or not as a DICOM server without TLS."
     )
     assert done.stdout == ""

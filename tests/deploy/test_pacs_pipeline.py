@@ -136,7 +136,8 @@ def test_the_proof_holds(journey):
     frames = {"segmentation": 3 * SLICES * 2 + SLICES, "reconstruction": 2 * SLICES, "privacy_classification": 0}
     text = "\n".join(journey.words)
     assert f"{1 + SERIES[journey.application]} series, {len(journey.sent) + len(journey.made)} instances" in text
-    assert f"every series refers to all {len(journey.sent)} source instances" in text
+    sources = f"all {len(journey.sent)} source instances" if len(journey.sent) > 1 else "1 source instance"
+    assert f"every series refers to {sources}\n" in text
     said = int(journey.words[-1].split()[0])
     assert said <= frames[journey.application]  # frames without a structure are left out
     assert (said > 0) == (journey.application != "privacy_classification")

@@ -29,6 +29,8 @@ def example(kind, path):
         write_example_fastmri(path.with_suffix(".h5"), head, LINES)
     elif kind == "fastmri without mask":
         write_example_fastmri(path.with_suffix(".h5"), head, LINES, mask=False)
+    elif kind == "fastmri coils":
+        write_example_fastmri(path.with_suffix(".h5"), head, LINES, coils=3)
     elif kind == "npz":
         np.savez(path.with_suffix(".npz"), kspace=head, mask=np.arange(20) % 2)
     elif kind == "npy":
@@ -38,7 +40,7 @@ def example(kind, path):
     return path.parent
 
 
-@pytest.mark.parametrize("kind", ["ismrmrd", "coils", "fastmri", "fastmri without mask", "npz", "npy"])
+@pytest.mark.parametrize("kind", ["ismrmrd", "coils", "fastmri", "fastmri without mask", "fastmri coils", "npz", "npy"])
 def test_a_case_is_what_the_bundle_reads(tmp_path, kind):
     folder = example(kind, tmp_path / "scan")
     (candidate,) = find_raw(folder)
@@ -87,6 +89,19 @@ def test_without_geometry_it_is_made_up_with_a_warning(tmp_path, kind, pixel):
     assert str(found.PatientName) == ("EXAMPLE^RAW" if kind == "fastmri" else "")
     assert found.StudyInstanceUID
     assert found.FrameOfReferenceUID
+
+
+@pytest.mark.parametrize("lines", [None, LINES], ids=["full", "undersampled"])
+def test_coils_of_fastmri_and_ismrmrd_are_treated_alike(tmp_path, lines):
+    """The same acquisition in both formats gives one case, with one warning."""
+    head = example_head(2, GRID)
+    write_example_fastmri(tmp_path / "a.h5", head, lines, coils=4)
+    write_example_ismrmrd(tmp_path / "b.h5", head, lines, coils=4, oversampling=1)
+    fastmri, ismrmrd = (read_raw(candidate, 1) for candidate in find_raw(tmp_path))
+    torch.testing.assert_close(fastmri.data, ismrmrd.data, rtol=1e-4, atol=1e-5)
+    assert torch.equal(fastmri.mask, ismrmrd.mask)
+    assert fastmri.warnings[0] == ismrmrd.warnings[0]
+    assert fastmri.warnings[0].startswith("4 coils were combined by root-sum-of-squares")
 
 
 def test_ismrmrd_without_directions_keeps_its_pixels(tmp_path):
@@ -201,9 +216,9 @@ def no_values(path):
     write_example_fastmri(path, example_head(1, GRID) * np.nan)
 
 
-def several_coils(path):
+def too_many_axes(path):
     with h5py.File(path, "w") as file:
-        file["kspace"] = np.ones((2, 4, 8, 8), np.complex64)
+        file["kspace"] = np.ones((2, 4, 8, 8, 2), np.complex64)
 
 
 def radial(path):
@@ -218,7 +233,7 @@ def radial(path):
         (truncated, "truncated"),
         (without_kspace, "holds no array 'kspace'"),
         (no_values, "NaN or Inf"),
-        (several_coils, "single coil"),
+        (too_many_axes, "kspace must have shape"),
         (radial, "must be cartesian"),
         (lambda path: path.write_text("EXAMPLE^RAW"), "truncated or no .h5 file"),
     ],

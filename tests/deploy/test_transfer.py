@@ -16,17 +16,17 @@ from pydicom import Dataset, uid
 from pydicom.encaps import encapsulate
 
 from infomri_monai.deploy.case import EXIT_NOTHING_TO_DO, EXIT_USAGE, DeployError
-from infomri_monai.deploy.pacs import dicomweb, dimse
+from infomri_monai.deploy.pacs import dicomweb, pushing
 from infomri_monai.deploy.pacs.inbox import Inbox
 from infomri_monai.deploy.pacs.orthanc import LocalPacs, free_port, local_orthanc
 from infomri_monai.deploy.pacs.presentation import DOCUMENTS, IMAGES
-from infomri_monai.deploy.pacs.records import StudyQuery
-from infomri_monai.deploy.pacs.transfer import (
+from infomri_monai.deploy.pacs.pushing import (
     GONE,
     LOST,
     PushOutcome,
     readable_instance,
 )
+from infomri_monai.deploy.pacs.records import StudyQuery
 
 if TYPE_CHECKING:
     from conftest import Silent
@@ -270,7 +270,7 @@ def test_dies_while_instances_are_pushed(
                 os.kill(orthanc.process, signal.SIGKILL)
             return readable_instance(instance, header_only)
 
-        monkeypatch.setattr(dicomweb if way == "web" else dimse, "readable_instance", killing)
+        monkeypatch.setattr(pushing, "readable_instance", killing)
         report = client(way, orthanc, timeout=5).push(datasets)
     notes = [outcome.note for outcome in report.outcomes]
     assert notes[:3] == ["", "", LOST]

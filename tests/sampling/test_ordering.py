@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from infomri_monai.sampling.ordering import ORDERINGS, phase_encodes
-from infomri_monai.sampling.phase_encode_file import phase_encode_table, read_phase_encodes, write_phase_encodes
+from infomri_monai.sampling.phase_encode_file import phase_encode_table, read_phase_encodes
+
+
+def written(encodes, path, record=None):
+    """The path of a file that holds their table."""
+    path.write_text(phase_encode_table(encodes, record))
+    return path
+
 
 LINES = np.array([1, 0, 0, 1, 1, 0, 1, 1], np.uint8)  # DC is 4
 
@@ -48,7 +55,7 @@ def test_every_ordering_is_a_permutation_of_what_is_measured(drawn, ordering, da
 @settings(deadline=None, max_examples=50)
 def test_a_table_holds_the_mask_and_the_order(tmp_path_factory, drawn, ordering, seed):
     encodes = phase_encodes(*drawn, ordering=ordering, seed=seed)
-    path = write_phase_encodes(encodes, tmp_path_factory.mktemp("table") / "encodes.csv", {"policy": "any"})
+    path = written(encodes, tmp_path_factory.mktemp("table") / "encodes.csv", {"policy": "any"})
     found = read_phase_encodes(path)
     np.testing.assert_array_equal(found.positions, encodes.positions)
     np.testing.assert_array_equal(found.shot, encodes.shot)
@@ -121,11 +128,11 @@ def test_bad_masks_and_options(mask, options, message):
 
 def test_pandas_reads_the_table(tmp_path):
     encodes = phase_encodes(np.broadcast_to(LINES, (3, 8)), 0, "interleaved", shots=2)
-    table = pd.read_csv(write_phase_encodes(encodes, tmp_path / "lines.csv"), comment="#")
+    table = pd.read_csv(written(encodes, tmp_path / "lines.csv"), comment="#")
     assert list(table) == ["order", "shot", "line", "ky"]
     assert table.line.tolist() == [0, 4, 7, 3, 6]
     assert (table.ky == table.line - 4).all()
-    plane = pd.read_csv(write_phase_encodes(phase_encodes(np.eye(4)), tmp_path / "plane.csv"), comment="#")
+    plane = pd.read_csv(written(phase_encodes(np.eye(4)), tmp_path / "plane.csv"), comment="#")
     assert list(plane) == ["order", "shot", "line", "partition", "ky", "kz"]
     assert plane.kz.tolist() == [-2, -1, 0, 1]
 
@@ -158,7 +165,7 @@ def test_the_comments_say_units_centre_and_origin():
     ],
 )
 def test_a_damaged_table_is_refused(change, message, tmp_path):
-    path = write_phase_encodes(phase_encodes(LINES), tmp_path / "lines.csv")
+    path = written(phase_encodes(LINES), tmp_path / "lines.csv")
     path.write_text(change(path.read_text()))
     with pytest.raises(ValueError, match=message):
         read_phase_encodes(path)

@@ -12,6 +12,7 @@ from monai.utils import optional_import
 from numpy.typing import NDArray
 
 from infomri_monai.deploy.case import DeployError
+from infomri_monai.deploy.counted import counted
 from infomri_monai.deploy.dicom.guard import guarded
 from infomri_monai.deploy.dicom.slices import slice_headers
 from infomri_monai.deploy.pacs.records import StudyQuery
@@ -57,7 +58,10 @@ def prove(
     series = pacs.find_series(study)
     came = _fetched(pacs, study, folder)
     expected = {str(dataset.SOPInstanceUID) for dataset in (*sources, *made)}
-    _must(came.keys() == expected, f"the PACS has {len(came)} instances of the study, not the {len(expected)} stored")
+    _must(
+        came.keys() == expected,
+        f"the PACS has {counted(len(came), 'instance')} of the study, not the {len(expected)} stored",
+    )
     kinds = Counter(came[str(dataset.SOPInstanceUID)].SOPClassUID.name for dataset in made)
     back = [came[str(dataset.SOPInstanceUID)] for dataset in made]
     with guarded("comparing what came back"):
@@ -66,9 +70,10 @@ def prove(
             _check_header(number, after, sources[0])
     covered, largest = _check_references(back, sources)
     return [
-        f"queries find the patient's study with {len(series)} series, {len(came)} instances",
+        f"queries find the patient's study with {counted(len(series), 'series')}, {counted(len(came), 'instance')}",
         "among them, as they were made: " + ", ".join(f"{count} x {kind}" for kind, count in kinds.items()),
-        f"in the source's patient and study; every series refers to all {len(sources)} source instances",
+        "in the source's patient and study; every series refers to "
+        f"{'all ' * (len(sources) > 1)}{counted(len(sources), 'source instance')}",
         f"{covered} frames lie on the slices that they refer to, within {largest:.1g} mm, in the same frame of reference",
     ]
 
@@ -113,7 +118,8 @@ def _check_references(results: Sequence[Dataset], sources: Sequence[Dataset]) ->
     for number, series in enumerate(referred.values(), 1):
         missing = len(known - series)
         _must(
-            not missing, f"series {number} of the results does not refer to {missing} of {len(known)} source instances"
+            not missing,
+            f"series {number} of the results does not refer to {missing} of {counted(len(known), 'source instance')}",
         )
     _must(largest <= TOLERANCE, f"a frame lies {largest:.2g} mm from its source's slice")
     return frames, largest

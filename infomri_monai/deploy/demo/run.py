@@ -14,6 +14,7 @@ from monai.utils import optional_import
 
 from infomri_monai.atomic import atomic_path
 from infomri_monai.deploy.case import EXIT_USAGE, DeployError
+from infomri_monai.deploy.counted import counted
 from infomri_monai.deploy.demo.proof import prove
 from infomri_monai.deploy.demo.result import read_result, recognised
 from infomri_monai.deploy.demo.timeline import Timeline
@@ -78,7 +79,9 @@ def demonstrate(output: Path, models: Path, series: Path | None = None) -> Timel
     with workspace(output) as work, ExitStack() as stack:
         with timeline.step("example" if series is None else "series") as notes:
             study = _study(work / "source", series)
-            notes.append(f"MR series of {len(study.files)} files" + ("" if series else ", an oblique synthetic head"))
+            notes.append(
+                f"MR series of {counted(len(study.files), 'file')}" + ("" if series else ", an oblique synthetic head")
+            )
         with timeline.step("start Orthanc") as notes:
             orthanc = stack.enter_context(local_orthanc())
             notes.append("on this machine's loopback, storage in a temporary folder")
@@ -118,20 +121,20 @@ def _through_the_pacs(orthanc: LocalPacs, study: _Study, work: Path, models: Pat
     web = WebPacs(orthanc.dicomweb_url)
     with timeline.step("send") as notes:
         dimse.push(study.files).check()
-        notes.append(f"{len(study.files)} instances by C-STORE")
+        notes.append(f"{counted(len(study.files), 'instance')} by C-STORE")
     with timeline.step("pull") as notes:
         found = [found for found in dimse.find_studies(study.query) if found.study_uid == study.uid]
         if len(found) != 1:
             raise DeployError("C-FIND by the patient's ID does not find the study that was sent.")
         wanted = [series.series_uid for series in dimse.find_series(study.uid) if series.modality == "MR"]
         received = dimse.pull(study.uid, work / "received", wanted)
-        notes.append(f"{len(received)} instances, found by C-FIND, fetched by C-GET")
+        notes.append(f"{counted(len(received), 'instance')}, found by C-FIND, fetched by C-GET")
     with timeline.step("application") as notes:
         results, words = _application(work, models)
         notes.append(words)
     with timeline.step("push") as notes:
         web.push(results).check()
-        notes.append(f"{len(results)} instances by STOW-RS")
+        notes.append(f"{counted(len(results), 'instance')} by STOW-RS")
     with timeline.step("check") as notes:
         with guarded("reading what the application wrote"):
             made = [pydicom.dcmread(path) for path in results]
@@ -151,7 +154,10 @@ def _application(work: Path, models: Path) -> tuple[list[Path], str]:
     case = json.loads((output / "summary.json").read_text(encoding="utf-8"))["cases"][0]
     seconds = ", ".join(f"{name} {value:.1f}" for name, value in case["seconds"].items())
     results = [output / name for name in case["objects"]]
-    return results, f"{len(results)} DICOM objects of {case['slices']} slices; its own seconds: {seconds}"
+    return (
+        results,
+        f"{counted(len(results), 'DICOM object')} of {counted(case['slices'], 'slice')}; its own seconds: {seconds}",
+    )
 
 
 def _tell(work: Path, models: Path) -> str:

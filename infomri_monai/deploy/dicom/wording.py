@@ -11,7 +11,6 @@ __all__ = [
     "MANUFACTURER",
     "SIMULATED",
     "content_description",
-    "counted",
     "derivation_text",
     "equipment",
     "image_type",
@@ -102,16 +101,6 @@ def content_description(what: str, derivation: Derivation) -> str:
         'SIMULATED: Predictive entropy'
     """
     return f"{SIMULATED}: {what}" if derivation.simulated else what
-
-
-def counted(number: int, noun: str) -> str:
-    """A number and its noun, which takes an s unless there is one.
-
-    Example:
-        >>> counted(1, "sample"), counted(16, "sample")
-        ('1 sample', '16 samples')
-    """
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _text(name: str, text: str, longest: int) -> str:

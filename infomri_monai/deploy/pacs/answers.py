@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from monai.utils import optional_import
 
-from infomri_monai.deploy.case import DeployError
-from infomri_monai.deploy.pacs.transfer import LOST, PushOutcome
+from infomri_monai.deploy.case import EXIT_USAGE, DeployError
+from infomri_monai.deploy.counted import counted
+from infomri_monai.deploy.pacs.pushing import LOST, PushOutcome
 
 status_tables, _ = optional_import("pynetdicom.status")
 
@@ -16,7 +17,11 @@ if TYPE_CHECKING:
     from pydicom import Dataset
     from pynetdicom import Association
 
-__all__ = ["checked", "is_pending", "push_outcome", "refusal", "retrieved"]
+    from infomri_monai.deploy.pacs.encryption import ClientContext
+
+    Ask = Callable[[], Iterable[tuple[Dataset, Dataset | None]]]
+
+__all__ = ["asked", "checked", "is_pending", "offered", "push_outcome", "refusal", "retrieved"]
 
 MOVE_DESTINATION_UNKNOWN = 0xA801
 
@@ -50,33 +55,54 @@ def checked(status: Dataset, request: str) -> None:
         raise DeployError(f"the PACS refused {request} with status 0x{status.Status:04X}.")
 
 
-def _asked(answers: Iterable[tuple[Dataset, Dataset | None]], request: str) -> Iterator[tuple[Dataset, Dataset | None]]:
-    """The answers; pynetdicom raises where the PACS did not accept the service, or is gone, when the first one is asked for."""
+def offered(association: Association, service: str, request: str) -> None:
+    """Check that the PACS accepted a service.
+
+    Args:
+        association: one that is established.
+        service: UID of its SOP class.
+        request: its name in the message, "C-GET" or "C-MOVE".
+
+    Raises:
+        DeployError: if it did not; exit code ``EXIT_USAGE``.
+    """
+    if all(context.abstract_syntax != service for context in association.accepted_contexts):
+        other = "move" if request == "C-GET" else "get"
+        raise DeployError(f"the PACS does not offer {request}; try the other way, retrieve {other}.", EXIT_USAGE)
+
+
+def asked(ask: Ask) -> Iterator[tuple[Dataset, Dataset | None]]:
+    """Ask for something; pynetdicom raises where the PACS is gone, when it is asked or when an answer is waited for.
+
+    Args:
+        ask: sends the request and returns the answers.
+
+    Raises:
+        DeployError: if the PACS is gone.
+    """
     try:
-        yield from answers
-    except ValueError:
-        raise DeployError(f"the PACS does not offer {request}; try the other of C-GET and C-MOVE (retrieve).") from None
+        yield from ask()
     except RuntimeError:
         raise DeployError(f"{LOST}.") from None
 
 
-def retrieved(answers: Iterable[tuple[Dataset, Dataset | None]], request: str) -> None:
-    """Wait for the last answer to C-GET or C-MOVE.
+def retrieved(ask: Ask, request: str) -> None:
+    """Ask for something and wait for the last answer to C-GET or C-MOVE.
 
     Args:
-        answers: as pynetdicom gives them.
+        ask: sends the request and returns the answers, as pynetdicom does.
         request: its name in the message.
 
     Raises:
         DeployError: if an instance was not sent, or the connection breaks off.
     """
-    for status, _ in _asked(answers, request):
+    for status, _ in asked(ask):
         if is_pending(status):
             continue
         failed = int(status.get("NumberOfFailedSuboperations") or 0)
         if failed:
             raise DeployError(
-                f"{request} brought not all: {failed} instances of a series could not be sent; "
+                f"{request} brought not all: {counted(failed, 'instance')} of a series could not be sent; "
                 "they may be of a kind or encoding that is not taken, then fetch the other series by their UIDs."
             )
         checked(status, request)
@@ -84,11 +110,12 @@ def retrieved(answers: Iterable[tuple[Dataset, Dataset | None]], request: str) -
     raise DeployError(f"{LOST}.")
 
 
-def refusal(association: Association) -> str:
+def refusal(association: Association, tls: ClientContext | None = None) -> str:
     """Why no association came about.
 
     Args:
         association: one that is not established.
+        tls: by which it was tried; None for no encryption.
     """
     if association.is_rejected:
         reason = getattr(association.acceptor.primitive, "reason_str", "no reason given")
@@ -97,7 +124,12 @@ def refusal(association: Association) -> str:
         )
     if association.acceptor.primitive is not None:
         return "the PACS takes none of what was proposed (SOP classes and transfer syntaxes)."
-    return "the PACS cannot be reached: nothing answers there, or not as a DICOM server."
+    if tls is not None:
+        unknown = "nothing answers there, or not as a DICOM server, or it does not take our certificate"
+        return (
+            f"the PACS cannot be reached by TLS: {f'the handshake failed ({tls.failure})' if tls.failure else unknown}."
+        )
+    return "the PACS cannot be reached: nothing answers there, or not as a DICOM server without TLS."
 
 
 def push_outcome(number: int, status: Dataset) -> PushOutcome:

@@ -17,7 +17,11 @@ pynetdicom, _ = optional_import("pynetdicom")
 uid, _ = optional_import("pydicom.uid")
 
 if TYPE_CHECKING:
+    from ssl import SSLContext
+
     from pynetdicom import Association
+
+    from infomri_monai.deploy.pacs.encryption import ClientContext
 
 __all__ = ["Peer", "associated", "checked_port", "checked_title", "listening"]
 
@@ -31,6 +35,8 @@ class Peer(NamedTuple):
         called_aet: AE title of the PACS.
         calling_aet: our AE title.
         timeout: seconds without an answer after which the PACS counts as lost.
+        client_tls: for associations that we open; None leaves them unencrypted.
+        server_tls: for associations that the PACS opens; likewise.
     """
 
     host: str
@@ -38,6 +44,8 @@ class Peer(NamedTuple):
     called_aet: str
     calling_aet: str
     timeout: float
+    client_tls: ClientContext | None = None
+    server_tls: SSLContext | None = None
 
     def entity(self) -> Any:
         """Our application entity."""
@@ -63,6 +71,9 @@ def associated(
     """
     with quiet(), _closing() as opened:
         entity = peer.entity()
+        if peer.client_tls is not None:
+            peer.client_tls.failure = ""
+            options["tls_args"] = (peer.client_tls, peer.host)
         try:
             association = entity.associate(
                 peer.host, peer.port, contexts, peer.called_aet, evt_handlers=[*(handlers or []), opened], **options
@@ -70,7 +81,7 @@ def associated(
         except OSError as error:  # a name that does not resolve
             raise DeployError(f"the PACS's host is not known ({type(error).__name__}).", EXIT_USAGE) from None
         if not association.is_established:
-            raise DeployError(refusal(association))
+            raise DeployError(refusal(association, peer.client_tls))
         try:
             yield association
         finally:
@@ -98,7 +109,9 @@ def listening(peer: Peer, host: str, port: int, handlers: list[Any]) -> Iterator
         for name in IMAGES + DOCUMENTS:
             entity.add_supported_context(getattr(uid, name), transfer_syntaxes(name))
         try:
-            entity.start_server((host, port), block=False, evt_handlers=[*handlers, opened])
+            entity.start_server(
+                (host, port), block=False, ssl_context=peer.server_tls, evt_handlers=[*handlers, opened]
+            )
         except OSError as error:
             raise DeployError(f"cannot listen at port {port} for C-MOVE ({error.strerror}).", EXIT_USAGE) from None
         try:

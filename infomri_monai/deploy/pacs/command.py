@@ -10,17 +10,18 @@ from pathlib import Path
 
 from infomri_monai.deploy.arguments import QuietParser
 from infomri_monai.deploy.case import EXIT_NOTHING_TO_DO, EXIT_OK, EXIT_USAGE, DeployError
-from infomri_monai.deploy.dicom.wording import counted
+from infomri_monai.deploy.counted import counted
 from infomri_monai.deploy.pacs.dicomweb import WebPacs
 from infomri_monai.deploy.pacs.dimse import RETRIEVALS, DimsePacs
+from infomri_monai.deploy.pacs.encryption import Tls
 from infomri_monai.deploy.pacs.records import StudyQuery
 from infomri_monai.deploy.pacs.transfer import Pacs
 
 __all__ = ["main"]
 
-EPILOG = """Credentials for DICOMweb come from the environment: INFOMRI_PACS_USER and INFOMRI_PACS_PASSWORD, or INFOMRI_PACS_TOKEN.
-find by a patient's ID: INFOMRI_PACS_PATIENT_ID. UIDs given as "-" are read from standard input. Nothing that is printed
-identifies a patient unless --show-identifiers is given."""
+EPILOG = """Credentials for DICOMweb come from the environment: INFOMRI_PACS_USER and INFOMRI_PACS_PASSWORD, or INFOMRI_PACS_TOKEN;
+so does the password of --tls-key: INFOMRI_PACS_KEY_PASSWORD. find by a patient's ID: INFOMRI_PACS_PATIENT_ID. UIDs given as "-"
+are read from standard input. Nothing that is printed identifies a patient unless --show-identifiers is given."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,6 +53,16 @@ def _parser() -> argparse.ArgumentParser:
     where.add_argument(
         "--move-host", default="127.0.0.1", help="address to listen at for C-MOVE (default: %(default)s)"
     )
+    where.add_argument(
+        "--tls", action="store_true", help="encrypt DICOM's own protocol; this machine's authorities vouch"
+    )
+    where.add_argument(
+        "--tls-ca", type=Path, metavar="FILE", help="--tls, and these certificates (PEM) vouch for the PACS"
+    )
+    where.add_argument("--tls-cert", type=Path, metavar="FILE", help="--tls, and our certificate (PEM)")
+    where.add_argument(
+        "--tls-key", type=Path, metavar="FILE", help="its private key (PEM), if it is not in the same file"
+    )
     where.add_argument("--timeout", type=float, default=30.0, help="seconds without an answer (default: %(default)g)")
 
     parser = QuietParser(prog="python -m infomri_monai.deploy.pacs", description=__doc__, epilog=EPILOG)
@@ -80,7 +91,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _pacs(given: argparse.Namespace) -> Pacs:
+    files = (given.tls_ca, given.tls_cert, given.tls_key)
+    encrypted = given.tls or any(file is not None for file in files)
     if given.dicomweb:
+        if encrypted:
+            raise DeployError("--tls is for --dicom; by DICOMweb, give a URL of https.", EXIT_USAGE)
         names = ("USER", "PASSWORD", "TOKEN")
         user, password, token = (os.environ.get(f"INFOMRI_PACS_{name}", "") for name in names)
         return WebPacs(given.dicomweb, user, password, token, given.timeout)
@@ -96,6 +111,7 @@ def _pacs(given: argparse.Namespace) -> Pacs:
         move_port=given.move_port,
         move_host=given.move_host,
         timeout=given.timeout,
+        tls=Tls(*files, os.environ.get("INFOMRI_PACS_KEY_PASSWORD", "")) if encrypted else None,
     )
 
 
@@ -116,19 +132,15 @@ def _find(pacs: Pacs, given: argparse.Namespace) -> int:
             if given.modality in ("", series.modality):
                 if given.show_identifiers:
                     hidden = (series.series_uid, series.description)
-                print(number, series.modality or "?", _count(series.instances, "instances"), *hidden, sep="\t")
+                print(number, series.modality or "?", counted(series.instances, "instance"), *hidden, sep="\t")
         return EXIT_OK
     query = StudyQuery(os.environ.get("INFOMRI_PACS_PATIENT_ID", ""), date=given.date, modality=given.modality)
     for number, study in enumerate(pacs.find_studies(query), 1):
-        counts = (_count(study.series, "series"), _count(study.instances, "instances"))
+        counts = (counted(study.series, "series"), counted(study.instances, "instance"))
         if given.show_identifiers:
             hidden = (study.study_uid, study.date, study.patient_id)
         print(number, "/".join(study.modalities) or "?", *counts, *hidden, sep="\t")
     return EXIT_OK
-
-
-def _count(number: int | None, what: str) -> str:
-    return f"{'?' if number is None else number} {what}"
 
 
 def _pull(pacs: Pacs, given: argparse.Namespace) -> int:
@@ -156,7 +168,7 @@ def _push(pacs: Pacs, given: argparse.Namespace) -> int:
     if not files:
         raise DeployError("the folders hold no files.", EXIT_NOTHING_TO_DO)
     report = pacs.push(files)
-    print(f"{len(files) - len(report.failures)} of {len(files)} instances stored")
+    print(f"{len(files) - len(report.failures)} of {counted(len(files), 'instance')} stored")
     for outcome in report.outcomes:
         if outcome.stored and outcome.note:
             print(f"instance {outcome.number}: {outcome.note}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from http import HTTPStatus
 from io import BytesIO
 from pathlib import Path
@@ -15,18 +16,9 @@ from monai.utils import optional_import
 
 from infomri_monai.deploy.case import EXIT_USAGE, DeployError
 from infomri_monai.deploy.pacs.inbox import SUCCESS, Inbox
+from infomri_monai.deploy.pacs.pushing import GONE, LOST, PushOutcome, PushReport, push_each
 from infomri_monai.deploy.pacs.records import SeriesRecord, StudyQuery, StudyRecord, series_record, study_record
-from infomri_monai.deploy.pacs.transfer import (
-    GONE,
-    LOST,
-    MOST_BREAKS,
-    PushOutcome,
-    PushReport,
-    checked_uid,
-    chosen_series,
-    new_folder,
-    readable_instance,
-)
+from infomri_monai.deploy.pacs.transfer import checked_timeout, checked_uid, chosen_series, new_folder
 from infomri_monai.deploy.quiet import quiet
 
 pydicom, _ = optional_import("pydicom")
@@ -72,9 +64,7 @@ class WebPacs:
         self.local = _is_loopback(parts.hostname or "")
         if (token or password) and parts.scheme == "http" and not self.local:
             raise DeployError("credentials are only sent by https, or to this machine.", EXIT_USAGE)
-        if not timeout > 0:
-            raise DeployError(f"timeout must be positive, got {timeout}.", EXIT_USAGE)
-        self.url, self.timeout = url.rstrip("/"), timeout
+        self.url, self.timeout = url.rstrip("/"), checked_timeout(timeout)
         self._user, self._password, self._token = user, password, token
 
     def echo(self) -> None:
@@ -122,17 +112,11 @@ class WebPacs:
         Raises:
             DeployError: if the PACS cannot be reached at all.
         """
-        outcomes: list[PushOutcome] = []
-        breaks = 0
         with self._connected("a request to store") as client:
-            for number, instance in enumerate(instances, 1):
-                outcomes.append(
-                    PushOutcome(number, False, GONE) if breaks >= MOST_BREAKS else _stored(client, number, instance)
-                )
-                breaks = breaks + 1 if outcomes[-1].note in (LOST, GONE) else 0
-        if outcomes and all(outcome.note in (LOST, GONE) for outcome in outcomes):
+            report = push_each(instances, partial(_stored, client))
+        if report.outcomes and all(outcome.note in (LOST, GONE) for outcome in report.outcomes):
             raise DeployError(f"{UNREACHABLE}.")
-        return PushReport(tuple(outcomes))
+        return report
 
     @contextmanager
     def _connected(self, request: str) -> Iterator[Any]:
@@ -205,12 +189,8 @@ def _http(error: Any) -> str:
     return f"HTTP status {code} ({known.get(code, 'not a standard one')}{hint})"
 
 
-def _stored(client: Any, number: int, instance: str | Path | Dataset) -> PushOutcome:
+def _stored(client: Any, number: int, dataset: Dataset) -> PushOutcome:
     """Send one."""
-    try:
-        dataset = readable_instance(instance)
-    except DeployError as error:
-        return PushOutcome(number, False, str(error))
     try:
         complete = pydicom.dcmread(BytesIO(_encoded(dataset)))  # with preamble and all of the file meta information
         return _outcome(number, client.store_instances([complete]))

@@ -1,7 +1,7 @@
 """A PACS by DIMSE, DICOM's own network protocol: C-ECHO, C-FIND, C-GET, C-MOVE and C-STORE.
 
-``python -m infomri_monai.deploy.pacs {echo,find,pull,push}`` is a command for it and for DICOMweb. Connections are not encrypted:
-keep them inside a network that is trusted, or use DICOMweb by https.
+``python -m infomri_monai.deploy.pacs {echo,find,pull,push}`` is a command for it and for DICOMweb. Connections are not encrypted
+unless ``tls`` is given: keep them inside a network that is trusted, or use DICOMweb by https.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, TypeVar
 from monai.utils import optional_import
 
 from infomri_monai.deploy.case import EXIT_USAGE, DeployError
-from infomri_monai.deploy.pacs.answers import checked, is_pending, push_outcome, retrieved
+from infomri_monai.deploy.pacs.answers import asked, checked, is_pending, offered, push_outcome, retrieved
 from infomri_monai.deploy.pacs.association import Peer, associated, checked_port, checked_title, listening
+from infomri_monai.deploy.pacs.encryption import Tls
 from infomri_monai.deploy.pacs.inbox import Inbox
 from infomri_monai.deploy.pacs.presentation import DOCUMENTS, IMAGES, VERIFICATION, send_contexts, storage_contexts
+from infomri_monai.deploy.pacs.pushing import GONE, LOST, PushOutcome, PushReport, push_each, readable_instance
 from infomri_monai.deploy.pacs.records import (
     SeriesRecord,
     StudyQuery,
@@ -27,17 +29,7 @@ from infomri_monai.deploy.pacs.records import (
     study_record,
     study_request,
 )
-from infomri_monai.deploy.pacs.transfer import (
-    GONE,
-    LOST,
-    MOST_BREAKS,
-    PushOutcome,
-    PushReport,
-    checked_uid,
-    chosen_series,
-    new_folder,
-    readable_instance,
-)
+from infomri_monai.deploy.pacs.transfer import checked_timeout, checked_uid, chosen_series, new_folder
 from infomri_monai.deploy.quiet import quiet
 
 pynetdicom, _ = optional_import("pynetdicom")
@@ -70,9 +62,10 @@ class DimsePacs:
         move_port: for C-MOVE: where the PACS finds ``calling_aet`` by its configuration.
         move_host: for C-MOVE: address to listen at; a PACS on another machine needs that of this machine, or "0.0.0.0".
         timeout: seconds without an answer after which the PACS counts as lost.
+        tls: encrypts all associations, also those that the PACS opens for C-MOVE; None leaves them unencrypted.
 
     Raises:
-        DeployError: if an argument is outside its range.
+        DeployError: if an argument is outside its range, or a file of ``tls`` cannot be used.
 
     Example:
         >>> DimsePacs("127.0.0.1", 4242, "ORTHANC").retrieve
@@ -90,15 +83,15 @@ class DimsePacs:
         move_port: int | None = None,
         move_host: str = "127.0.0.1",
         timeout: float = 30.0,
+        tls: Tls | None = None,
     ) -> None:
         if retrieve not in RETRIEVALS:
             raise DeployError(f"retrieve must be one of {RETRIEVALS}, got {retrieve!r}.", EXIT_USAGE)
         if retrieve == "move" and move_port is None:
             raise DeployError("retrieve='move' needs move_port, where the PACS sends to.", EXIT_USAGE)
-        if not timeout > 0:
-            raise DeployError(f"timeout must be positive, got {timeout}.", EXIT_USAGE)
         called, calling = checked_title(called_aet, "called_aet"), checked_title(calling_aet, "calling_aet")
-        self.peer = Peer(host, checked_port(port, "port"), called, calling, timeout)
+        secured = None if tls is None else tls.client(), tls.server() if tls and retrieve == "move" else None
+        self.peer = Peer(host, checked_port(port, "port"), called, calling, checked_timeout(timeout), *secured)
         self.retrieve, self.move_host = retrieve, move_host
         self.move_port = checked_port(move_port, "move_port") if move_port is not None else 0
 
@@ -128,30 +121,30 @@ class DimsePacs:
 
     def push(self, instances: Sequence[str | Path | Dataset]) -> PushReport:
         """C-STORE; where the connection breaks off it is made again, once, for the next instance."""
-        outcomes: list[PushOutcome] = []
-        breaks = 0
         with quiet(), ExitStack() as stack:
             contexts = send_contexts(_kinds(instances))
-            association = stack.enter_context(associated(self.peer, contexts))
-            for number, instance in enumerate(instances, 1):
-                if 0 < breaks < MOST_BREAKS:
+            association: Association | None = stack.enter_context(associated(self.peer, contexts))
+
+            def send(number: int, dataset: Dataset) -> PushOutcome:
+                nonlocal association
+                if association is None:
                     try:
                         association = stack.enter_context(associated(self.peer, contexts))
                     except DeployError:
-                        breaks = MOST_BREAKS
-                if breaks >= MOST_BREAKS:
-                    outcomes.append(PushOutcome(number, False, GONE))
-                    continue
-                outcomes.append(_stored(association, number, instance))
-                breaks = breaks + 1 if outcomes[-1].note == LOST else 0
-        return PushReport(tuple(outcomes))
+                        return PushOutcome(number, False, GONE)
+                outcome = _stored(association, number, dataset)
+                if outcome.note == LOST:
+                    association = None
+                return outcome
+
+            return push_each(instances, send)
 
     def _find(self, request: Dataset, record: Callable[[Dataset], Record], limit: int = 0) -> tuple[Record, ...]:
         """Answers to a query as records, at most ``limit`` unless that is 0."""
         found: list[Record] = []
         with associated(self.peer, [pynetdicom.build_context(FIND)]) as association:
             cancelled = False
-            for status, identifier in association.send_c_find(request, FIND):
+            for status, identifier in asked(lambda: association.send_c_find(request, FIND)):
                 if not is_pending(status):
                     if status.Status != CANCELLED:
                         checked(status, "C-FIND")
@@ -172,14 +165,18 @@ class DimsePacs:
             roles = [pynetdicom.build_role(getattr(uid, name), scp_role=True) for name in IMAGES + DOCUMENTS]
             contexts = [pynetdicom.build_context(GET), *storage_contexts()]
             with associated(self.peer, contexts, handlers, ext_neg=roles) as association:
-                yield lambda request: retrieved(association.send_c_get(request, GET), "C-GET")
+                offered(association, GET, "C-GET")
+                yield lambda request: retrieved(lambda: association.send_c_get(request, GET), "C-GET")
         else:
-            move = [pynetdicom.build_context(MOVE)]
+            # verification, so that an association comes about with a PACS that does not offer C-MOVE
+            move = [pynetdicom.build_context(MOVE), pynetdicom.build_context(VERIFICATION)]
             with (
                 listening(self.peer, self.move_host, self.move_port, handlers),
                 associated(self.peer, move) as association,
             ):
-                yield lambda request: retrieved(association.send_c_move(request, self.peer.calling_aet, MOVE), "C-MOVE")
+                offered(association, MOVE, "C-MOVE")
+                us = self.peer.calling_aet
+                yield lambda request: retrieved(lambda: association.send_c_move(request, us, MOVE), "C-MOVE")
 
 
 def _kinds(instances: Sequence[str | Path | Dataset]) -> Iterator[tuple[str, str]]:
@@ -192,12 +189,8 @@ def _kinds(instances: Sequence[str | Path | Dataset]) -> Iterator[tuple[str, str
         yield header.SOPClassUID, header.file_meta.TransferSyntaxUID
 
 
-def _stored(association: Association, number: int, instance: str | Path | Dataset) -> PushOutcome:
+def _stored(association: Association, number: int, dataset: Dataset) -> PushOutcome:
     """Send one."""
-    try:
-        dataset = readable_instance(instance)
-    except DeployError as error:
-        return PushOutcome(number, False, str(error))
     try:
         return push_outcome(number, association.send_c_store(dataset))
     except RuntimeError:  # no association any more

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infomri_monai.deploy.case import DeployError
+from infomri_monai.deploy.counted import counted
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -84,5 +85,5 @@ class Inbox:
             raise DeployError(f"{self.problem}; nothing is kept.")
         came = self.count - before
         if came == 0 or (expected is not None and came != expected):
-            of = "the instances" if expected is None else f"{expected} instances"
+            of = "the instances" if expected is None else counted(expected, "instance")
             raise DeployError(f"the PACS sent {came} of {of} of a series; nothing is kept.")

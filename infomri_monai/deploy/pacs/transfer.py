@@ -9,83 +9,16 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
-
-from monai.utils import optional_import
+from typing import TYPE_CHECKING, Protocol
 
 from infomri_monai.deploy.case import EXIT_NOTHING_TO_DO, EXIT_USAGE, DeployError
+from infomri_monai.deploy.pacs.pushing import PushReport
 from infomri_monai.deploy.pacs.records import SeriesRecord, StudyQuery, StudyRecord
-
-pydicom, _ = optional_import("pydicom")
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = [
-    "GONE",
-    "LOST",
-    "MOST_BREAKS",
-    "Pacs",
-    "PushOutcome",
-    "PushReport",
-    "checked_uid",
-    "chosen_series",
-    "new_folder",
-    "readable_instance",
-]
-
-#: reasons that a message quotes before it says how many there are more
-QUOTED = 5
-#: connections in a row that break off before the PACS counts as gone
-MOST_BREAKS = 2
-#: notes on instances
-LOST = "the connection to the PACS broke off or it did not answer in time"
-GONE = "not sent, as the PACS is gone"
-
-
-class PushOutcome(NamedTuple):
-    """What became of an instance.
-
-    Attributes:
-        number: from 1, in the order given.
-        stored: whether the PACS has it.
-        note: why not, or what the PACS warned of; safe to log.
-    """
-
-    number: int
-    stored: bool
-    note: str = ""
-
-
-class PushReport(NamedTuple):
-    """What became of all instances, in the order given.
-
-    Example:
-        >>> report = PushReport((PushOutcome(1, True), PushOutcome(2, False, "refused with status 0xA700")))
-        >>> len(report.failures)
-        1
-    """
-
-    outcomes: tuple[PushOutcome, ...]
-
-    @property
-    def failures(self) -> tuple[PushOutcome, ...]:
-        """Those that are not in the PACS."""
-        return tuple(outcome for outcome in self.outcomes if not outcome.stored)
-
-    def check(self) -> None:
-        """Raise if an instance was not stored.
-
-        Raises:
-            DeployError: with numbers and reasons.
-        """
-        failures = self.failures
-        if failures:
-            reasons = "; ".join(f"instance {outcome.number}: {outcome.note}" for outcome in failures[:QUOTED])
-            more = f"; and {len(failures) - QUOTED} more" if len(failures) > QUOTED else ""
-            raise DeployError(
-                f"the PACS did not store {len(failures)} of {len(self.outcomes)} instances ({reasons}{more})."
-            )
+__all__ = ["Pacs", "checked_timeout", "checked_uid", "chosen_series", "new_folder"]
 
 
 class Pacs(Protocol):
@@ -112,6 +45,17 @@ class Pacs(Protocol):
 
     def push(self, instances: Sequence[str | Path | Dataset]) -> PushReport:
         """Store files and data sets; one that fails does not stop the rest."""
+
+
+def checked_timeout(timeout: float) -> float:
+    """Seconds to wait.
+
+    Raises:
+        DeployError: if they are not positive.
+    """
+    if not timeout > 0:
+        raise DeployError(f"timeout must be positive, got {timeout}.", EXIT_USAGE)
+    return timeout
 
 
 def checked_uid(uid: str, name: str) -> str:
@@ -193,30 +137,3 @@ def new_folder(folder: str | Path) -> Iterator[Path]:
             raise DeployError(f"folder cannot be given its name ({error.strerror}).") from None
     finally:
         shutil.rmtree(part, ignore_errors=True)
-
-
-def readable_instance(instance: str | Path | Dataset, header_only: bool = False) -> Dataset:
-    """A data set that can be sent.
-
-    Args:
-        instance: a DICOM file, or a data set with file meta information.
-        header_only: read only what says how it is encoded.
-
-    Raises:
-        DeployError: if it is not DICOM, or lacks what every instance has; the message quotes nothing of it.
-    """
-    if isinstance(instance, (str, Path)):
-        try:
-            tags = ["SOPClassUID", "SOPInstanceUID"] if header_only else None
-            dataset = pydicom.dcmread(instance, stop_before_pixels=header_only, specific_tags=tags)
-        except (
-            Exception
-        ) as error:  # pydicom's readers differ in what they raise; their messages quote the path and values
-            raise DeployError(f"not a readable DICOM file ({type(error).__name__})") from None
-    else:
-        dataset = instance
-    if not getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None):
-        raise DeployError("its file meta information names no transfer syntax")
-    if not dataset.get("SOPClassUID") or not dataset.get("SOPInstanceUID"):
-        raise DeployError("it has no SOP class or SOP instance UID")
-    return dataset

@@ -1,0 +1,95 @@
+"""A flipped byte in weights is noticed, wherever they are read; what has no checksums is read as before."""
+
+import zipfile
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from infomri_monai.intact import check_intact
+from infomri_monai.networks import load_network
+from infomri_monai.sampling import PatternGenerationNetwork, load_policy, save_policy
+
+
+def flip(path):
+    """Change a bit in the middle of the largest tensor, which PyTorch reads without a complaint."""
+    with zipfile.ZipFile(path) as archive:
+        record = max((i for i in archive.infolist() if "/data/" in i.filename), key=lambda info: info.file_size)
+        content = archive.read(record)
+    raw = bytearray(path.read_bytes())
+    raw[raw.index(content, record.header_offset) + len(content) // 2] ^= 1
+    path.write_bytes(raw)
+
+
+@pytest.fixture
+def weights(tmp_path):
+    torch.save(nn.Linear(64, 3).state_dict(), tmp_path / "model.pt")
+    return tmp_path / "model.pt"
+
+
+@pytest.fixture
+def policy(tmp_path):
+    return save_policy(PatternGenerationNetwork((8, 8)), tmp_path / "policy.pt")
+
+
+def test_a_flipped_byte_in_a_network(weights):
+    load_network(nn.Linear(64, 3), weights)
+    flip(weights)
+    torch.load(weights, weights_only=True)  # PyTorch says nothing
+    with pytest.raises(ValueError, match=r"model\.pt is damaged: a checksum in it does not fit\."):
+        load_network(nn.Linear(64, 3), weights)
+
+
+def test_a_flipped_byte_in_a_policy(policy):
+    load_policy(policy)
+    flip(policy)
+    torch.load(policy, weights_only=True)
+    with pytest.raises(ValueError, match=r"policy\.pt is damaged: a checksum in it does not fit\."):
+        load_policy(policy)
+
+
+@pytest.mark.parametrize("legacy", [True, False], ids=["no zip archive", "no checksums"])
+def test_what_has_no_checksums_is_read_as_before(weights, policy, legacy):
+    content, other = (torch.load(path, weights_only=True) for path in (weights, policy))
+    if legacy:
+        torch.save(content, weights, _use_new_zipfile_serialization=False)
+        torch.save(other, policy, _use_new_zipfile_serialization=False)
+        assert not zipfile.is_zipfile(weights)
+    else:
+        torch.serialization.set_crc32_options(False)
+        try:
+            torch.save(content, weights)
+            torch.save(other, policy)
+        finally:
+            torch.serialization.set_crc32_options(True)
+        assert zipfile.is_zipfile(weights)
+    assert torch.equal(load_network(nn.Linear(64, 3), weights).weight, content["weight"])
+    assert type(load_policy(policy)) is PatternGenerationNetwork
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, 10**6), st.integers(0, 7))
+def test_any_flipped_bit_is_noticed_or_harmless(tmp_path_factory, place, bit):
+    """Damaged, or no archive any more, or the same content: never an error of another kind, never other content."""
+    path = tmp_path_factory.mktemp("flipped") / "model.pt"
+    torch.save({"weight": torch.arange(64.0)}, path)
+    with zipfile.ZipFile(path) as archive:
+        before = {info.filename: archive.read(info) for info in archive.infolist()}
+    raw = bytearray(path.read_bytes())
+    raw[place % len(raw)] ^= 1 << bit
+    path.write_bytes(raw)
+    noticed = False
+    try:
+        check_intact(path)
+    except ValueError as error:
+        noticed = str(error).endswith("model.pt is damaged: a checksum in it does not fit.")
+        assert noticed
+    if not noticed and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            assert {archive.read(info) for info in archive.infolist() if info.CRC} <= set(before.values())
+
+
+def test_absent_files_pass(tmp_path):
+    check_intact(tmp_path / "nowhere.pt")
