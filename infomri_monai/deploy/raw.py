@@ -18,6 +18,7 @@ from infomri_monai.data.ismrmrd_header import Encoding, parse_encoding
 from infomri_monai.data.kspace_file import KSPACE_SUFFIXES, read_kspace_file
 from infomri_monai.data.raw_errors import RawDataError, RawFileError
 from infomri_monai.deploy.case import EXIT_USAGE, CaseSource, DeployCase, DeployError
+from infomri_monai.deploy.files import find_files
 from infomri_monai.deploy.quiet import quiet
 from infomri_monai.deploy.raw_attributes import raw_attributes
 
@@ -62,7 +63,8 @@ def find_raw(folder: str | Path) -> tuple[RawCandidate, ...]:
         folder: existing folder, or one file.
 
     Returns:
-        Candidates in the order of their paths; files and folders whose name begins with a dot are passed over.
+        Candidates in the order of their paths, of what :func:`~infomri_monai.deploy.files.find_files` finds; folders that cannot be
+        looked into are told by :func:`~infomri_monai.deploy.dicom.scan.find_series`.
 
     Raises:
         DeployError: if there is no such folder or file.
@@ -77,10 +79,9 @@ def find_raw(folder: str | Path) -> tuple[RawCandidate, ...]:
     root = Path(folder)
     if not root.exists():
         raise DeployError("the input must be an existing folder or file.", EXIT_USAGE)
-    paths = [root] if root.is_file() else sorted(root.rglob("*"))
-    found = [path for path in paths if path.suffix.lower() in KSPACE_SUFFIXES and path.is_file()]
-    seen = [path for path in found if not any(part.startswith(".") for part in path.relative_to(root).parts)]
-    return tuple(RawCandidate(number, path) for number, path in enumerate(seen, 1))
+    paths = (root,) if root.is_file() else find_files(root).files
+    found = [path for path in paths if path.suffix.lower() in KSPACE_SUFFIXES]
+    return tuple(RawCandidate(number, path) for number, path in enumerate(found, 1))
 
 
 def read_raw(candidate: RawCandidate, number: int) -> DeployCase:

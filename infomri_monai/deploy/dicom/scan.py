@@ -12,6 +12,7 @@ from infomri_monai.deploy.case import EXIT_USAGE, DeployError
 from infomri_monai.deploy.dicom.headers import FileHeader, is_dicom, read_header
 from infomri_monai.deploy.dicom.series_check import check_series
 from infomri_monai.deploy.dicom.slices import SliceHeader
+from infomri_monai.deploy.files import find_files
 from infomri_monai.deploy.quiet import quiet
 
 __all__ = ["SeriesCandidate", "SeriesScan", "find_series"]
@@ -54,7 +55,8 @@ def find_series(folder: str | Path, others: Sequence[str] = ()) -> SeriesScan:
     Files may have any name and lie at any depth; files that are not DICOM, DICOMDIR, localizers and what goes along with images
     (reports, presentation states, segmentations, secondary captures and the like) are passed over with a note. A series of another
     modality, of mixed acquisitions or with a damaged file is a candidate with a problem. A damaged file whose series cannot be
-    read counts to the series of its folder if that holds a single one, otherwise it is a candidate with a problem of its own.
+    read counts to the series of its folder if that holds a single one, otherwise it is a candidate with a problem of its own, as is
+    a folder that cannot be looked into. Folders that are links are followed, see :func:`~infomri_monai.deploy.files.find_files`.
 
     Args:
         folder: existing folder.
@@ -78,10 +80,13 @@ def find_series(folder: str | Path, others: Sequence[str] = ()) -> SeriesScan:
     if not root.is_dir():
         raise DeployError("the input must be an existing folder of DICOM files.", EXIT_USAGE)
     with quiet():
-        headers, passed = _read_headers(root, tuple(others))
+        found = find_files(root)
+        headers, passed = _read_headers(found.files, tuple(others))
         groups, notes = _sort_out(headers)
         series = _by_series(groups)
         judged = [(files, *_judge(files)) for files in series]
+    for path, reason in found.unreadable:
+        judged.append(([FileHeader(path)], f"a folder of the input cannot be read ({reason}).", ()))
     if passed:
         notes.append(f"passed over {passed} file{'s' * (passed > 1)} that {'are' if passed > 1 else 'is'} not DICOM")
     ordered = sorted(judged, key=lambda item: item[0][0].path)
@@ -92,18 +97,17 @@ def find_series(folder: str | Path, others: Sequence[str] = ()) -> SeriesScan:
     return SeriesScan(tuple(candidates), tuple(notes))
 
 
-def _read_headers(root: Path, others_of: tuple[str, ...]) -> tuple[list[FileHeader], int]:
-    """Headers of all DICOM files in the order of their paths, and the number of other files but those with the suffixes."""
+def _read_headers(paths: Sequence[Path], others_of: tuple[str, ...]) -> tuple[list[FileHeader], int]:
+    """Headers of the DICOM files among some, and the number of the others but those with the suffixes."""
     headers, others = [], 0
-    for path in sorted(p for p in root.rglob("*") if p.is_file()):
-        if any(part.startswith(".") for part in path.relative_to(root).parts):
-            continue  # what file systems and other programs leave beside the files
+    for path in paths:
         try:
             if not is_dicom(path):
                 others += path.suffix.lower() not in others_of
                 continue
         except OSError as error:
-            headers.append(FileHeader(path, problem=f"not to be opened ({type(error).__name__})"))
+            if path.suffix.lower() not in others_of:
+                headers.append(FileHeader(path, problem=f"not to be opened ({type(error).__name__})"))
             continue
         if (header := read_header(path)) is not None:
             headers.append(header)

@@ -1,0 +1,126 @@
+"""Every file below a folder is found once, whatever links lead to it, and no folder is lost in silence."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("pydicom")
+from infomri_monai.deploy.case import DeployError
+from infomri_monai.deploy.dicom.example import write_example_series
+from infomri_monai.deploy.dicom.scan import find_series
+from infomri_monai.deploy.files import find_files
+from infomri_monai.deploy.inputs import find_cases
+from infomri_monai.deploy.raw import find_raw
+
+
+def found(root):
+    return [path.relative_to(root).as_posix() for path in find_files(root).files]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.sets(st.lists(st.sampled_from(["a", "b", ".c", "d.e", "é"]), min_size=1, max_size=4).map(tuple), max_size=12))
+def test_without_links_it_is_what_pathlib_finds(tmp_path_factory, names):
+    root = tmp_path_factory.mktemp("tree")
+    for *above, name in names:
+        folder = root.joinpath(*(f"folder_{part}" if part[0] != "." else part for part in above))
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}_file").touch()
+    wanted = [path for path in sorted(root.rglob("*")) if path.is_file()]
+    hidden = [any(part.startswith(".") for part in path.relative_to(root).parts) for path in wanted]
+    assert list(find_files(root).files) == [path for path, skip in zip(wanted, hidden, strict=True) if not skip]
+
+
+def test_links_are_followed_and_loops_end(tmp_path):
+    root, elsewhere = tmp_path / "in", tmp_path / "elsewhere"
+    (root / "b/c").mkdir(parents=True)
+    elsewhere.mkdir()
+    for path in (root / "b/c/one", elsewhere / "two", tmp_path / "outside"):
+        path.touch()
+    (root / "a").symlink_to(elsewhere)  # as a disk that is mounted elsewhere
+    (root / "b/again").symlink_to(elsewhere)  # which is there already
+    (elsewhere / "back").symlink_to(root)
+    (root / "b/c/loop").symlink_to(root / "b")
+    (root / "up").symlink_to("..")
+    (root / "b/file").symlink_to(tmp_path / "outside")
+    assert found(root) == ["a/two", "b/c/one", "b/file"]
+    (tmp_path / "link").symlink_to(root)
+    assert found(tmp_path / "link") == ["a/two", "b/c/one", "b/file"]
+
+
+def test_what_is_no_file_is_left_out_but_a_link_to_nothing_is_not(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with socket.socket(socket.AF_UNIX) as made:
+        before = Path.cwd()
+        os.chdir(tmp_path)  # names of sockets are short
+        made.bind("socket")
+        os.chdir(before)
+    (tmp_path / "lost.dcm").symlink_to(tmp_path / "nothing")
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    assert found(tmp_path) == ["circle", "lost.dcm"]
+
+
+def test_a_series_behind_a_link_is_a_case(tmp_path):
+    write_example_series(tmp_path / "elsewhere", slices=2)
+    np.save(tmp_path / "elsewhere/scan.npy", np.ones((4, 4), np.complex64))
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/study").symlink_to(tmp_path / "elsewhere")
+    cases, notes = find_cases(tmp_path / "in")
+    assert [case.read(number).domain for number, case in enumerate(cases, 1)] == ["image", "kspace"]
+    assert notes == []
+
+
+def test_a_lost_file_of_a_series_and_a_lost_scan_are_one_failure_each(tmp_path):
+    paths = write_example_series(tmp_path / "series", slices=3)
+    paths[2].unlink()
+    paths[2].symlink_to(tmp_path / "DOE_JANE")
+    (tmp_path / "scan.h5").symlink_to(tmp_path / "DOE_JANE")
+    cases, _ = find_cases(tmp_path)
+    assert len(cases) == 2
+    for case, words in zip(cases, ("1 of 3 files cannot be used: ", "raw data: "), strict=True):
+        with pytest.raises(DeployError) as error:
+            case.read(1)
+        assert str(error.value).startswith(words)
+        assert "DOE" not in str(error.value)
+
+
+def locked(monkeypatch, *names):
+    """Folders of these names cannot be listed, whoever runs the test."""
+    listed = os.scandir
+
+    def scandir(path):
+        if Path(path).name in names:
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+
+
+def test_a_folder_that_cannot_be_read_is_a_case_that_fails(tmp_path, monkeypatch):
+    write_example_series(tmp_path / "a", slices=2)
+    write_example_series(tmp_path / "a/DOE_JANE", "enhanced", slices=2)
+    write_example_series(tmp_path / "b", slices=2, seed=1)
+    (tmp_path / ".trash").mkdir()
+    locked(monkeypatch, "DOE_JANE", ".trash")
+    words = "a folder of the input cannot be read (Permission denied)."
+    assert [candidate.problem for candidate in find_series(tmp_path).candidates] == [words, "", ""]
+    assert find_raw(tmp_path) == ()
+    cases, _ = find_cases(tmp_path)
+    with pytest.raises(DeployError, match=r"^a folder of the input cannot be read \(Permission denied\)\.$"):
+        cases[0].read(1)
+    assert cases[1].read(2).domain == "image"
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="nothing is closed to root")
+def test_a_folder_without_rights(tmp_path):
+    (tmp_path / "closed").mkdir(mode=0o000)
+    try:
+        assert [reason for _, reason in find_files(tmp_path).unreadable] == ["Permission denied"]
+    finally:
+        (tmp_path / "closed").chmod(0o700)
