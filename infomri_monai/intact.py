@@ -7,7 +7,7 @@ import os
 import zipfile
 from pathlib import Path
 
-__all__ = ["check_intact"]
+__all__ = ["check_intact", "is_of_disk"]
 
 _BLOCK = 1 << 20
 
@@ -21,7 +21,7 @@ def check_intact(path: str | os.PathLike[str]) -> None:
 
     Raises:
         ValueError: if a checksum does not fit.
-        OSError: if the file cannot be read.
+        OSError: if the file cannot be read, with its name.
 
     Example:
         >>> import tempfile, torch
@@ -36,6 +36,7 @@ def check_intact(path: str | os.PathLike[str]) -> None:
     References:
         PKWARE, ".ZIP File Format Specification", 2022, 4.4.7 (CRC-32).
     """
+    _read_a_byte(path)  # is_zipfile takes what cannot be read for no archive
     try:
         if not zipfile.is_zipfile(path):
             return
@@ -46,9 +47,28 @@ def check_intact(path: str | os.PathLike[str]) -> None:
                         while stream.read(_BLOCK):
                             pass
     except Exception as error:  # flipped bits in the archive's headers lead to errors of many kinds
-        if isinstance(error, OSError) and error.errno not in (
-            None,
-            errno.EINVAL,
-        ):  # not of a place in the file, but of the disk
+        if is_of_disk(error):
             raise
         raise ValueError(f"{Path(path)} is damaged: a checksum in it does not fit.") from None
+
+
+def _read_a_byte(path: str | os.PathLike[str]) -> None:
+    try:
+        with open(path, "rb") as file:
+            file.read(1)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), os.fspath(path)) from None
+
+
+def is_of_disk(error: BaseException) -> bool:
+    """Whether an error says that a file cannot be read (a right is missing, the disk fails), not that its content is wrong.
+
+    Example:
+        >>> is_of_disk(PermissionError(13, "Permission denied")), is_of_disk(OSError(22, "a place before the file's begin"))
+        (True, False)
+    """
+    return isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)

@@ -93,3 +93,21 @@ def test_any_flipped_bit_is_noticed_or_harmless(tmp_path_factory, place, bit):
 
 def test_absent_files_pass(tmp_path):
     check_intact(tmp_path / "nowhere.pt")
+
+
+@pytest.mark.parametrize("load", [lambda path: load_network(nn.Linear(64, 3), path), load_policy, check_intact])
+def test_a_file_that_cannot_be_read_is_not_called_damaged(load, tmp_path):
+    """The memory of this process is a file that the kernel does not let read at its begin, whoever asks."""
+    (tmp_path / "model.pt").symlink_to("/proc/self/mem")
+    with pytest.raises(OSError, match="Input/output error") as error:
+        load(tmp_path / "model.pt")
+    assert error.value.filename == str(tmp_path / "model.pt")
+
+
+def test_a_right_that_is_missing(weights, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(torch, "load", refuse)
+    with pytest.raises(PermissionError):
+        load_network(nn.Linear(64, 3), weights)

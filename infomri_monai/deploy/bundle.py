@@ -15,8 +15,10 @@ from monai.data import MetaTensor
 from monai.utils import CommonKeys
 
 from infomri_monai.deploy.case import EXIT_USAGE, DeployCase, DeployError, ModelIdentity
+from infomri_monai.deploy.case_log import about_case
 from infomri_monai.deploy.model_files import BundleFiles, find_bundle, sha256
 from infomri_monai.deploy.orientation import orientation_warning
+from infomri_monai.deploy.settings import blame, check_settings
 from infomri_monai.deploy.stopwatch import TimedNetwork
 from infomri_monai.engines.case import CaseFailure
 from infomri_monai.intact import check_intact
@@ -27,8 +29,6 @@ __all__ = ["DeployBundle", "Inference"]
 
 _LOGGER = logging.getLogger(__name__)
 _PROJECT = "infomri_monai"
-#: keys of inference.json that an application sets itself
-_OWN = ("cases", "handlers", "output_dir", "bundle_root", "run", "dataset_dir")
 
 
 class Inference(NamedTuple):
@@ -79,11 +79,13 @@ class DeployBundle:
         settings: keys of inference.json to override, e.g. ``{"ratio": 0.125}``.
 
     Attributes:
+        settings: what was overridden.
         identity: name, version, checksum of the weights.
         beside: "policy_checksum" and "triage_checksum", hexadecimal SHA-256; "" where there is no such file.
 
     Raises:
-        DeployError: if there is no such bundle, a key is unknown, or the model cannot be built; exit code ``EXIT_USAGE``.
+        DeployError: if there is no such bundle, a key is unknown, a value is of the wrong kind, or the model cannot be built; exit
+            code ``EXIT_USAGE``.
     """
 
     def __init__(self, models: Path, task: str, settings: Mapping[str, Any] | None = None) -> None:
@@ -104,11 +106,7 @@ class DeployBundle:
         except DeployError:
             raise
         except Exception as error:
-            # whatever a configuration can raise; its message names files of the model, not of a patient
-            reason = error.__cause__ or error
-            raise DeployError(
-                f"models: the bundle cannot be built: {type(reason).__name__}: {reason}", EXIT_USAGE
-            ) from None
+            raise DeployError(blame(error, self.settings), EXIT_USAGE) from None
         self.policy = parser.get_parsed_content("policy")
         self.swap_axes = bool(parser.get("swap_axes", False))
         name, version = (str(files.metadata.get(key, "")) for key in ("name", "version"))
@@ -124,7 +122,7 @@ class DeployBundle:
         """
         start, before = time.perf_counter(), self.network.seconds
         self.dataset.data = [_entry(case)]
-        with _Warnings() as warned:
+        with _Warnings() as warned, about_case(case.number):
             turned = (
                 orientation_warning(case) if self.swap_axes else ""
             )  # else the model knows a reader's axes, whichever those are
@@ -157,13 +155,7 @@ def _entry(case: DeployCase) -> dict[str, Any]:
 
 def _configured(files: BundleFiles, settings: Mapping[str, Any]) -> ConfigParser:
     """The parser of inference.json with the settings in it, for cases in memory."""
-    wrong = [key for key in settings if key not in files.config or key in _OWN]
-    if wrong:
-        raise DeployError(
-            f"settings: the bundle has no setting {', '.join(map(repr, wrong))}; there are "
-            f"{', '.join(key for key, value in files.config.items() if key not in _OWN and not isinstance(value, dict))}.",
-            EXIT_USAGE,
-        )
+    check_settings(settings, files.config)
     parser = ConfigParser()
     parser.read_config(dict(files.config))
     parser.read_meta(dict(files.metadata))

@@ -13,11 +13,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from infomri_monai.deploy.arguments import QuietParser
+from infomri_monai.deploy.arguments import application_arguments, check_given
 from infomri_monai.deploy.case import EXIT_NOTHING_TO_DO, EXIT_USAGE, DeployError, system_words
+from infomri_monai.deploy.case_log import CaseFormatter
 from infomri_monai.deploy.counted import counted
 from infomri_monai.deploy.interruption import Interrupted, Interruption
+from infomri_monai.deploy.launch import INTERRUPTED
 from infomri_monai.deploy.quiet import LOGGERS
+from infomri_monai.deploy.settings import load_settings
 
 if TYPE_CHECKING:
     from infomri_monai.deploy.inputs import ReadableCase
@@ -25,7 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["run_application"]
 
 _LOGGER = logging.getLogger("infomri_monai.deploy")
-HALF_WRITTEN = "a case was still being written after a minute, and its hidden folder is left in the output folder"
+_HALF_WRITTEN = (
+    "interrupted; a case was still being written after a minute, and its hidden folder is left in the output folder."
+)
 
 
 def run_application(name: str, task: str, load_writer: Callable[[], Any], folder: Path) -> None:
@@ -38,28 +43,36 @@ def run_application(name: str, task: str, load_writer: Callable[[], Any], folder
         folder: the application's folder, which holds ``app.yaml``.
     """
     start = time.perf_counter()
-    given = _arguments(name, folder)
+    given = application_arguments(name)
     _quiet(given.log_level)
     interruption = Interruption()
     try:
         with interruption:
-            code = _run(name, task, load_writer, given, start, interruption)
+            code = _run(name, task, load_writer, given, folder / "app.yaml", start, interruption)
     except DeployError as error:
         _LOGGER.error("%s", error)
         code = error.code
     except Interrupted as error:
-        _LOGGER.error("interrupted; %s.", "what is in the output folder is complete" if error.orderly else HALF_WRITTEN)
+        _LOGGER.error("%s", INTERRUPTED if error.orderly else _HALF_WRITTEN)
         code = error.code
     except Exception as error:
-        from infomri_monai.deploy.journal import where
-
-        _LOGGER.error("the application failed (%s).", type(error).__name__)
-        _LOGGER.debug("at\n%s", where(error))
-        code = 1
+        code = _failed(error, interruption)
     _flush()
     if interruption.came:
         os._exit(code)  # Holoscan's threads still run, and would be waited for
     sys.exit(code)
+
+
+def _failed(error: Exception, interruption: Interruption) -> int:
+    """Say that something unforeseen happened, and give the exit code."""
+    if interruption.came:  # what was being imported has made another error of the signal's
+        _LOGGER.error("%s", INTERRUPTED)
+        return Interrupted(interruption.came).code
+    from infomri_monai.deploy.journal import where
+
+    _LOGGER.error("the application failed (%s).", type(error).__name__)
+    _LOGGER.debug("at\n%s", where(error))
+    return 1
 
 
 def _flush() -> None:
@@ -73,12 +86,13 @@ def _run(
     task: str,
     load_writer: Callable[[], Any],
     given: argparse.Namespace,
+    own_settings: Path,
     start: float,
     interruption: Interruption,
 ) -> int:
     """Check what was given, find the cases, load the bundle, run; what takes long to import is imported when it is needed."""
     _check(given)
-    settings = _settings(given.config)
+    settings = load_settings(own_settings, given.config)
     cases = _cases(given.input)
 
     from infomri_monai.deploy.bundle import DeployBundle
@@ -87,8 +101,8 @@ def _run(
 
     keep_freed_memory()  # half of the time at 256 x 256 (benchmarks/deploy_timeline.py)
 
-    bundle = DeployBundle(given.model, task, settings.get("bundle"))
-    journal = Journal(name, bundle.identity, len(cases), bundle.beside)
+    bundle = DeployBundle(given.model, task, settings)
+    journal = Journal(name, bundle.identity, len(cases), bundle.beside, bundle.settings)
 
     from infomri_monai.deploy.application import BundleApplication
 
@@ -104,22 +118,37 @@ def _run(
 
 def _check(given: argparse.Namespace) -> None:
     """All that can be known to be wrong before anything is read."""
-    if given.input is None or given.output is None or given.model is None:
-        raise DeployError("input, output and model must be given, as -i, -o and -m or by the environment.", EXIT_USAGE)
-    if not given.input.exists():
-        raise DeployError("input: the path does not exist.", EXIT_USAGE)
+    check_given(given)
+    _check_input(given.input)
     _check_output(given.output)
+
+
+def _check_input(path: Path) -> None:
+    try:
+        if not path.exists():
+            raise DeployError("input: the path does not exist.", EXIT_USAGE)
+        if path.is_dir():
+            os.scandir(path).close()
+    except OSError as error:
+        raise DeployError(f"input: the path cannot be read ({system_words(error)}).", EXIT_USAGE) from None
 
 
 def _cases(path: Path) -> list[ReadableCase]:
     """The cases of the input, at least one; what was passed over is logged."""
-    from infomri_monai.deploy.inputs import find_cases
+    from infomri_monai.deploy.inputs import ACCEPTED, KSPACE_SUFFIXES, find_cases
 
+    if not path.is_dir() and path.suffix.lower() not in KSPACE_SUFFIXES:
+        raise DeployError(
+            f"input: must be a folder, or a file of raw k-space ({', '.join(KSPACE_SUFFIXES)}); got another file: give its folder.",
+            EXIT_USAGE,
+        )
     cases, notes = find_cases(path)
     for note in notes:
         _LOGGER.info("%s", note)
     if not cases:
-        raise DeployError("input: there is no DICOM series and no raw k-space.", EXIT_NOTHING_TO_DO)
+        raise DeployError(
+            f"input: there is no DICOM series and no raw k-space; accepted are {ACCEPTED}.", EXIT_NOTHING_TO_DO
+        )
     return cases
 
 
@@ -146,51 +175,12 @@ def _make_output(output: Path) -> None:
         ) from None
 
 
-def _arguments(name: str, folder: Path) -> argparse.Namespace:
-    """The SDK's arguments and environment; its own parser would print and log the paths."""
-    parser = QuietParser(prog=f"python -m infomri_monai.deploy.{name}")
-    environment = {key: os.environ.get(f"HOLOSCAN_{key.upper()}_PATH") for key in ("input", "output", "model")}
-    text = {
-        "input": "folder of DICOM series or raw k-space (ISMRMRD, fastMRI HDF5, npz, npy), or one raw file",
-        "output": "folder for the DICOM objects",
-        "model": "a bundle's directory, a TorchScript archive of it, or a folder that holds one",
-    }
-    for key, says in text.items():
-        default = environment[key]
-        parser.add_argument(
-            f"-{key[0]}",
-            f"--{key}",
-            type=Path,
-            default=default and Path(default),
-            help=f"{says} (HOLOSCAN_{key.upper()}_PATH)",
-        )
-    parser.add_argument(
-        "-c", "--config", type=Path, default=folder / "app.yaml", help="settings (default: its app.yaml)"
-    )
-    parser.add_argument("-w", "--workdir", type=Path, help="accepted for the SDK; not used")
-    levels = ("DEBUG", "INFO", "WARN", "ERROR", "CRITICAL")
-    parser.add_argument("-l", "--log-level", type=str.upper, default="INFO", choices=levels)
-    return parser.parse_args()
-
-
-def _settings(path: Path) -> dict[str, Any]:
-    """Content of app.yaml."""
-    import yaml
-
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise DeployError(f"config: the file cannot be read ({type(error).__name__}).", EXIT_USAGE) from None
-    if not isinstance(content, dict) or not isinstance(content.get("bundle", {}), (dict, type(None))):
-        raise DeployError("config: 'bundle' must be a mapping of settings of the bundle's inference.json.", EXIT_USAGE)
-    return content
-
-
 def _quiet(level: str) -> None:
     """Log this project's words only: what other libraries say may hold headers or paths."""
     warnings.simplefilter("ignore")
     os.environ.setdefault("HOLOSCAN_LOG_LEVEL", "ERROR")
-    logging.basicConfig(level=logging.ERROR, format="%(asctime)s %(levelname)s %(message)s", force=True)
+    logging.basicConfig(level=logging.ERROR, force=True)
+    logging.getLogger().handlers[0].setFormatter(CaseFormatter("%(asctime)s %(levelname)s %(message)s"))
     shown = getattr(logging, level)
     logging.getLogger().handlers[0].setLevel(shown)
     logging.getLogger().handlers[0].addFilter(logging.Filter("infomri_monai"))

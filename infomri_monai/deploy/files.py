@@ -27,9 +27,9 @@ class FoundFiles(NamedTuple):
 def find_files(root: Path) -> FoundFiles:
     """Find all files below a folder, also those in folders that are links.
 
-    A folder that is reached in several ways counts once, by the first of its paths; one that holds the root, as a link upwards does,
-    not at all. Files and folders whose name begins with a dot are passed over, as are pipes, sockets and devices. A link to
-    nothing counts as a file, so that whoever opens it says that it is missing.
+    A folder that is reached in several ways counts once, by the first of its paths; one that holds the root, where a link leads
+    upwards, not at all. Files and folders whose name begins with a dot are passed over, as are pipes, sockets and devices. A
+    link to nothing counts as a file, so that whoever opens it says that it is missing.
 
     Args:
         root: existing folder.
@@ -70,7 +70,7 @@ def _kinds(entries: list[os.DirEntry[str]]) -> Iterator[tuple[Path, bool]]:
         try:
             if entry.is_dir():
                 yield Path(entry.path), True
-            elif entry.is_file() or entry.is_symlink() and not os.path.exists(entry.path):
+            elif entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path)):
                 yield Path(entry.path), False
         except OSError:  # what it is cannot be told: whoever opens it will be told why
             yield Path(entry.path), False

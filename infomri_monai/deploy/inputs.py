@@ -12,7 +12,13 @@ from infomri_monai.deploy.dicom.scan import SeriesCandidate, find_series
 from infomri_monai.deploy.dicom.series import read_series
 from infomri_monai.deploy.raw import find_raw
 
-__all__ = ["FoundSeries", "ReadableCase", "find_cases"]
+__all__ = ["ACCEPTED", "KSPACE_SUFFIXES", "FoundSeries", "ReadableCase", "find_cases"]
+
+#: what an input may hold, in words
+ACCEPTED = (
+    "DICOM MR images under any name, but not packed (.zip, .gz), and raw k-space: ISMRMRD (.h5, .mrd), fastMRI HDF5 (.h5, .hdf5), "
+    ".npz and .npy; not NIfTI"
+)
 
 
 class ReadableCase(Protocol):

@@ -42,6 +42,9 @@ class Interruption:
     Signals that whoever started the process has it ignore (nohup) stay ignored. In a thread other than the main one nothing
     changes.
 
+    Attributes:
+        came: number of the signal; 0 while none came.
+
     Example:
         >>> try:
         ...     with Interruption():
@@ -53,7 +56,7 @@ class Interruption:
 
     def __init__(self) -> None:
         self._before: dict[int, Any] = {}
-        self.came = False
+        self.came = 0
 
     def __enter__(self) -> Interruption:
         if threading.current_thread() is threading.main_thread():
@@ -68,7 +71,7 @@ class Interruption:
     def arm(self) -> None:
         """Install the handlers, also where a library has put its own in their place."""
         for number, before in self._before.items():
-            deaf = self.came or before is signal.SIG_IGN
+            deaf = bool(self.came) or before is signal.SIG_IGN
             signal.signal(number, signal.SIG_IGN if deaf else self._interrupt)
 
     def run(self, application: Application, writing: threading.Lock) -> None:
@@ -95,6 +98,6 @@ class Interruption:
         future.result()
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        self.came = True
+        self.came = number
         self.arm()
         raise Interrupted(number)

@@ -28,7 +28,7 @@ class CaseFacts(NamedTuple):
         domain: "image" or "kspace"; None if it could not be loaded.
         slices: their number; None likewise.
         warnings: of loading.
-        bundle_warnings: of the bundle, which are logged where they arise.
+        bundle_warnings: of the bundle, which are logged where they arise, with the case's number.
     """
 
     domain: str | None = None
@@ -111,6 +111,7 @@ class Journal:
         model: what it ran.
         total: number of cases.
         beside: checksums of what belongs to the model, by name.
+        settings: of the bundle, that the application set.
 
     Attributes:
         writing: held while the files of a case are written and noted.
@@ -123,9 +124,15 @@ class Journal:
     """
 
     def __init__(
-        self, application: str, model: ModelIdentity, total: int, beside: Mapping[str, str] | None = None
+        self,
+        application: str,
+        model: ModelIdentity,
+        total: int,
+        beside: Mapping[str, str] | None = None,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
-        self.application, self.model, self.total, self.beside = application, model, total, dict(beside or {})
+        self.application, self.model, self.total = application, model, total
+        self.beside, self.settings = dict(beside or {}), dict(settings or {})
         self.rows: dict[int, dict[str, Any]] = {}
         self.writing = threading.Lock()
 
@@ -169,6 +176,7 @@ class Journal:
         content = {
             "application": self.application,
             "model": self.model._asdict() | self.beside,
+            "settings": self.settings,
             "cases": [rows[number] for number in numbers],
             "seconds": round(seconds, 3),
             "units": "seconds of every case: load (read and check), acquire (simulate or take k-space, zero-filled images, "
@@ -176,7 +184,8 @@ class Journal:
         }
         try:
             with atomic_path(path) as part:
-                part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+                # dates that YAML reads out of a setting are no JSON
+                part.write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")
         except OSError as error:
             raise DeployError(f"output: {path.name} cannot be written ({system_words(error)}).") from None
 

@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from infomri_monai.deploy.case import EXIT_USAGE, DeployError
+from infomri_monai.deploy.case import EXIT_USAGE, DeployError, system_words
 
 __all__ = ["BundleFiles", "find_bundle", "sha256"]
 
@@ -56,18 +56,24 @@ def find_bundle(models: Path, task: str) -> BundleFiles:
         task: "reconstruction", "segmentation" or "classification".
 
     Raises:
-        DeployError: if there is none, or several; exit code ``EXIT_USAGE``.
+        DeployError: if there is none, or several, or it cannot be read; exit code ``EXIT_USAGE``.
     """
-    if not models.exists():
-        raise DeployError("models: the path does not exist.", EXIT_USAGE)
-    found = [files for path in _candidates(models) if (files := _read(path)) is not None]
+    try:
+        if not models.exists():
+            raise DeployError("models: the path does not exist.", EXIT_USAGE)
+        found = [files for path in _candidates(models) if (files := _read(path)) is not None]
+        place = "file" if models.is_file() else "folder"
+    except OSError as error:
+        raise DeployError(f"models: the path cannot be read ({system_words(error)}).", EXIT_USAGE) from None
     fitting = [files for files in found if files.task == task]
     if len(fitting) == 1:
         return fitting[0]
     tasks = sorted(str(files.task) for files in found)
     what = f"holds {len(fitting)} bundles" if fitting else f"holds no bundle (found: {', '.join(tasks) or 'none'})"
+    if place == "file" and not found:
+        what += ", it may be the weights or the policy of one,"
     raise DeployError(
-        f"models: the folder {what} for {task}; give one bundle's directory (configs/inference.json) or one TorchScript archive "
+        f"models: the {place} {what} for {task}; give one bundle's directory (configs/inference.json) or one TorchScript archive "
         "that was exported from it.",
         EXIT_USAGE,
     )

@@ -15,6 +15,7 @@ from infomri_monai.acquisition import FourierMeasurement
 from infomri_monai.engines.acquired_case import AcquiredCase
 from infomri_monai.engines.measured_check import check_measured, is_far
 from infomri_monai.engines.slice_acquisition import MeasuredSlices, SimulatedSlices, SliceAcquisition
+from infomri_monai.engines.whole_number import check_whole
 from infomri_monai.sampling import SamplingPolicy
 from infomri_monai.sampling.policy import check_ratio
 from infomri_monai.transforms.common import checked_mask, checked_tensor, plain
@@ -45,8 +46,8 @@ class CaseInferer(Inferer, ABC, Generic[Result]):
         progress: show a bar, on rank 0.
 
     Raises:
-        ValueError: if ``ratio`` is outside (0, 1], ``batch_size`` < 1, ``seed`` < 0, ``grid_mode`` is unknown, or "crop_pad"
-            comes with a policy that has no grid of its own.
+        ValueError: if ``ratio`` is outside (0, 1], ``batch_size`` < 1, ``seed`` < 0, one of them is no (whole) number,
+            ``grid_mode`` is unknown, or "crop_pad" comes with a policy that has no grid of its own.
     """
 
     def __init__(
@@ -63,8 +64,11 @@ class CaseInferer(Inferer, ABC, Generic[Result]):
         super().__init__()
         if check_ratio(ratio).numel() != 1:
             raise ValueError(f"ratio must be one sampling ratio, got {ratio!r}.")
-        if batch_size < 1 or seed < 0:
-            raise ValueError(f"batch_size must be >= 1 and seed >= 0, got {batch_size} and {seed}.")
+        check_whole(batch_size=batch_size, seed=seed)
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be >= 1, got {batch_size}.")
+        if seed < 0:
+            raise ValueError(f"seed must be >= 0, got {seed}.")
         if grid_mode not in ("adapt", "crop_pad"):
             raise ValueError(f"grid_mode must be 'adapt' or 'crop_pad', got {grid_mode!r}.")
         if grid_mode == "crop_pad" and (policy is None or policy.grid is None):

@@ -12,6 +12,7 @@ from infomri_monai.acquisition import FourierMeasurement
 from infomri_monai.engines.acquired_case import AcquiredCase, SliceBatch, network_device
 from infomri_monai.engines.case_inferer import CaseInferer
 from infomri_monai.engines.volume_classification import CASE_RULES, VolumeClassification, summarised
+from infomri_monai.engines.whole_number import check_whole
 from infomri_monai.networks import complex_to_channels
 from infomri_monai.sampling import SamplingPolicy
 
@@ -67,6 +68,7 @@ class ClassificationInferer(CaseInferer[VolumeClassification]):
         case_rule: str = "auto",
     ) -> None:
         super().__init__(policy, measurement, ratio, seed, batch_size, grid_mode, amp, progress)
+        check_whole(masks=masks)
         if masks < 1:
             raise ValueError(f"masks must be >= 1, got {masks}.")
         if case_rule not in CASE_RULES:

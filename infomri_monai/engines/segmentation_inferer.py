@@ -9,6 +9,7 @@ from infomri_monai.engines.acquired_case import AcquiredCase, network_device
 from infomri_monai.engines.case_inferer import CaseInferer
 from infomri_monai.engines.prepare import seeded_generator
 from infomri_monai.engines.volume_segmentation import SegmentedSlices, VolumeSegmentation
+from infomri_monai.engines.whole_number import check_whole
 from infomri_monai.networks import complex_to_channels
 from infomri_monai.sampling import SamplingPolicy
 
@@ -63,6 +64,7 @@ class SegmentationInferer(CaseInferer[VolumeSegmentation]):
         reconstruct: bool = False,
     ) -> None:
         super().__init__(policy, measurement, ratio, seed, batch_size, grid_mode, amp, progress)
+        check_whole(samples=samples)
         if samples < 1:
             raise ValueError(f"samples must be >= 1, got {samples}.")
         for name, value in (("keep_samples", keep_samples), ("reconstruct", reconstruct)):

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from infomri_monai.intact import check_intact
+from infomri_monai.intact import check_intact, is_of_disk
 
 __all__ = ["fill_network", "load_network"]
 
@@ -37,6 +37,7 @@ def load_network(
 
     Raises:
         FileNotFoundError: if there is no such file.
+        OSError: if the file cannot be read: a right is missing, or the disk fails.
         ValueError: if the file is damaged (also where only a checksum tells), holds anything but tensors and plain types (a pickle
             that would execute code), is not a state dict, belongs to another architecture (the tensors that differ are named) or
             holds NaN or Inf.
@@ -115,6 +116,8 @@ def _read(path: Path) -> dict[str, Tensor]:
             f"{path} is not a plain checkpoint: it is damaged or holds objects that would execute code; it is refused."
         ) from error
     except Exception as error:  # torch.load passes on what its zip and pickle readers raise
+        if is_of_disk(error):
+            raise
         raise ValueError(f"{path} is damaged or not a PyTorch checkpoint ({type(error).__name__}).") from error
     if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
         found = ", ".join(sorted(map(str, content))[:4]) if isinstance(content, dict) else type(content).__name__

@@ -39,13 +39,20 @@ def check_ratio(ratio: float | Sequence[float] | Tensor, name: str = "ratio") ->
         name: the argument's name in error messages.
 
     Raises:
-        ValueError: if a ratio is outside (0, 1] or not finite, or there is none.
+        ValueError: if a ratio is no number, outside (0, 1] or not finite, or there is none.
 
     Example:
         >>> check_ratio([0.1, 0.25])
         tensor([0.1000, 0.2500])
     """
-    ratios = torch.as_tensor(ratio, dtype=torch.float32).reshape(-1)
+    try:
+        if isinstance(ratio, bool):
+            raise TypeError
+        ratios = torch.as_tensor(ratio, dtype=torch.float32).reshape(-1)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(
+            f"{name} must be a number in (0, 1] (sampled positions / all positions), got {ratio!r}."
+        ) from None
     if ratios.numel() == 0:
         raise ValueError(f"{name} is empty; give at least one sampling ratio in (0, 1].")
     bad = ratios[~((ratios > 0) & (ratios <= 1))]

@@ -87,7 +87,7 @@ def test_the_deterministic_overlay_segments_too(bundle, tmp_path):
     [
         ({"samples": 0}, "samples must be >= 1"),
         ({"samples": -3}, "samples must be >= 1"),
-        ({"seed": -1}, "seed >= 0"),
+        ({"seed": -1}, "seed must be >= 0, got -1"),
         ({"name_by": "patient"}, "name_by must be"),
         ({"triage_path": "models/nowhere.json"}, "there is no file models/nowhere.json"),
         ({"triage_path": "configs/metadata.json"}, "threshold file metadata.json lacks threshold"),

@@ -123,11 +123,23 @@ def test_a_single_slice_of_kspace_is_its_slice():
         ({"ratoi": 0.1}, ["no setting 'ratoi'", "ratio, seed"]),
         ({"output_dir": "/tmp"}, ["no setting 'output_dir'"]),
         ({"handlers": []}, ["no setting 'handlers'"]),
-        ({"ratio": 2.0}, ["cannot be built", "ratio"]),
-        ({"grid_mode": "stretch"}, ["cannot be built", "stretch"]),
-        ({"swap_axes": "yes"}, ["cannot be built", "swap_axes"]),
-        ({"policy_path": "/nowhere/policy.pt"}, ["cannot be built", "policy"]),
-        ({"model_path": "/nowhere/model.pt"}, ["cannot be built"]),
+        ({"ratio": 2.0}, ["settings: ratio must lie in (0, 1]", "got [2.0]"]),
+        ({"ratio": 0}, ["settings: ratio must lie in (0, 1]", "got [0.0]"]),
+        ({"ratio": "0,25"}, ["settings: ratio must be a number, got '0,25'; in YAML"]),
+        ({"ratio": None}, ["settings: ratio must be a number, got None."]),
+        ({"ratio": True}, ["settings: ratio must be a number, got True."]),
+        ({"noise_std": "5e-4"}, ["settings: noise_std must be a number, got '5e-4'", "sign: 5.0e-4"]),
+        ({"noise_std": -1.0}, ["settings: noise_std must be a finite number >= 0, got -1.0"]),
+        ({"seed": "x"}, ["settings: seed must be a whole number, got 'x'"]),
+        ({"seed": 1.5}, ["settings: seed must be a whole number, got 1.5."]),
+        ({"seed": "$'x'"}, ["settings: seed must be a whole number, got 'x'."]),  # an expression of MONAI
+        ({"seed": -1}, ["settings: seed must be >= 0, got -1."]),
+        ({"grid_mode": "stretch"}, ["settings: grid_mode must be 'adapt' or 'crop_pad', got 'stretch'"]),
+        ({"grid_mode": 3}, ["settings: grid_mode must be a text, got 3."]),
+        ({"swap_axes": "yes"}, ["settings: swap_axes must be true or false, got 'yes'."]),
+        ({"swap_axes": 1}, ["settings: swap_axes must be true or false, got 1."]),
+        ({"policy_path": "/nowhere/policy.pt"}, ["settings: policy_path: ", "/nowhere/policy.pt"]),
+        ({"model_path": "/nowhere/model.pt"}, ["settings: model_path: ", "/nowhere/model.pt"]),
         ({"channels": 7}, ["no setting 'channels'"]),
     ],
 )
@@ -135,6 +147,7 @@ def test_bad_settings_are_refused(settings, words):
     with pytest.raises(DeployError) as error:
         DeployBundle(RECON, "reconstruction", settings)
     assert error.value.code == EXIT_USAGE
+    assert str(error.value).startswith(words[0] if words[0].startswith("settings") else "settings: the bundle has no")
     assert all(word in str(error.value) for word in words), str(error.value)
 
 
@@ -169,7 +182,10 @@ def test_warnings_get_into_the_objects_whether_they_are_shown_or_not(own_logging
     _quiet(level)
     warnings = DeployBundle(RECON, "reconstruction", {"ratio": 0.5})(case(head())).warnings
     assert len(warnings) == 1
-    assert ("is extrapolated" in capfd.readouterr().err) is (level in ("INFO", "WARN"))
+    said = capfd.readouterr().err
+    assert ("WARNING case 3: ratio=0.5 is extrapolated" in said) is (level in ("INFO", "WARN"))
+    assert said.count("extrapolated") == (level in ("INFO", "WARN"))
+    assert warnings[0].startswith("ratio=0.5")  # the objects are of one case
 
 
 def test_a_case_that_fails_says_why_and_leaves_the_bundle_usable(caplog):

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from datetime import date
 
 import numpy as np
 import pytest
@@ -29,11 +30,16 @@ def saved(journal, folder, seconds=5.67891):
 
 
 def test_the_summary_is_in_the_order_of_the_cases(tmp_path):
-    journal = Journal("segmentation", MODEL, 3, {"policy_checksum": "cd" * 32, "triage_checksum": ""})
+    beside, settings = (
+        {"policy_checksum": "cd" * 32, "triage_checksum": ""},
+        {"ratio": 0.25, "name_by": date(2024, 1, 2)},
+    )
+    journal = Journal("segmentation", MODEL, 3, beside, settings)
     for delivery in (written(3), Delivery(1, failure="a slice is missing."), written(2, ("axial",), ("ratio=0.5",))):
         journal.add(delivery)
     summary = saved(journal, tmp_path)
-    assert summary.keys() == {"application", "model", "cases", "seconds", "units"}
+    assert summary.keys() == {"application", "model", "settings", "cases", "seconds", "units"}
+    assert summary["settings"] == {"ratio": 0.25, "name_by": "2024-01-02"}
     assert (summary["application"], summary["seconds"]) == ("segmentation", 5.679)
     assert summary["model"] == {
         "name": "InfoMRI segmentation",

@@ -98,7 +98,9 @@ def test_the_wrong_task(tmp_path):
     assert "holds no bundle (found: classification, reconstruction) for segmentation" in refusal(
         tmp_path, "segmentation"
     )
-    assert "(found: reconstruction) for segmentation" in refusal(tmp_path / "b.ts", "segmentation")
+    assert "the file holds no bundle (found: reconstruction) for segmentation" in refusal(
+        tmp_path / "b.ts", "segmentation"
+    )
 
 
 @pytest.mark.parametrize(
@@ -122,7 +124,10 @@ def test_an_inferer_that_is_not_wrapped_counts_too(tmp_path):
 
 def test_a_plain_checkpoint(tmp_path):
     torch.save(torch.nn.Linear(2, 3).state_dict(), tmp_path / "model.pt")
-    assert "holds no bundle (found: none)" in refusal(tmp_path / "model.pt", "segmentation")
+    assert refusal(tmp_path / "model.pt", "segmentation").startswith(
+        "models: the file holds no bundle (found: none), it may be the weights or the policy of one, for segmentation; give one "
+        "bundle's directory"
+    )
     assert "holds no bundle (found: none)" in refusal(tmp_path, "segmentation")
 
 
@@ -162,6 +167,14 @@ def test_a_configuration_that_is_no_mapping(tmp_path, content):
     root = directory(tmp_path / "bundle", "segmentation")
     (root / "configs/inference.json").write_text(content)
     assert "configuration of bundle cannot be read" in refusal(root, "segmentation")
+
+
+def test_a_folder_that_cannot_be_read(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    assert refusal(tmp_path, "segmentation") == "models: the path cannot be read (Permission denied)."
 
 
 def test_checksum(tmp_path):

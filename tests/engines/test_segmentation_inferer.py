@@ -249,10 +249,11 @@ def test_mixed_precision_is_close():
     ("options", "message"),
     [
         ({"samples": 0}, "samples must be >= 1, got 0"),
+        ({"samples": "16"}, "samples must be a whole number, got '16'"),
         ({"keep_samples": "false"}, "keep_samples must be True or False"),
         ({"reconstruct": "True"}, "reconstruct must be True or False"),
         ({"ratio": 1.5}, "ratio must lie in"),
-        ({"seed": -1}, "seed >= 0"),
+        ({"seed": -1}, "seed must be >= 0, got -1"),
         ({"grid_mode": "crop_pad"}, "needs a policy with a grid"),
     ],
 )

@@ -1,7 +1,8 @@
 """``python -m infomri_monai.deploy.segmentation -i IN -o OUT -m MODELS``."""
 
-from infomri_monai.deploy.launch import raise_stack_limit
+from infomri_monai.deploy.launch import end_quietly, raise_stack_limit
 
+end_quietly()
 raise_stack_limit()
 
 from pathlib import Path  # noqa: E402

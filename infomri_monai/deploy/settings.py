@@ -1,0 +1,130 @@
+"""Settings of an application: its own app.yaml, what a user's file changes in it, and what the bundle makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from infomri_monai.deploy.case import EXIT_USAGE, DeployError, system_words
+from infomri_monai.intact import is_of_disk
+
+__all__ = ["blame", "check_settings", "load_settings"]
+
+#: keys of inference.json that an application sets itself
+_OWN = ("cases", "handlers", "output_dir", "bundle_root", "run", "dataset_dir")
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+_YAML = "; in YAML numbers have a decimal point and no quotes, those with an exponent also its sign: 5.0e-4"
+
+
+def load_settings(own: Path, given: Path | None = None) -> dict[str, Any]:
+    """What stands under "bundle" in an application's file, with a user's settings in place of those that both have.
+
+    Args:
+        own: the application's app.yaml.
+        given: the user's file; its keys at the top must be those of the application's.
+
+    Raises:
+        DeployError: if a file cannot be read, is empty, or holds something else; exit code ``EXIT_USAGE``.
+
+    Example:
+        >>> import tempfile
+        >>> own, mine = (Path(tempfile.mkdtemp()) / "app.yaml" for _ in range(2))
+        >>> _ = own.write_text("bundle: {ratio: 0.125, swap_axes: true}"), mine.write_text("bundle: {ratio: 0.25}")
+        >>> load_settings(own, mine)
+        {'ratio': 0.25, 'swap_axes': True}
+    """
+    content = _content(own)
+    settings = dict(content.get("bundle") or {})
+    if given is None:
+        return settings
+    changed = _content(given)
+    if unknown := [key for key in changed if key not in content]:
+        raise DeployError(
+            f"config: there is no key {', '.join(map(repr, unknown))} at the top of the file, only {', '.join(content)}; settings "
+            "of the bundle stand below 'bundle:'.",
+            EXIT_USAGE,
+        )
+    return settings | (changed.get("bundle") or {})
+
+
+def _content(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise DeployError(f"config: the file cannot be read ({type(error).__name__}).", EXIT_USAGE) from None
+    if content is None:
+        raise DeployError("config: the file is empty; settings of the bundle stand below 'bundle:'.", EXIT_USAGE)
+    if not isinstance(content, dict) or not isinstance(content.get("bundle", {}), (dict, type(None))):
+        raise DeployError("config: 'bundle' must be a mapping of settings of the bundle's inference.json.", EXIT_USAGE)
+    return content
+
+
+def check_settings(settings: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+    """Check that settings exist and are of the kind that the configuration has.
+
+    Args:
+        settings: names and values; a text that begins with "$" or "@" is an expression of MONAI, which is not looked into.
+        config: content of inference.json.
+
+    Raises:
+        DeployError: exit code ``EXIT_USAGE``.
+
+    Example:
+        >>> check_settings({"seed": "x"}, {"ratio": 0.125, "seed": 0})
+        Traceback (most recent call last):
+        infomri_monai.deploy.case.DeployError: settings: seed must be a whole number, got 'x'; in YAML numbers have ...
+    """
+    wrong = [key for key in settings if key not in config or key in _OWN]
+    if wrong:
+        raise DeployError(
+            f"settings: the bundle has no setting {', '.join(map(repr, wrong))}; there are "
+            f"{', '.join(key for key, value in config.items() if key not in _OWN and not isinstance(value, dict))}.",
+            EXIT_USAGE,
+        )
+    for key, value in settings.items():
+        default = config[key]
+        if type(default) not in _KINDS or _is_expression(default) or _is_expression(value) or _fits(value, default):
+            continue
+        hint = _YAML if isinstance(value, str) and type(default) in (int, float) else ""
+        raise DeployError(f"settings: {key} must be {_KINDS[type(default)]}, got {value!r}{hint}.", EXIT_USAGE)
+
+
+def _is_expression(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith(("$", "@"))
+
+
+def _fits(value: Any, default: bool | int | float | str) -> bool:
+    """Whether a value is of the kind of another one."""
+    if isinstance(default, bool) or isinstance(value, bool):
+        return isinstance(default, bool) and isinstance(value, bool)
+    if isinstance(default, str):
+        return value is None or isinstance(value, str)
+    return isinstance(value, (int, float) if isinstance(default, float) else int)
+
+
+def blame(error: BaseException, settings: Mapping[str, Any]) -> str:
+    """What is wrong if a bundle cannot be built, beginning with "settings:" where a setting is at fault, else with "models:".
+
+    Args:
+        error: whatever the configuration raised; its message names files of the model, not of a patient.
+        settings: what was set.
+
+    Example:
+        >>> blame(ValueError("ratio must lie in (0, 1], got 2."), {"ratio": 2})
+        'settings: ratio must lie in (0, 1], got 2.'
+        >>> blame(ValueError("model.pt is damaged."), {"ratio": 2})
+        'models: the bundle cannot be built: ValueError: model.pt is damaged.'
+    """
+    reason = error.__cause__ or error
+    said = f"{type(reason).__name__}: {reason}"
+    if isinstance(reason, ValueError) and str(reason).partition(" ")[0].partition("=")[0] in settings:
+        return f"settings: {reason}"
+    for key, value in settings.items():
+        if key.endswith("_path") and isinstance(value, str) and value and value in said:
+            return f"settings: {key}: {said}"
+    if isinstance(reason, OSError) and is_of_disk(reason) and reason.filename is not None:
+        said = f"{Path(str(reason.filename)).name} cannot be read ({system_words(reason)})."
+    return f"models: the bundle cannot be built: {said}"
