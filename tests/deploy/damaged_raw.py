@@ -77,6 +77,10 @@ def _undisclosed_slice(table: np.ndarray) -> None:
     table["head"]["flags"][table["head"]["idx"]["slice"] == 1] |= np.uint64(navigator)
 
 
+def _one_place(table: np.ndarray) -> None:
+    table["head"]["position"] = table["head"]["position"][0]
+
+
 def _truncated_raw(folder: Path) -> None:
     _raw()(folder)
     path = folder / FOLDER / f"{FILE}.h5"
@@ -124,6 +128,7 @@ RAW_FAULTS = (
     ),
     Fault("several repetitions", _counter("repetition"), "raw data: the file must hold one repetition, it holds 2"),
     Fault("several contrasts", _counter("contrast"), "raw data: the file must hold one contrast, it holds 2"),
+    Fault("slices at one place", _lines(_one_place), "raw data: several slices lie at one place"),
     Fault("missing raw slice", _lines(_undisclosed_slice), "slices are missing: the header announces 2"),
     Fault("truncated ISMRMRD", _truncated_raw, "raw data: the file is truncated or no .h5 file ("),
     Fault("zero samples", _samples(0), "raw data: all samples are zero: nothing was received"),

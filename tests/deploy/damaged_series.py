@@ -107,6 +107,11 @@ def _cut(keep: Callable[[bytes], int]) -> Callable[[Path], None]:
     return write
 
 
+def _copied(folder: Path) -> None:
+    series = datasets(folder)
+    save([*series, series[1]], folder)
+
+
 def _text(folder: Path) -> None:
     (folder / FOLDER).mkdir(parents=True)
     (folder / FOLDER / f"{FILE}.dcm").write_text(f"{PATIENT.name} {PATIENT.identifier}")
@@ -133,6 +138,7 @@ SERIES_FAULTS = (
     Fault("two patients", _of_one(PatientID="ID-4711-OTHER"), "its 4 images differ in patient (2 values)"),
     Fault("two echoes", _of_one(EchoTime=80), "its 4 images differ in echo time (2 values)"),
     Fault("missing slice", _changed(lambda s: s.pop(1)), "missing slices: gap of 1 between slice 1 and 2"),
+    Fault("copies", _copied, "1 of 5 files are copies of others; keep one of each"),
     Fault(
         "two at one position",
         _changed(lambda s: setattr(s[1], "ImagePositionPatient", s[2].ImagePositionPatient)),

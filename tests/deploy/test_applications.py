@@ -12,12 +12,14 @@ pytest.importorskip("holoscan")
 pytest.importorskip("ismrmrd")
 import highdicom
 import pydicom
+import yaml
 from application_runs import APPLICATIONS, CASES, DICOM, LINES, RAW, ROOT, SHAPES, WAYS
 from pacs_helper import secrets
 from reading_objects import LPS_TO_RAS, Grid, datasets, evidence, grid_of, on_grid, own, slices, volume
 from series_files import assert_no_identifier
 from validate import assert_valid_dicom
 
+from infomri_monai.deploy.inputs import find_cases
 from infomri_monai.deploy.model_files import sha256
 from infomri_monai.deploy.raw_example_header import EXAMPLE_SUBJECT, ExampleGeometry
 
@@ -87,6 +89,7 @@ def test_the_summary_says_what_happened(runs, name, way):
         "policy_checksum": sha256(bundle / "models/policy.pt"),
         "triage_checksum": sha256(bundle / "models/triage.json") if name == "segmentation" else "",
     }
+    assert summary["settings"] == yaml.safe_load((ROOT / f"infomri_monai/deploy/{name}/app.yaml").read_text())["bundle"]
     rows = dict(zip(CASES, summary["cases"], strict=True))
     assert [row["case"] for row in rows.values()] == list(CASES.values())
     assert all((row["status"], row["reason"]) == ("written", "") for row in rows.values())
@@ -101,6 +104,23 @@ def test_the_summary_says_what_happened(runs, name, way):
     assert ("made up" in said["fastmri"], "made up" in said["ismrmrd"]) == (True, False)
     assert ("is extrapolated" in said["fastmri"], "is extrapolated" in said["ismrmrd"]) == (False, True)
     assert all("model was trained on" in text for text in said.values())
+    lines = [line for line in run.log.splitlines() if "is extrapolated" in line or "model was trained on" in line]
+    assert lines
+    assert all(f"WARNING case {CASES['fastmri']}: " in s or f"WARNING case {CASES['ismrmrd']}: " in s for s in lines)
+    assert [f"case {CASES['ismrmrd']}: " in line for line in lines if "is extrapolated" in line] == [True]
+
+
+@every_way
+def test_results_in_the_input_are_no_input(runs, way, tmp_path):
+    """An output folder inside of the input does no harm: a second run finds the same cases."""
+    (tmp_path / "source").symlink_to(runs.source)
+    before, _ = find_cases(tmp_path)
+    for name in APPLICATIONS:
+        (tmp_path / name).symlink_to(runs.application(name, way).output)
+    cases, notes = find_cases(tmp_path)
+    assert len(cases) == len(before) == len(CASES)
+    assert [case.read(n).domain for n, case in enumerate(cases, 1)] == ["image"] * 2 + ["kspace"] * 2
+    assert "MR made by infomri_monai" in notes[0]
 
 
 @every_application

@@ -151,6 +151,18 @@ def test_bad_settings_are_refused(settings, words):
     assert all(word in str(error.value) for word in words), str(error.value)
 
 
+@pytest.mark.parametrize("name", ["models/model.pt", "models/policy.pt"])
+def test_a_file_that_cannot_be_read_is_not_called_damaged(name, tmp_path):
+    """The memory of this process is a file that the kernel does not let read at its begin, whoever asks."""
+    root = Path(shutil.copytree(RECON, tmp_path / "bundle"))
+    (root / name).unlink()
+    (root / name).symlink_to("/proc/self/mem")
+    with pytest.raises(DeployError) as error:
+        DeployBundle(root, "reconstruction")
+    wanted = f"models: the bundle cannot be built: {Path(name).name} cannot be read (Input/output error)."
+    assert (str(error.value), error.value.code) == (wanted, EXIT_USAGE)
+
+
 def test_warnings_belong_to_every_case_that_deserves_them():
     bundle = DeployBundle(RECON, "reconstruction", {"ratio": 0.5})
     extrapolated = "ratio=0.5 is extrapolated: the policy was trained for the range (0.04, 0.35)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -18,7 +19,7 @@ pytest.importorskip("pydicom")
 from infomri_monai.deploy.case import CaseSource, DeployCase, DeployError, ModelIdentity
 from infomri_monai.deploy.dicom.wording import derivation_text, series_description
 from infomri_monai.deploy.journal import CaseFacts, Delivery
-from infomri_monai.deploy.launch import raise_stack_limit
+from infomri_monai.deploy.launch import end_quietly, raise_stack_limit
 from infomri_monai.deploy.stopwatch import TimedNetwork
 from infomri_monai.deploy.volumes import as_reference, slice_names, volume_of
 from infomri_monai.deploy.words import acquisition_words, derivation
@@ -208,3 +209,43 @@ def test_a_program_starts_anew_only_once(monkeypatch):
     raise_stack_limit()
     raise_stack_limit()
     assert started == [(32 * 2**20, resource.RLIM_INFINITY), ["-m", "something", "-i", "in"]]
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+STARTING = """
+import os, resource, signal, sys
+from infomri_monai.deploy.launch import end_quietly, raise_stack_limit
+end_quietly()
+if os.environ.get("INFOMRI_STACK_RAISED"):
+    signal.raise_signal(signal.SIGINT)
+    print("waits", flush=True)
+raise_stack_limit()
+print("never")
+"""
+
+
+def test_ctrl_c_while_a_program_starts_anew(tmp_path):
+    """It waits until the new process can end in one line."""
+    (tmp_path / "program.py").write_text(STARTING)
+    hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
+    if hard != resource.RLIM_INFINITY and hard < 32 * 2**20:
+        pytest.skip("the stack of this process may not be enlarged")
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "program.py")],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_STACK, (8 * 2**20, hard)),
+        capture_output=True,
+        text=True,
+        env={key: value for key, value in os.environ.items() if key != "INFOMRI_STACK_RAISED"},
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (130, "waits\n")
+    assert done.stderr == "interrupted; what is in the output folder is complete.\n"
+
+
+def test_who_ignores_ctrl_c_goes_on():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        end_quietly()
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)

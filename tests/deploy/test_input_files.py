@@ -95,7 +95,7 @@ def locked(monkeypatch, *names):
     listed = os.scandir
 
     def scandir(path):
-        if Path(path).name in names:
+        if isinstance(path, (str, Path)) and Path(path).name in names:
             raise PermissionError(13, "Permission denied", str(path))
         return listed(path)
 

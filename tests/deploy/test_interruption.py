@@ -36,6 +36,19 @@ from runpy import run_module
 run_module("infomri_monai.deploy.segmentation", run_name="__main__", alter_sys=True)
 """
 
+#: the application as it is started, but Ctrl+C comes when it begins to import something
+EARLY = """
+import signal, sys
+class CtrlC:
+    def find_spec(self, name, path=None, target=None):
+        if name == MODULE:
+            sys.meta_path.remove(self)
+            signal.raise_signal(signal.SIGINT)
+sys.meta_path.insert(0, CtrlC())
+from runpy import run_module
+run_module("infomri_monai.deploy.segmentation", run_name="__main__", alter_sys=True)
+"""
+
 
 @pytest.fixture
 def place(tmp_path, monkeypatch, capfd):
@@ -122,6 +135,41 @@ def test_interrupted_while_the_input_is_searched(place):
     assert outcome.code == 130
     assert "interrupted; what is in the output folder is complete." in outcome.said
     assert not place.output.exists()
+
+
+@pytest.mark.parametrize("module", ["infomri_monai.deploy.command", "torch", "yaml", "monai.deploy.core"])
+def test_ctrl_c_while_the_program_starts(place, module):
+    """In one line, whatever is imported, and nothing was made."""
+    good(place.input)
+    arguments = map(str, ["-i", place.input, "-o", place.output, "-m", place.models()])
+    command = [sys.executable, "-c", EARLY.replace("MODULE", repr(module)), *arguments]
+    done = subprocess.run(command, cwd=place.root, env=environment(), capture_output=True, text=True, timeout=300)
+    outcome = Outcome(done.returncode, done.stdout + done.stderr, place.output)
+    assert outcome.code == 130, outcome.said
+    assert outcome.said.endswith("interrupted; what is in the output folder is complete.\n")
+    assert outcome.said.count("\n") == 1
+    assert not place.output.exists()
+    outcome.assert_silent(place.input)
+
+
+def test_what_an_import_makes_of_a_signal_is_not_taken_for_a_defect(place):
+    """Some libraries raise errors of their own while they are imported, whatever came."""
+    good(place.input)
+
+    def leave(code):
+        raise SystemExit(code)
+
+    def search(*_):
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except KeyboardInterrupt:
+            raise ImportError from None
+
+    place.monkeypatch.setattr(os, "_exit", leave)
+    place.monkeypatch.setattr("infomri_monai.deploy.inputs.find_series", search)
+    outcome = place.run()
+    assert outcome.code == 143
+    assert "interrupted; what is in the output folder is complete." in outcome.said
 
 
 def interrupted(place, program, number, word, *more):
