@@ -139,7 +139,8 @@ class DeployCase:
         domain: "image" or "kspace".
         data: float32 image or complex64 k-space, shape (1, columns, rows, slices): axis 0 of the image runs along DICOM's row
             direction, for k-space that is the readout; zero where nothing was measured.
-        affine: (column, row, slice) index to RAS in mm, 4 x 4, float64.
+        affine: (column, row, slice) index to RAS in mm, 4 x 4, float64. Of raw k-space the columns are counted along the readout,
+            but where it has no geometry along phase encoding.
         source: patient, study, references.
         mask: of k-space, 0/1, float32, broadcasts to ``data``; None for images.
         has_geometry: whether the affine is the source's; otherwise a made-up one (identity orientation).

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -115,8 +115,8 @@ def read_raw(candidate: RawCandidate, number: int) -> DeployCase:
     try:
         with quiet():
             raw = _ismrmrd(candidate.path) if is_ismrmrd(candidate.path) else _array(candidate.path)
-            warnings = (*raw.warnings, *_silent_slices(raw.kspace))
             source = CaseSource((), raw_attributes(raw.xml))
+            warnings = (*raw.warnings, *_silent_slices(raw.kspace), *_nameless(source.attributes))
             if raw.thickness is not None:
                 source.attributes.SliceThickness = round(raw.thickness, 6)
     except ImportError:
@@ -149,6 +149,15 @@ def _silent_slices(kspace: NDArray[np.complex64]) -> tuple[str, ...]:
     if silent == len(kspace):
         raise RawDataError("all samples are zero: nothing was received.")
     return (f"{silent} of {len(kspace)} slices of k-space are all zero.",) if silent else ()
+
+
+def _nameless(attributes: Any) -> tuple[str, ...]:
+    """A warning if nothing says whose scan it is."""
+    if attributes.PatientID or attributes.PatientName:
+        return ()
+    return (
+        "the raw data name no patient: the objects have no PatientName and no PatientID, and a study of their own.",
+    )
 
 
 def _ismrmrd(path: Path) -> _RawData:
@@ -193,7 +202,7 @@ def _embedded_header(path: Path) -> str | bytes | None:
 
 
 def _made_up(size: tuple[int, int], encoding: Encoding | None) -> tuple[NDArray[np.float64], str]:
-    """Affine of axial slices about the origin, and what there is to say about it."""
+    """Affine of axial slices about the origin, phase encoding along the rows, and what there is to say about it."""
     pixel, thickness, words = (1.0, 1.0), 1.0, "a pixel of 1 mm"
     if encoding is not None and encoding.pixel is not None:
         fields = (encoding.pixel[0] * encoding.columns, encoding.pixel[1] * encoding.lines)
@@ -201,5 +210,7 @@ def _made_up(size: tuple[int, int], encoding: Encoding | None) -> tuple[NDArray[
             fields = (encoding.pixel[0] * encoding.samples, fields[1])
         pixel, thickness = (fields[0] / size[0], fields[1] / size[1]), encoding.thickness or 1.0
         words = "the pixel size of the header's field of view"
+    # the readout runs down, which is how such arrays are displayed
+    size, pixel = (size[1], size[0]), (pixel[1], pixel[0])
     affine = centred_affine(np.zeros(3), np.eye(3), size, pixel, np.array([0.0, 0.0, thickness]))
     return affine, f"the raw data hold no geometry: position and orientation are made up (axial), with {words}."

@@ -24,7 +24,8 @@ def volume_of(map_: Tensor, case: DeployCase, bundle: DeployBundle, leading: int
     Args:
         map_: shape (*leading, height, width[, slices]), on the CPU.
         case: what it is of.
-        bundle: may have been given images with swapped axes.
+        bundle: may have been given images with swapped axes. Of raw k-space without geometry the readout runs down, as in
+            fastMRI's arrays (height, width); with a geometry it runs along the rows, and the geometry says where that is.
         leading: number of axes before the spatial ones.
 
     Returns:
@@ -32,7 +33,8 @@ def volume_of(map_: Tensor, case: DeployCase, bundle: DeployBundle, leading: int
     """
     array = map_.numpy()
     array = array[..., np.newaxis] if array.ndim == 2 + leading else array
-    return array.swapaxes(leading, leading + 1) if bundle.swap_axes and case.domain == "image" else array
+    turned = bundle.swap_axes if case.domain == "image" else not case.has_geometry
+    return array.swapaxes(leading, leading + 1) if turned else array
 
 
 def slice_names(folder: str, series: Sequence[Dataset]) -> dict[str, Dataset]:

@@ -23,9 +23,9 @@ _TINY = 1e-6
 def check_measured(masks: Tensor, policy: SamplingPolicy | None) -> None:
     """Check what a scanner measured against the policy; what can still be reconstructed is a warning in the log.
 
-    Warnings: DC was not measured; the grid differs from the one that the policy was trained on; the ratio lies outside its
-    trained range. Empty slices are passed over. Only a learned policy has a grid and a range; laws that fit any grid measure
-    everywhere.
+    Warnings: DC was not measured; the grid is far from the one that the policy was trained on (:func:`is_far`; a smaller
+    difference is a note); the ratio lies outside its trained range. Empty slices are passed over. Only a learned policy has a
+    grid and a range; laws that fit any grid measure everywhere.
 
     Args:
         masks: where k-space was measured, bool or 0/1, shape (slice, 1, *grid).
@@ -52,7 +52,8 @@ def check_measured(masks: Tensor, policy: SamplingPolicy | None) -> None:
     if policy is None or policy.grid is None:
         return
     if grid != tuple(policy.grid):
-        _LOGGER.warning("k-space of grid %s, but the model was trained on %s", grid, tuple(policy.grid))
+        level = logging.WARNING if is_far(policy.grid, grid) else logging.INFO
+        _LOGGER.log(level, "k-space of grid %s, but the model was trained on %s", grid, tuple(policy.grid))
     ratio = float(acquired.float().mean())
     policy.warn_where_extrapolating(ratio)
     reachable = _reachable(policy, ratio, grid)

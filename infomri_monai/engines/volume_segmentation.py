@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -47,7 +48,7 @@ class VolumeSegmentation(NamedTuple):
         ratio: realised sampling ratio of every slice, float32, (slices,).
         volumes: pixels of every structure in every sample, int64, (K, S).
         agreement: mean Dice of all pairs of samples and all structures, of the whole volume (two empty masks: 1);
-            NaN if K is 1.
+            NaN if K is 1 or no slice has a signal.
         key_slice: the slice to show.
         seed: seed of the samples' noise (and of a simulated acquisition).
         record: how k-space came about.
@@ -83,6 +84,7 @@ class SegmentedSlices:
         self.parts: dict[str, list[Tensor]] = {}
         self.overlaps: Tensor | int = 0  # pixels that two samples have in common, (S, K, K)
         self.key_slice: KeySlice | None = None
+        self.has_signal = False
         self._rank = (-1, 0)
 
     def add(self, batch: SliceBatch, posterior: TaskPosterior, reconstruction: Tensor | None) -> None:
@@ -97,6 +99,7 @@ class SegmentedSlices:
             ValueError: if a probability, an entropy or a pixel of the reconstruction is NaN or Inf.
         """
         posterior = _background_where_empty(posterior, batch.empty)
+        self.has_signal |= not bool(batch.empty.all())
         self.overlaps = self.overlaps + intersections(posterior.samples).counts.sum(0).cpu()
         posterior = TaskPosterior(*(field.cpu() for field in posterior))
         if not all(bool(torch.isfinite(field).all()) for field in posterior[2:]):
@@ -140,7 +143,7 @@ class SegmentedSlices:
             mask=whole["mask"],
             ratio=ratio,
             volumes=overlaps.diagonal(dim1=1, dim2=2).T,
-            agreement=_agreement(overlaps),
+            agreement=_agreement(overlaps) if self.has_signal else math.nan,
             key_slice=self.key_slice,
             seed=self.seed,
             record=self.case.record,

@@ -61,10 +61,11 @@ def write_masks(
         policy: any policy that needs nothing acquired before.
         ratios: sampling ratios in (0, 1], all different.
         shape: spatial grid; the policy's own if it has one.
-        folder: where to write; made if missing. Files of the same name are replaced.
+        folder: where to write; made if missing. An earlier export of the same ratios, seed and formats is replaced.
         seed: seed of the masks, >= 0.
         formats: ``"npz"``: uint8 ``mask`` on the full grid, ``lines`` (indices of the acquired lines of a 1D mask),
-            ``ratio_requested``, ``ratio_realised``, ``seed``, ``policy``, ``grid``. ``"npy"``: the mask alone, with the
+            ``ratio_requested``, ``ratio_realised``, ``seed``, ``policy``, ``grid``, ``readout_axis`` (of lines).
+            ``"npy"``: the mask alone, with the
             rest in a ``.json`` beside it. ``"png"``: an image, one pixel per position of a 2D grid, with the rest as
             its text. ``"csv"``: the phase encodes in measuring order (:func:`phase_encode_table`). ``"seq"``: a Pulseq
             sequence that measures the lines of a 2D grid (:func:`write_pulseq`).
@@ -77,7 +78,8 @@ def write_masks(
 
     Raises:
         ValueError: if an argument is out of range, the masks have not a format that is wanted (an image of a grid that is
-            not 2D, a sequence of single positions), or as the policy says.
+            not 2D, a sequence of single positions), the folder holds an earlier export of the same ratio and seed in
+            another format, which would no longer belong to it, or as the policy says.
         NotADirectoryError: if ``folder`` is a file.
 
     Example:
@@ -96,15 +98,31 @@ def write_masks(
     check_formats(formats, shape, policy.readout_axis, protocol)
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"folder {folder} is a file.")
+    _refuse_stale(folder, [_stem(ratio, seed) for ratio in ratios], formats)
     contents: dict[str, bytes] = {}
     for ratio in ratios:
         policy.warn_where_extrapolating(ratio)
         mask, record = _draw(policy, ratio, shape, seed)
         drawn = DrawnMask(mask, policy.readout_axis, record, ordering, shots, protocol)
-        stem = f"mask_ratio{ratio:.6g}_seed{seed}"
         for kind in formats:
-            contents.update(FORMATS[kind](stem, drawn))
+            contents.update(FORMATS[kind](_stem(ratio, seed), drawn))
     return _write_all(folder, contents)
+
+
+def _stem(ratio: float, seed: int) -> str:
+    return f"mask_ratio{ratio:.6g}_seed{seed}"
+
+
+def _refuse_stale(folder: Path, stems: Sequence[str], formats: Sequence[str]) -> None:
+    """Refuse to leave files of an earlier export beside new ones: a table in another order than the sequence, say."""
+    stale = [
+        f"{s}.{kind}" for s in stems for kind in FORMATS if kind not in formats and (folder / f"{s}.{kind}").exists()
+    ]
+    if stale:
+        raise ValueError(
+            f"folder holds {stale[0]} of an earlier export, which need not belong to what is written now; give another folder, "
+            f"or write all formats again."
+        )
 
 
 def _draw(
@@ -122,6 +140,8 @@ def _draw(
         "policy": type(policy).__name__,
         "grid": list(shape),
     }
+    if policy.readout_axis is not None:
+        record["readout_axis"] = policy.readout_axis
     return np.ascontiguousarray(np.broadcast_to(positions, shape)), record
 
 
@@ -147,7 +167,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--grid", nargs="+", type=int, help="grid of the images; trained patterns are interpolated")
     parser.add_argument("--formats", nargs="+", default=["npz", "png"], choices=list(FORMATS))
     parser.add_argument("--ordering", default="sequential", choices=list(ORDERINGS), help="of csv and seq")
-    parser.add_argument("--shots", type=int, default=1, help="shots of the interleaved ordering")
+    parser.add_argument("--shots", type=int, default=1, help="shots of the interleaved ordering, at least 2")
     sequence = parser.add_argument_group("protocol of the format seq")
     sequence.add_argument("--fov", nargs="+", type=float, help="field of view along both axes of the grid, mm")
     for option, (name, text) in _PROTOCOL.items():

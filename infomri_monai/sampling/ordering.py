@@ -95,7 +95,7 @@ def phase_encodes(
         ordering: ``"sequential"``: ascending index, lines faster than partitions. ``"centric"``: from DC outwards, on
             one axis 0, -1, 1, -2, 2, ..., on two axes by radius in cycles per pixel. ``"interleaved"``: shot s takes
             every ``shots``-th measured encode of the sequential list, from the s-th on. ``"random"``: a permutation.
-        shots: number of shots, at most the number of encodes; above 1 for ``"interleaved"`` only.
+        shots: number of shots, at most the number of encodes; above 1 for ``"interleaved"``, and only there.
         seed: of the random ordering, >= 0.
 
     Returns:
@@ -116,6 +116,8 @@ def phase_encodes(
         raise ValueError(f"ordering must be one of {', '.join(ORDERINGS)}, got {ordering!r}.")
     if not 1 <= shots <= len(positions):
         raise ValueError(f"shots must lie in 1 to the number of phase encodes, {len(positions)}, got {shots}.")
+    if shots == 1 and ordering == "interleaved" and len(positions) > 1:
+        raise ValueError("shots must be at least 2 for the ordering 'interleaved', got 1, which is the sequential one.")
     if shots > 1 and ordering != "interleaved":
         raise ValueError(f"shots must be 1 unless ordering is 'interleaved', got shots={shots} and {ordering!r}.")
     if seed < 0:

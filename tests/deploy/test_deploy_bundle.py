@@ -168,8 +168,11 @@ def test_warnings_belong_to_every_case_that_deserves_them():
     extrapolated = "ratio=0.5 is extrapolated: the policy was trained for the range (0.04, 0.35)"
     for _ in range(2):  # the second case of a grid, too
         assert bundle(case(head())).warnings == (extrapolated,)
-    grid = "k-space of grid (52, 60), but the model was trained on (96, 96)"
-    assert bundle(measured()).warnings == (grid,)
+    assert bundle(measured()).warnings == ()
+    large = torch.zeros(1, 208, 60, 2, dtype=torch.complex64)
+    large[:, 78:130] = measured().data
+    grid = "k-space of grid (208, 60), but the model was trained on (96, 96)"
+    assert bundle(case(large[0].numpy(), "kspace", mask=measured().mask)).warnings == (grid,)
     small = bundle(case(head()[:20, :24])).warnings
     assert small == ("policy carried from its grid (96, 96) to the image's (20, 24)", extrapolated)
     within = DeployBundle(RECON, "reconstruction")
@@ -211,10 +214,10 @@ def test_a_case_that_fails_says_why_and_leaves_the_bundle_usable(caplog):
     with pytest.raises(DeployError, match="nothing was acquired"):
         bundle(case(measured().data[0], "kspace", mask=torch.zeros(1, 1, GRID[1], 1)))
     edge = torch.zeros(1, *GRID, 1)
-    edge[:, :2, :2] = 1  # which the policy never measures
+    edge[:, :2, :2] = 1  # which the policy never measures, and no DC
     with pytest.raises(DeployError, match="no overlap") as failed:
         bundle(case(measured().data[0], "kspace", mask=edge))
-    assert "k-space of grid (52, 60), but the model was trained on (96, 96)" in failed.value.warnings
+    assert "the DC position of k-space was not measured in 2 of 2 slices" in failed.value.warnings
     assert_same(bundle(case(head())).result, DeployBundle(RECON, "reconstruction")(case(head())).result)
 
 

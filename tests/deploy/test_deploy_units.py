@@ -84,14 +84,24 @@ def test_a_derivation_names_the_acceleration():
 
 @pytest.mark.parametrize("leading", [0, 1, 2])
 @pytest.mark.parametrize("slices", [None, 1, 3])
-@pytest.mark.parametrize("domain", ["image", "kspace"])
-@pytest.mark.parametrize("swap_axes", [False, True])
-def test_maps_come_back_in_the_layout_of_their_case(leading, slices, domain, swap_axes):
-    """(column, row, slice) of the case; only images were swapped on their way in."""
+@pytest.mark.parametrize(
+    ("domain", "swap_axes", "geometry", "turned"),
+    [
+        ("image", False, True, False),
+        ("image", True, True, True),
+        ("kspace", False, True, False),
+        ("kspace", True, True, False),
+        ("kspace", True, False, True),
+        ("kspace", False, False, True),
+    ],
+)
+def test_maps_come_back_in_the_layout_of_their_case(leading, slices, domain, swap_axes, geometry, turned):
+    """(column, row, slice) of the case; images were swapped on their way in, and arrays of k-space are (row, column)."""
     wanted = np.arange(np.prod([*(2, 3)[:leading], 4, 5, slices or 1])).reshape(*(2, 3)[:leading], 4, 5, slices or 1)
-    given = wanted.swapaxes(leading, leading + 1) if swap_axes and domain == "image" else wanted
+    given = wanted.swapaxes(leading, leading + 1) if turned else wanted
     map_ = torch.from_numpy(given.copy() if slices else given[..., 0].copy())
-    found = volume_of(map_, SimpleNamespace(domain=domain), SimpleNamespace(swap_axes=swap_axes), leading)
+    case, bundle = SimpleNamespace(domain=domain, has_geometry=geometry), SimpleNamespace(swap_axes=swap_axes)
+    found = volume_of(map_, case, bundle, leading)
     assert np.array_equal(found, wanted)
 
 

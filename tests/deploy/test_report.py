@@ -134,6 +134,33 @@ def test_triage_says_whether_a_person_must_look_and_why(review, threshold, code,
     assert threshold is None or str(threshold) in report_text(found)
 
 
+@pytest.mark.parametrize("threshold", [THRESHOLD._replace(threshold=0.5), None])
+def test_a_case_with_a_warning_is_reviewed_whatever_its_samples_agree_on(threshold, tmp_path):
+    case = image_case("classic")
+    segmentation, _ = triage(case, ENTRY._replace(review=False), THRESHOLD._replace(threshold=0.5))
+    where = (segmentation, case.source, case.instances, DERIVATION, 903)
+    entry = ENTRY._replace(review=True)
+    with pytest.raises(ValueError, match="review must be what the threshold says"):
+        triage_report(entry, 16, *where, threshold=threshold)
+    report = triage_report(entry, 16, *where, threshold=threshold, warnings=["all pixels are zero."])
+    found = read(report, tmp_path / "report.dcm")
+    (whole,) = found.content.get_image_measurement_groups()
+    assert evaluations(whole)["A person must review the segmentation"] == codes.SCT.Yes
+    assert "must review this segmentation: there is a warning below" in report_text(found)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "seen"), [(0.25, "of undersampled k-space, in"), (1.0, "which is the whole image, in")]
+)
+def test_the_report_says_whether_the_network_saw_the_whole_image(ratio, seen):
+    complete = result()._replace(ratio=torch.full((2,), ratio), ratio_of_all_masks=torch.full((2,), ratio))
+    text = report_text(
+        classification_report(complete, ["left", "right"], image_case("classic").source, DERIVATION, 904)
+    )
+    assert seen in text
+    assert ("Nothing was withheld from the network" in text) is (ratio == 1)
+
+
 def test_a_single_sample_has_no_spread(tmp_path):
     nan = math.nan
     volumes = tuple(StructureVolume(name, 12.5, nan, nan) for name in NAMES)

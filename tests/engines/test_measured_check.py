@@ -88,9 +88,17 @@ def test_dc_that_was_not_measured(caplog):
     assert text == "the DC position of k-space was not measured in 1 of 3 slices"
 
 
-def test_another_grid(caplog):
-    (text,) = warned(caplog, centre(12, (24, 30)), policy())
-    assert text == "k-space of grid (24, 30), but the model was trained on (16, 20)"
+@pytest.mark.parametrize(("grid", "far"), [((16, 20), False), ((24, 30), False), ((34, 40), True), ((7, 10), True)])
+def test_another_grid_is_a_note_and_one_far_away_a_warning(grid, far, caplog):
+    ratio = centre(12).float().mean()
+    rows = max(1, round(float(ratio) * grid[0]))
+    masks = torch.zeros(1, 1, *grid)
+    masks[:, :, grid[0] // 2 - rows // 2 : grid[0] // 2 - rows // 2 + rows] = 1
+    caplog.set_level(logging.INFO)
+    check_measured(masks, policy())
+    told = [(record.levelno, record.getMessage()) for record in caplog.records if "of grid" in record.getMessage()]
+    text = f"k-space of grid {grid}, but the model was trained on (16, 20)"
+    assert told == ([] if grid == (16, 20) else [(logging.WARNING if far else logging.INFO, text)])
 
 
 @pytest.mark.parametrize(("size", "outside"), [(4, True), (8, False), (14, True)])

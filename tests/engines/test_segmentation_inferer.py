@@ -172,7 +172,9 @@ def test_key_slice_has_most_foreground_and_of_equals_is_nearest_the_middle():
     torch.testing.assert_close(key.zero_filled[0, 0], volume[0, 0, ..., 3])
     nothing = inferer()(torch.zeros(1, 1, 9, 9, 4), net)
     assert nothing.key_slice.slice_index == 1
-    assert nothing.agreement == 1  # two empty masks agree
+    assert math.isnan(nothing.agreement)  # two empty masks agree, but of no signal nothing is known
+    volume[..., 2:5, 2:5, 1:] = 0
+    assert inferer()(volume * 0 + 1e-3, net).agreement == 1  # a signal without a structure
 
 
 @pytest.mark.parametrize("given_mask", [False, True])

@@ -235,3 +235,16 @@ def test_command_line_errors_for_a_scanner(options, message, tmp_path, capsys):
         main(["--checkpoint", str(checkpoint), "--out", str(tmp_path / "a"), "--ratios", "0.5", *options.split()])
     assert message in capsys.readouterr().err.splitlines()[-1]
     assert not (tmp_path / "a").exists()
+
+
+def test_an_export_leaves_no_file_behind_that_belongs_to_another(tmp_path):
+    """A sequence in one order beside a table in another, of the same name, would be taken for its own."""
+    policy = VariableDensity(power=3, readout_axis=0)
+    write_masks(policy, [0.25, 0.5], (16, 16), tmp_path, 0, ["npy", "csv"], "centric")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(ValueError, match=r"folder holds mask_ratio0\.5_seed0\.npy of an earlier export"):
+        write_masks(policy, [0.5], (16, 16), tmp_path, 0, ["csv"], "sequential")
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    write_masks(policy, [0.5], (16, 16), tmp_path, 1, ["csv"], "sequential")  # another seed, another name
+    replaced = write_masks(policy, [0.5], (16, 16), tmp_path, 0, ["npy", "csv"], "sequential")
+    assert read_phase_encodes(replaced[-1]).ordering == "sequential"

@@ -23,11 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["classification_report"]
 
-_NO_IMAGE = (
-    "No image was reconstructed or stored: the network took the zero-filled transform of undersampled k-space, in memory only. "
-    "This report holds no pixel data."
-)
-
 
 def classification_report(
     result: VolumeClassification,
@@ -76,13 +71,24 @@ def classification_report(
         groups = [_probability(name, probability) for name, probability in known.items()]
         groups.append(_case_of_masks(result, known, source.instances, derivation))
     texts = [
-        ("NO_IMAGE", _NO_IMAGE),
+        ("NO_IMAGE", _no_image(float(result.ratio_of_all_masks.max()))),
         ("ACQUISITION", derivation_text(derivation)),
         ("MEANING", f"{_meaning(result, names)} {AUTOMATIC}"),
         ("SLICES", _table(result, names)),
         *(("WARNING", warning) for warning in warnings),
     ]
     return document(groups, texts, source, derivation, series_number, evidence=source.instances)
+
+
+def _no_image(ratio: float) -> str:
+    """What the network saw of the image, and that nothing of it is here; of complete k-space it saw all."""
+    seen = (
+        "the zero-filled transform of undersampled k-space"
+        if ratio < 1
+        else "complete k-space, which is the whole image"
+    )
+    kept = "" if ratio < 1 else " Nothing was withheld from the network: this acquisition protects nobody's privacy."
+    return f"No image was reconstructed or stored: the network took {seen}, in memory only.{kept} This report holds no pixel data."
 
 
 def _meaning(result: VolumeClassification, names: Sequence[str]) -> str:

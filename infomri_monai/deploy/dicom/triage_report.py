@@ -58,7 +58,7 @@ def triage_report(
         series_number: of the new series.
         threshold: what decided ``entry.review``, whose meaning is written out; None if nothing did.
         volume_unit: of the entry's volumes, "mm3" or "voxels" (a source without geometry).
-        warnings: what a reader must know.
+        warnings: what a reader must know. A case with warnings may be sent to review whatever the threshold says.
 
     Returns:
         A ``highdicom.sr.ComprehensiveSR`` that refers to the segmentation and the source.
@@ -75,14 +75,14 @@ def triage_report(
         raise ValueError(
             "reference_instances must be what was segmented, got none; for raw k-space the series made of it."
         )
-    _check_entry(entry, samples, threshold, volume_unit)
+    _check_entry(entry, samples, threshold, volume_unit, bool(warnings))
     segments = _segments(segmentation, entry)
     with guarded("making the report"):
         units = _VOLUME_UNITS[volume_unit]
         groups = [_volume(volume, segments[volume.structure], segmentation, units) for volume in entry.volumes]
         groups.append(_case_of_samples(entry, samples, reference_instances, derivation))
     texts = [
-        ("REVIEW_WORDS", _review_words(entry, threshold)),
+        ("REVIEW_WORDS", _review_words(entry, threshold, bool(warnings))),
         ("ACQUISITION", derivation_text(derivation)),
         ("MEANING", f"{_meaning(samples)} {AUTOMATIC}"),
         *(("WARNING", warning) for warning in warnings),
@@ -90,14 +90,17 @@ def triage_report(
     return document(groups, texts, source, derivation, series_number, evidence=[*reference_instances, segmentation])
 
 
-def _check_entry(entry: WorklistEntry, samples: int, threshold: ReviewThreshold | None, volume_unit: str) -> None:
+def _check_entry(
+    entry: WorklistEntry, samples: int, threshold: ReviewThreshold | None, volume_unit: str, warned: bool
+) -> None:
     """Refuse what contradicts the entry or is out of range."""
     if volume_unit not in _VOLUME_UNITS:
         raise ValueError(f"volume_unit must be one of {tuple(_VOLUME_UNITS)}, got {volume_unit!r}.")
     if samples < 1:
         raise ValueError(f"samples must be at least 1, got {samples}.")
-    if threshold is not None and entry.review is not bool(threshold.needs_review([entry.agreement])):
-        raise ValueError(f"entry.review must be what the threshold says, got {entry.review}.")
+    said = None if threshold is None else bool(threshold.needs_review([entry.agreement]))
+    if entry.review is not said and not (warned and entry.review):
+        raise ValueError(f"entry.review must be what the threshold says ({said}), got {entry.review}.")
 
 
 def _segments(segmentation: Dataset, entry: WorklistEntry) -> dict[str, Any]:
@@ -155,10 +158,11 @@ def _case_of_samples(entry: WorklistEntry, samples: int, instances: Sequence[Any
     return case_group(rows, [(own_code("REVIEW"), review)], instances, derivation)
 
 
-def _review_words(entry: WorklistEntry, threshold: ReviewThreshold | None) -> str:
+def _review_words(entry: WorklistEntry, threshold: ReviewThreshold | None, warned: bool) -> str:
     """Whether a person must review the segmentation, and why; a reader might take "no" for "no finding"."""
+    because = ": there is a warning below, so that the samples' agreement alone says too little" if warned else ""
     said = {
-        True: "A person must review this segmentation.",
+        True: f"A person must review this segmentation{because}.",
         False: "The samples of this segmentation agree well enough for it not to need review.",
         None: "It is not decided whether a person must review this segmentation: no threshold was chosen.",
     }[entry.review]

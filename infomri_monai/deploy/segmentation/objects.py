@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from infomri_monai.acquisition.fourier import kspace_to_image
 from infomri_monai.deploy.bundle import DeployBundle, Inference
@@ -90,9 +91,11 @@ def _triage(
     source: CaseSource,
     warnings: Sequence[str],
 ) -> Dataset:
-    """The report; its warnings are texts of their own, so its derivation has none."""
+    """The report; its warnings are texts of their own, so its derivation has none. A case with a warning goes to review."""
     voxel = abs(float(np.linalg.det(case.affine[:3, :3]))) if case.has_geometry else None
     entry = worklist_entry(result, case.number, f"case_{case.number:04d}", bundle.names, bundle.threshold)
+    if warnings:
+        entry = entry._replace(review=True)
     return triage_report(
         scaled_entry(entry, voxel),
         len(result.volumes),
@@ -122,12 +125,11 @@ def _images(
     if case.source.instances:
         return {}, case.source
     how = said("zero-filled", more="Zero-filled image, shown for orientation only: it has aliasing.")
-    series = mr_series(_zero_filled(case), case.affine, case.source, how, _IMAGE)
+    series = mr_series(volume_of(_zero_filled(case), case, bundle), case.affine, case.source, how, _IMAGE)
     return slice_names("zero_filled", series), as_reference(series, case.source)
 
 
-def _zero_filled(case: DeployCase) -> NDArray[np.float32]:
-    """Magnitude of the inverse Fourier transform of what was measured, (columns, rows, slices)."""
+def _zero_filled(case: DeployCase) -> Tensor:
+    """Magnitude of the inverse Fourier transform of what was measured, (readout, phase encoding, slices)."""
     kspace = case.data if case.mask is None else case.data * case.mask
-    image: NDArray[np.float32] = kspace_to_image(kspace[0].movedim(-1, 0), 2).abs().movedim(0, -1).numpy()
-    return image
+    return kspace_to_image(kspace[0].movedim(-1, 0), 2).abs().movedim(0, -1)
