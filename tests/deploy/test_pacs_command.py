@@ -195,6 +195,8 @@ def test_failures(where: list[str], study: tuple[list[Dataset], Path], tmp_path:
         "error: study_uid must be a DICOM UID: numbers joined by dots, at most 64 characters.",
         "error: folder must be new or empty, got a file or a folder with files in it.",
     ]
+    table = (Path(__file__).parents[2] / "docs/deploy_errors.md").read_text()
+    assert [line for line in err.splitlines() if line.removeprefix("error: ") not in table] == []
     assert out == "3 of 4 instances stored\n"
     assert {path.name for path in tmp_path.iterdir()} == {"sent", "empty"}
 

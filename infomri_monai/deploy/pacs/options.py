@@ -85,7 +85,7 @@ def command_line() -> argparse.ArgumentParser:
     return parser
 
 
-def _where() -> argparse.ArgumentParser:
+def _where() -> QuietParser:
     """Options that say where the PACS is and how to talk to it."""
     parser = QuietParser(add_help=False)
     where = parser.add_argument_group("where the PACS is")
