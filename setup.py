@@ -31,6 +31,7 @@ DEPLOY = [
     "pyyaml",
 ]
 TEST = [
+    "cryptography",
     "filelock",
     "hypothesis",
     "mypy",

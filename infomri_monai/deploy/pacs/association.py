@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Peer", "associated", "checked_port", "checked_title", "listening"]
 
+#: seconds for the end of an association that is broken off by Ctrl+C, where the PACS may still be sending
+_PARTING = 2.0
+
 
 class Peer(NamedTuple):
     """The two ends of an association.
@@ -82,12 +85,17 @@ def associated(
             raise DeployError(f"the PACS's host is not known ({type(error).__name__}).", EXIT_USAGE) from None
         if not association.is_established:
             raise DeployError(refusal(association, peer.client_tls))
+        patience = peer.timeout
         try:
             yield association
+        except KeyboardInterrupt:
+            association.abort(block=False)  # not established any more
+            patience = _PARTING
+            raise
         finally:
             if association.is_established:
                 association.release()
-            association.join(peer.timeout)
+            association.join(patience)
 
 
 @contextmanager
@@ -114,13 +122,19 @@ def listening(peer: Peer, host: str, port: int, handlers: list[Any]) -> Iterator
             )
         except OSError as error:
             raise DeployError(f"cannot listen at port {port} for C-MOVE ({error.strerror}).", EXIT_USAGE) from None
+        patience = peer.timeout
         try:
             yield
+        except KeyboardInterrupt:
+            for association in entity.active_associations:
+                association.abort(block=False)
+            patience = _PARTING
+            raise
         finally:
             active = entity.active_associations
             entity.shutdown()
             for association in active:
-                association.join(peer.timeout)
+                association.join(patience)
 
 
 @contextmanager

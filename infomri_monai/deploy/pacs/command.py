@@ -5,92 +5,60 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import traceback
 from collections.abc import Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from infomri_monai.deploy.arguments import QuietParser
 from infomri_monai.deploy.case import EXIT_NOTHING_TO_DO, EXIT_OK, EXIT_USAGE, DeployError
 from infomri_monai.deploy.counted import counted
-from infomri_monai.deploy.pacs.dicomweb import WebPacs
-from infomri_monai.deploy.pacs.dimse import RETRIEVALS, DimsePacs
-from infomri_monai.deploy.pacs.encryption import Tls
-from infomri_monai.deploy.pacs.records import StudyQuery
-from infomri_monai.deploy.pacs.transfer import Pacs
+from infomri_monai.deploy.interruption import Interrupted, Interruption
+from infomri_monai.deploy.pacs.options import command_line
+
+if TYPE_CHECKING:
+    from infomri_monai.deploy.pacs.transfer import Pacs
 
 __all__ = ["main"]
 
-EPILOG = """Credentials for DICOMweb come from the environment: INFOMRI_PACS_USER and INFOMRI_PACS_PASSWORD, or INFOMRI_PACS_TOKEN;
-so does the password of --tls-key: INFOMRI_PACS_KEY_PASSWORD. find by a patient's ID: INFOMRI_PACS_PATIENT_ID. UIDs given as "-"
-are read from standard input. Nothing that is printed identifies a patient unless --show-identifiers is given."""
+#: studies that find lists
+MOST_STUDIES = 100
+#: what a signal leaves
+_LEFT = {
+    "pull": "; the folder holds all of the study, or nothing",
+    "push": "; instances that were stored before stay in the PACS",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command.
+    """Run the command. What takes long to import is imported when the arguments have been read.
 
     Args:
         arguments: of the command line; None takes the process's.
 
     Returns:
-        An exit code of :mod:`infomri_monai.deploy.case`.
+        An exit code of :mod:`infomri_monai.deploy.case`; 128 and the signal's number where a signal ended it, 1 at a defect.
     """
-    given = _parser().parse_args(arguments)
+    given = command_line().parse_args(arguments)
+    run = {"echo": _echo, "find": _find, "pull": _pull, "push": _push}[given.command]
     try:
-        return int(given.run(_pacs(given), given))
+        with Interruption():
+            return run(_pacs(given), given)
     except DeployError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.code
-
-
-def _parser() -> argparse.ArgumentParser:
-    where = QuietParser(add_help=False)
-    which = where.add_mutually_exclusive_group(required=True)
-    which.add_argument("--dicom", metavar="HOST:PORT", help="by DICOM's own protocol")
-    which.add_argument("--dicomweb", metavar="URL", help="by DICOMweb")
-    where.add_argument("--aet", default="ORTHANC", help="AE title of the PACS (default: %(default)s)")
-    where.add_argument("--calling-aet", default="INFOMRI", help="our AE title (default: %(default)s)")
-    where.add_argument("--retrieve", choices=RETRIEVALS, default="get", help="C-GET or C-MOVE (default: %(default)s)")
-    where.add_argument("--move-port", type=int, help="port at which the PACS reaches us for C-MOVE")
-    where.add_argument(
-        "--move-host", default="127.0.0.1", help="address to listen at for C-MOVE (default: %(default)s)"
-    )
-    where.add_argument(
-        "--tls", action="store_true", help="encrypt DICOM's own protocol; this machine's authorities vouch"
-    )
-    where.add_argument(
-        "--tls-ca", type=Path, metavar="FILE", help="--tls, and these certificates (PEM) vouch for the PACS"
-    )
-    where.add_argument("--tls-cert", type=Path, metavar="FILE", help="--tls, and our certificate (PEM)")
-    where.add_argument(
-        "--tls-key", type=Path, metavar="FILE", help="its private key (PEM), if it is not in the same file"
-    )
-    where.add_argument("--timeout", type=float, default=30.0, help="seconds without an answer (default: %(default)g)")
-
-    parser = QuietParser(prog="python -m infomri_monai.deploy.pacs", description=__doc__, epilog=EPILOG)
-    commands = parser.add_subparsers(required=True)
-    commands.add_parser("echo", parents=[where], help="does it answer?").set_defaults(run=_echo)
-
-    find = commands.add_parser("find", parents=[where], help="list studies, or the series of one")
-    find.add_argument("--study", metavar="UID", help="list the series of this study")
-    find.add_argument("--modality", default="", help="studies with a series of it, or series of it")
-    find.add_argument("--date", default="", help="of studies: YYYYMMDD, or a range YYYYMMDD-YYYYMMDD")
-    find.add_argument(
-        "--show-identifiers", action="store_true", help="print UIDs, dates, patients' IDs and descriptions"
-    )
-    find.set_defaults(run=_find)
-
-    pull = commands.add_parser("pull", parents=[where], help="fetch a study into a new folder")
-    pull.add_argument("--study", metavar="UID", required=True)
-    pull.add_argument("--modality", default="", help="only series of it")
-    pull.add_argument("folder", type=Path)
-    pull.set_defaults(run=_pull)
-
-    push = commands.add_parser("push", parents=[where], help="store files, or all files in folders")
-    push.add_argument("paths", type=Path, nargs="+")
-    push.set_defaults(run=_push)
-    return parser
+    except Interrupted as error:
+        print(f"interrupted{_LEFT.get(given.command, '')}.", file=sys.stderr)
+        return error.code
+    except Exception as error:  # its message may quote a header
+        lines = "".join(traceback.format_tb(error.__traceback__))
+        print(f"error: the command failed ({type(error).__name__}) at\n{lines}", end="", file=sys.stderr)
+        return 1
 
 
 def _pacs(given: argparse.Namespace) -> Pacs:
+    from infomri_monai.deploy.pacs.dicomweb import WebPacs
+    from infomri_monai.deploy.pacs.dimse import DimsePacs
+    from infomri_monai.deploy.pacs.encryption import Tls
+
     files = (given.tls_ca, given.tls_cert, given.tls_key)
     encrypted = given.tls or any(file is not None for file in files)
     if given.dicomweb:
@@ -126,47 +94,60 @@ def _echo(pacs: Pacs, given: argparse.Namespace) -> int:
 
 
 def _find(pacs: Pacs, given: argparse.Namespace) -> int:
-    hidden: tuple[str, ...] = ()
-    if given.study:
-        for number, series in enumerate(pacs.find_series(_study(given)), 1):
-            if given.modality in ("", series.modality):
-                if given.show_identifiers:
-                    hidden = (series.series_uid, series.description)
-                print(number, series.modality or "?", counted(series.instances, "instance"), *hidden, sep="\t")
-        return EXIT_OK
+    from infomri_monai.deploy.pacs.records import StudyQuery
+
     query = StudyQuery(os.environ.get("INFOMRI_PACS_PATIENT_ID", ""), date=given.date, modality=given.modality)
-    for number, study in enumerate(pacs.find_studies(query), 1):
+    if given.study:
+        if query.date:
+            raise DeployError("--date is of studies; leave it out with --study.", EXIT_USAGE)
+        return _list_series(pacs, _study(given), query.modality, given.show_identifiers)
+    hidden: tuple[str, ...] = ()
+    found = pacs.find_studies(query, MOST_STUDIES + 1)
+    for number, study in enumerate(found[:MOST_STUDIES], 1):
         counts = (counted(study.series, "series"), counted(study.instances, "instance"))
         if given.show_identifiers:
             hidden = (study.study_uid, study.date, study.patient_id)
         print(number, "/".join(study.modalities) or "?", *counts, *hidden, sep="\t")
+    if not found:
+        print("0 studies")
+    if len(found) > MOST_STUDIES:
+        print(
+            f"there are more than {MOST_STUDIES} studies: ask for fewer by --date, --modality or INFOMRI_PACS_PATIENT_ID"
+        )
+    return EXIT_OK
+
+
+def _list_series(pacs: Pacs, study: str, modality: str, show_identifiers: bool) -> int:
+    """Series keep their number among all of the study."""
+    numbered = [(n, one) for n, one in enumerate(pacs.find_series(study), 1) if modality in ("", one.modality)]
+    for number, series in numbered:
+        hidden = (series.series_uid, series.description) if show_identifiers else ()
+        print(number, series.modality or "?", counted(series.instances, "instance"), *hidden, sep="\t")
+    if not numbered:
+        print("0 series")
     return EXIT_OK
 
 
 def _pull(pacs: Pacs, given: argparse.Namespace) -> int:
-    study, series_uids = _study(given), []
-    if given.modality:
+    from infomri_monai.deploy.pacs.matching import matching_modality
+
+    modality, study = matching_modality(given.modality), _study(given)
+    series_uids: list[str] = []
+    if modality:
         found = pacs.find_series(study)
-        series_uids = [series.series_uid for series in found if series.modality == given.modality]
+        series_uids = [series.series_uid for series in found if series.modality == modality]
         if not series_uids:
-            raise DeployError(
-                f"the study has {len(found)} series, none of modality {given.modality}.", EXIT_NOTHING_TO_DO
-            )
+            raise DeployError(f"the study has {len(found)} series, none of modality {modality}.", EXIT_NOTHING_TO_DO)
     print(f"{counted(len(pacs.pull(study, given.folder, series_uids)), 'instance')} fetched")
     return EXIT_OK
 
 
 def _push(pacs: Pacs, given: argparse.Namespace) -> int:
-    files: list[Path] = []
-    for number, path in enumerate(given.paths, 1):
-        if path.is_dir():
-            files += sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
-        elif path.is_file():
-            files.append(path)
-        else:
-            raise DeployError(f"path {number} of {len(given.paths)} is neither a file nor a folder.", EXIT_USAGE)
-    if not files:
-        raise DeployError("the folders hold no files.", EXIT_NOTHING_TO_DO)
+    from infomri_monai.deploy.pacs.instance_files import instance_files
+
+    files, passed = instance_files(given.paths)
+    if passed:
+        print(f"passed over {counted(passed, 'file')} that {'is' if passed == 1 else 'are'} not DICOM")
     report = pacs.push(files)
     print(f"{len(files) - len(report.failures)} of {counted(len(files), 'instance')} stored")
     for outcome in report.outcomes:

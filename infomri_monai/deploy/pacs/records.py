@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from monai.utils import optional_import
 
 from infomri_monai.deploy.case import DeployError
+from infomri_monai.deploy.pacs.matching import matching_date, matching_modality, matching_text
 
 pydicom, _ = optional_import("pydicom")
 
@@ -27,19 +28,36 @@ __all__ = [
 
 @dataclass(frozen=True)
 class StudyQuery:
-    """Which studies to look for; what is empty matches all. DICOM's wildcards ``*`` and ``?`` are passed on.
+    """Which studies to look for; what is empty matches all.
 
     Attributes:
-        patient_id: of the patient.
-        accession_number: of the request.
-        date: YYYYMMDD, or a range of two joined by "-".
-        modality: e.g. "MR"; studies with a series of it.
+        patient_id: of the patient, at most 64 characters; DICOM's wildcards ``*`` and ``?`` are passed on.
+        accession_number: of the request, at most 16 characters; likewise.
+        date: YYYYMMDD or YYYY-MM-DD, or a range of two joined by "-", of which either may be left out; kept as DICOM writes it.
+        modality: e.g. "MR"; studies with a series of it; kept in capitals.
+
+    Raises:
+        DeployError: if one of them cannot be in a DICOM header; exit code ``EXIT_USAGE``.
+
+    Example:
+        >>> StudyQuery(date="2024-02-01-2024-02-29", modality="mr").date
+        '20240201-20240229'
     """
 
     patient_id: str = field(default="", repr=False)
     accession_number: str = field(default="", repr=False)
     date: str = field(default="", repr=False)
     modality: str = ""
+
+    def __post_init__(self) -> None:
+        kept = {
+            "patient_id": matching_text(self.patient_id, "patient_id", 64),
+            "accession_number": matching_text(self.accession_number, "accession_number", 16),
+            "date": matching_date(self.date),
+            "modality": matching_modality(self.modality),
+        }
+        for name, value in kept.items():
+            object.__setattr__(self, name, value)
 
 
 @dataclass(frozen=True)
@@ -85,6 +103,8 @@ class SeriesRecord:
 def study_request(query: StudyQuery) -> Dataset:
     """The identifier of a query for studies: what is to match, and empty what is to be returned."""
     request = pydicom.Dataset()
+    if not (query.patient_id + query.accession_number).isascii():
+        request.SpecificCharacterSet = "ISO_IR 192"  # without it pydicom sends "?", which matches any letter
     request.QueryRetrieveLevel = "STUDY"
     request.PatientID = query.patient_id
     request.AccessionNumber = query.accession_number

@@ -1,0 +1,97 @@
+"""Which files below folders are to be stored in a PACS."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+from infomri_monai.deploy.case import EXIT_USAGE, DeployError, system_words
+from infomri_monai.deploy.dicom.headers import is_dicom
+
+__all__ = ["InstanceFiles", "instance_files"]
+
+
+class InstanceFiles(NamedTuple):
+    """What was found.
+
+    Attributes:
+        files: that claim to be DICOM or cannot be opened, in the order of the paths given, below a folder in the order of theirs.
+        passed: number of files that are not DICOM.
+    """
+
+    files: tuple[Path, ...]
+    passed: int
+
+
+def instance_files(paths: Sequence[Path]) -> InstanceFiles:
+    """Find the DICOM files among files and below folders.
+
+    Hidden files and folders below a folder are left out, as an application that was killed may leave half a case in one; so is a
+    DICOMDIR, which is an index of files. Links to folders are followed.
+
+    Args:
+        paths: files and folders.
+
+    Raises:
+        DeployError: if a path does not exist, a folder cannot be read, or there is no DICOM file; exit code ``EXIT_USAGE``.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> for name in ("a.dcm", ".b.dcm", "summary.json", "DICOMDIR"):
+        ...     _ = (folder / name).write_bytes(b"")
+        >>> found = instance_files([folder])
+        >>> [file.name for file in found.files], found.passed
+        (['a.dcm'], 1)
+    """
+    files: list[Path] = []
+    passed = 0
+    for number, path in enumerate(paths, 1):
+        if not path.is_file() and not path.is_dir():
+            raise DeployError(f"path {number} of {len(paths)} is neither a file nor a folder.", EXIT_USAGE)
+        for file in _below(path) if path.is_dir() else [path]:
+            if _claims_to_be_dicom(file):
+                files.append(file)
+            else:
+                passed += file.name.upper() != "DICOMDIR"
+    if not files:
+        raise DeployError("there is no DICOM file.", EXIT_USAGE)
+    return InstanceFiles(tuple(files), passed)
+
+
+def _claims_to_be_dicom(file: Path) -> bool:
+    """Also a file that cannot be opened, so that storing it fails and says so."""
+    try:
+        return file.name.upper() != "DICOMDIR" and is_dicom(file)
+    except OSError:
+        return True
+
+
+def _below(folder: Path) -> list[Path]:
+    """Files below a folder, sorted; also links that lead nowhere and what may not be looked at, but no pipes and sockets."""
+    found = []
+    for parent, names in _walk(folder):
+        for name in names:
+            path = os.path.join(parent, name)
+            if not name.startswith(".") and (os.path.isfile(path) or not os.path.exists(path)):
+                found.append(Path(path))
+    return sorted(found)
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """Folders that are not hidden, each once, and the names of their files."""
+    seen = set()
+    for parent, folders, names in os.walk(folder, onerror=_refuse, followlinks=True):
+        status = os.stat(parent)
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield parent, names
+
+
+def _refuse(error: OSError) -> NoReturn:
+    raise DeployError(f"a folder cannot be read ({system_words(error)}); nothing was sent.", EXIT_USAGE) from None
