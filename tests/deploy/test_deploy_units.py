@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 pytest.importorskip("pydicom")
 from infomri_monai.deploy.case import CaseSource, DeployCase, DeployError, ModelIdentity
 from infomri_monai.deploy.dicom.wording import derivation_text, series_description
+from infomri_monai.deploy.interruption import SIGNALS
 from infomri_monai.deploy.journal import CaseFacts, Delivery
 from infomri_monai.deploy.launch import end_quietly, raise_stack_limit
 from infomri_monai.deploy.stopwatch import TimedNetwork
@@ -176,7 +177,6 @@ def test_a_step_that_fails_keeps_what_the_error_says():
 
 PROGRAM = """
 import resource, sys
-from infomri_monai.deploy.journal import CaseFacts, Delivery
 from infomri_monai.deploy.launch import raise_stack_limit
 raise_stack_limit()
 print(resource.getrlimit(resource.RLIMIT_STACK)[0] // 2**20, sys.argv[1:])
@@ -227,35 +227,37 @@ import os, resource, signal, sys
 from infomri_monai.deploy.launch import end_quietly, raise_stack_limit
 end_quietly()
 if os.environ.get("INFOMRI_STACK_RAISED"):
-    signal.raise_signal(signal.SIGINT)
+    signal.raise_signal(int(sys.argv[1]))
     print("waits", flush=True)
 raise_stack_limit()
 print("never")
 """
 
 
-def test_ctrl_c_while_a_program_starts_anew(tmp_path):
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_while_a_program_starts_anew(number, tmp_path):
     """It waits until the new process can end in one line."""
     (tmp_path / "program.py").write_text(STARTING)
     hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
     if hard != resource.RLIM_INFINITY and hard < 32 * 2**20:
         pytest.skip("the stack of this process may not be enlarged")
     done = subprocess.run(
-        [sys.executable, str(tmp_path / "program.py")],
+        [sys.executable, str(tmp_path / "program.py"), str(int(number))],
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_STACK, (8 * 2**20, hard)),
         capture_output=True,
         text=True,
         env={key: value for key, value in os.environ.items() if key != "INFOMRI_STACK_RAISED"},
         timeout=60,
     )
-    assert (done.returncode, done.stdout) == (130, "waits\n")
+    assert (done.returncode, done.stdout) == (128 + number, "waits\n")
     assert done.stderr == "interrupted; what is in the output folder is complete.\n"
 
 
-def test_who_ignores_ctrl_c_goes_on():
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+def test_signals_that_are_ignored_stay_ignored():
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in SIGNALS}
     try:
         end_quietly()
-        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        assert {signal.getsignal(number) for number in SIGNALS} == {signal.SIG_IGN}
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

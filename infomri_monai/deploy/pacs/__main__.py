@@ -1,28 +1,15 @@
 """``python -m infomri_monai.deploy.pacs``, see :mod:`infomri_monai.deploy.pacs.command`."""
 
-import os
-import signal
-import sys
-import warnings
-from types import FrameType
-
-from infomri_monai.deploy.interruption import SIGNALS
-from infomri_monai.deploy.launch import raise_stack_limit
-
-
-def _end_at_once(number: int, frame: FrameType | None) -> None:
-    """Before and after the work nothing needs to be put in order, and an exception could be lost in an import."""
-    os.write(2, b"interrupted.\n")
-    os._exit(128 + number)
-
+from infomri_monai.deploy.launch import end_quietly, raise_stack_limit
 
 if __name__ == "__main__":
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until they are handled, also while the process starts anew
+    end_quietly("interrupted.")
     raise_stack_limit()
-    for number in SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _end_at_once)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+    import os
+    import sys
+    import warnings
+
     warnings.simplefilter("ignore")  # other libraries' may quote headers
 
     from infomri_monai.deploy.pacs.command import main

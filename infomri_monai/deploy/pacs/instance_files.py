@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
-from infomri_monai.deploy.case import EXIT_USAGE, DeployError, system_words
+from infomri_monai.deploy.case import EXIT_USAGE, DeployError
 from infomri_monai.deploy.dicom.headers import is_dicom
+from infomri_monai.deploy.files import find_files
 
 __all__ = ["InstanceFiles", "instance_files"]
 
@@ -69,29 +69,9 @@ def _claims_to_be_dicom(file: Path) -> bool:
         return True
 
 
-def _below(folder: Path) -> list[Path]:
-    """Files below a folder, sorted; also links that lead nowhere and what may not be looked at, but no pipes and sockets."""
-    found = []
-    for parent, names in _walk(folder):
-        for name in names:
-            path = os.path.join(parent, name)
-            if not name.startswith(".") and (os.path.isfile(path) or not os.path.exists(path)):
-                found.append(Path(path))
-    return sorted(found)
-
-
-def _walk(folder: Path) -> Iterator[tuple[str, list[str]]]:
-    """Folders that are not hidden, each once, and the names of their files."""
-    seen = set()
-    for parent, folders, names in os.walk(folder, onerror=_refuse, followlinks=True):
-        status = os.stat(parent)
-        if (status.st_dev, status.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        yield parent, names
-
-
-def _refuse(error: OSError) -> NoReturn:
-    raise DeployError(f"a folder cannot be read ({system_words(error)}); nothing was sent.", EXIT_USAGE) from None
+def _below(folder: Path) -> tuple[Path, ...]:
+    """Files below a folder, if all of it can be looked into."""
+    found = find_files(folder)
+    if found.unreadable:
+        raise DeployError(f"a folder cannot be read ({found.unreadable[0][1]}); nothing was sent.", EXIT_USAGE)
+    return found.files
