@@ -71,8 +71,10 @@ class TaskModel(KeepsOptions, ABC):
         super().__init__()
         self.real_valued = real_valued
         self.structures = structures_of(num_classes, multi_label)
-        if samples < 1 or seed < 0:
-            raise ValueError(f"samples must be >= 1 and seed >= 0, got {samples} and {seed}.")
+        if samples < 1:
+            raise ValueError(f"samples must be >= 1, got {samples}.")
+        if seed < 0:
+            raise ValueError(f"seed must be >= 0, got {seed}.")
         self.num_classes, self.multi_label = num_classes, multi_label
         self.samples, self.seed = int(samples), int(seed)
         self.keep_option("real_valued", real_valued)

@@ -124,7 +124,8 @@ def sample_within_tolerance(
 
     All proposals of the whole batch are drawn at once and each sample takes its first acceptable one; a sample without
     any gets its first proposal moved to the exact count. The draw therefore always ends, and every sample has its own
-    ratio. A single sample on the CPU draws no further than its first acceptable proposal, which gives the same mask.
+    ratio. A single sample on the CPU draws no further than its first acceptable proposal, which gives the same mask
+    and leaves the generator there.
 
     Args:
         probabilities: shape (batch, *positions), mean equal to ``ratio``.

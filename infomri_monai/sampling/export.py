@@ -115,13 +115,12 @@ def _stem(ratio: float, seed: int) -> str:
 
 def _refuse_stale(folder: Path, stems: Sequence[str], formats: Sequence[str]) -> None:
     """Refuse to leave files of an earlier export beside new ones: a table in another order than the sequence, say."""
-    stale = [
-        f"{s}.{kind}" for s in stems for kind in FORMATS if kind not in formats and (folder / f"{s}.{kind}").exists()
-    ]
+    others = [kind for kind in FORMATS if kind not in formats]
+    stale = {kind: f"{stem}.{kind}" for stem in stems for kind in others if (folder / f"{stem}.{kind}").exists()}
     if stale:
         raise ValueError(
-            f"folder holds {stale[0]} of an earlier export, which need not belong to what is written now; give another folder, "
-            f"or write all formats again."
+            f"folder holds {next(iter(stale.values()))} of an earlier export, which need not belong to what is written now; give "
+            f"another folder, or write these formats too: {' '.join(stale)}."
         )
 
 

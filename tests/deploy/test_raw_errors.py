@@ -27,7 +27,7 @@ def test_our_readers_say_what_is_wrong(tmp_path):
 
 
 @pytest.mark.parametrize("error", [ValueError, OSError, KeyError, RuntimeError])
-@pytest.mark.parametrize("reader", ["is_ismrmrd", "read_kspace", "raw_attributes"])
+@pytest.mark.parametrize("reader", ["is_ismrmrd", "read_kspace_file", "raw_attributes"])
 def test_of_other_exceptions_the_type_is_named(tmp_path, monkeypatch, error, reader):
     def fail(*args):
         raise error("DOE^JANE")

@@ -118,7 +118,8 @@ def test_triage_holds_the_numbers_of_the_worklist(kind, slices, tmp_path):
             True,
             THRESHOLD,
             codes.SCT.Yes,
-            "A person must review this segmentation. This is no diagnosis of the images. Agreement of this case: 0.5123. Cases",
+            "A person must review this segmentation: its samples agree too little. This is no diagnosis of the images. Agreement "
+            "of this case: 0.5123. Cases",
         ),
         (False, THRESHOLD._replace(threshold=0.5), codes.SCT.No, "agree well enough for it not to need review"),
         (None, None, codes.SCT.Undetermined, "not decided whether a person must review this segmentation"),
@@ -134,19 +135,26 @@ def test_triage_says_whether_a_person_must_look_and_why(review, threshold, code,
     assert threshold is None or str(threshold) in report_text(found)
 
 
-@pytest.mark.parametrize("threshold", [THRESHOLD._replace(threshold=0.5), None])
-def test_a_case_with_a_warning_is_reviewed_whatever_its_samples_agree_on(threshold, tmp_path):
+@pytest.mark.parametrize(
+    ("threshold", "why"),
+    [
+        (THRESHOLD._replace(threshold=0.5), "there is a warning below"),
+        (THRESHOLD, "its samples agree too little, and there is a warning below"),
+        (None, "there is a warning below"),
+    ],
+)
+def test_a_case_with_a_warning_is_reviewed_whatever_its_samples_agree_on(threshold, why, tmp_path):
     case = image_case("classic")
     segmentation, _ = triage(case, ENTRY._replace(review=False), THRESHOLD._replace(threshold=0.5))
     where = (segmentation, case.source, case.instances, DERIVATION, 903)
     entry = ENTRY._replace(review=True)
-    with pytest.raises(ValueError, match="review must be what the threshold says"):
-        triage_report(entry, 16, *where, threshold=threshold)
+    with pytest.raises(ValueError, match="review must be True for a case with a warning, got False"):
+        triage_report(ENTRY._replace(review=False), 16, *where, threshold=threshold, warnings=["all pixels are zero."])
     report = triage_report(entry, 16, *where, threshold=threshold, warnings=["all pixels are zero."])
     found = read(report, tmp_path / "report.dcm")
     (whole,) = found.content.get_image_measurement_groups()
     assert evaluations(whole)["A person must review the segmentation"] == codes.SCT.Yes
-    assert "must review this segmentation: there is a warning below" in report_text(found)
+    assert f"must review this segmentation: {why}." in report_text(found)
 
 
 @pytest.mark.parametrize(

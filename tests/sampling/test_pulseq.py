@@ -61,7 +61,7 @@ def test_the_trajectory_measures_the_mask(tmp_path_factory, data):
     axis = data.draw(st.integers(0, 1))
     lines = data.draw(st.sets(st.integers(0, grid[1 - axis] - 1), min_size=1))
     ordering = data.draw(st.sampled_from(["sequential", "centric", "interleaved", "random"]))
-    shots = data.draw(st.integers(1, len(lines))) if ordering == "interleaved" else 1
+    shots = data.draw(st.integers(min(2, len(lines)), len(lines))) if ordering == "interleaved" else 1
     fov = data.draw(st.tuples(st.floats(150, 500), st.floats(150, 500)))
     encodes = encodes_of(grid, axis, sorted(lines), ordering, shots=shots)
     protocol = GradientEcho(fov, te_ms=8, tr_ms=20, dummies=data.draw(st.integers(0, 2)))

@@ -58,14 +58,14 @@ def triage_report(
         series_number: of the new series.
         threshold: what decided ``entry.review``, whose meaning is written out; None if nothing did.
         volume_unit: of the entry's volumes, "mm3" or "voxels" (a source without geometry).
-        warnings: what a reader must know. A case with warnings may be sent to review whatever the threshold says.
+        warnings: what a reader must know. A case with a warning goes to review whatever the threshold says.
 
     Returns:
         A ``highdicom.sr.ComprehensiveSR`` that refers to the segmentation and the source.
 
     Raises:
-        ValueError: if a structure has no segment, ``entry.review`` is not what the threshold says, or another argument is
-            invalid.
+        ValueError: if a structure has no segment, ``entry.review`` is not what the threshold says (with a warning: True), or
+            another argument is invalid.
         DeployError: if highdicom refuses the source's header.
 
     References:
@@ -98,9 +98,15 @@ def _check_entry(
         raise ValueError(f"volume_unit must be one of {tuple(_VOLUME_UNITS)}, got {volume_unit!r}.")
     if samples < 1:
         raise ValueError(f"samples must be at least 1, got {samples}.")
-    said = None if threshold is None else bool(threshold.needs_review([entry.agreement]))
-    if entry.review is not said and not (warned and entry.review):
-        raise ValueError(f"entry.review must be what the threshold says ({said}), got {entry.review}.")
+    said = _by_threshold(entry, threshold)
+    if entry.review is not (True if warned else said):
+        wanted = "True for a case with a warning" if warned else f"what the threshold says ({said})"
+        raise ValueError(f"entry.review must be {wanted}, got {entry.review}.")
+
+
+def _by_threshold(entry: WorklistEntry, threshold: ReviewThreshold | None) -> bool | None:
+    """Whether the agreement alone asks for review; None without a threshold."""
+    return None if threshold is None else bool(threshold.needs_review([entry.agreement]))
 
 
 def _segments(segmentation: Dataset, entry: WorklistEntry) -> dict[str, Any]:
@@ -160,9 +166,11 @@ def _case_of_samples(entry: WorklistEntry, samples: int, instances: Sequence[Any
 
 def _review_words(entry: WorklistEntry, threshold: ReviewThreshold | None, warned: bool) -> str:
     """Whether a person must review the segmentation, and why; a reader might take "no" for "no finding"."""
-    because = ": there is a warning below, so that the samples' agreement alone says too little" if warned else ""
+    reasons = ["its samples agree too little"] * bool(_by_threshold(entry, threshold)) + [
+        "there is a warning below"
+    ] * warned
     said = {
-        True: f"A person must review this segmentation{because}.",
+        True: f"A person must review this segmentation: {', and '.join(reasons)}.",
         False: "The samples of this segmentation agree well enough for it not to need review.",
         None: "It is not decided whether a person must review this segmentation: no threshold was chosen.",
     }[entry.review]
