@@ -11,6 +11,7 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom import Dataset
+from validate import assert_valid_dicom
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -118,3 +119,13 @@ def evidence(report: Dataset) -> set[tuple[str, str]]:
 def own(objects: Iterable[Dataset]) -> set[tuple[str, str]]:
     """The same of objects themselves."""
     return {(item.SOPClassUID, item.SOPInstanceUID) for item in objects}
+
+
+def read_report(report, path):
+    """The report as highdicom reads it from its file, after the validator."""
+    report.save_as(path, enforce_file_format=True)
+    assert_valid_dicom(path)
+    found = highdicom.sr.srread(path)
+    assert "PixelData" not in found
+    assert not any(element.tag.group == 0x7FE0 for element in found.iterall())
+    return found
