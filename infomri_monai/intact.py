@@ -6,6 +6,7 @@ import errno
 import os
 import zipfile
 from pathlib import Path
+from typing import TypeGuard
 
 __all__ = ["check_intact", "is_of_disk"]
 
@@ -64,8 +65,14 @@ def _read_a_byte(path: str | os.PathLike[str]) -> None:
         raise OSError(error.errno, os.strerror(error.errno), os.fspath(path)) from None
 
 
-def is_of_disk(error: BaseException) -> bool:
+def is_of_disk(error: BaseException) -> TypeGuard[OSError]:
     """Whether an error says that a file cannot be read (a right is missing, the disk fails), not that its content is wrong.
+
+    Args:
+        error: whatever reading it raised.
+
+    Returns:
+        True for the errors of the operating system, but for EINVAL, which damaged offsets in a file lead to.
 
     Example:
         >>> is_of_disk(PermissionError(13, "Permission denied")), is_of_disk(OSError(22, "a place before the file's begin"))

@@ -16,9 +16,10 @@ from monai.utils import CommonKeys
 
 from infomri_monai.deploy.case import EXIT_USAGE, DeployCase, DeployError, ModelIdentity
 from infomri_monai.deploy.case_log import about_case
+from infomri_monai.deploy.class_names import class_names
 from infomri_monai.deploy.model_files import BundleFiles, find_bundle, sha256
 from infomri_monai.deploy.orientation import orientation_warning
-from infomri_monai.deploy.settings import blame, check_settings
+from infomri_monai.deploy.settings import blame, check_settings, evaluate_settings
 from infomri_monai.deploy.stopwatch import TimedNetwork
 from infomri_monai.engines.case import CaseFailure
 from infomri_monai.intact import check_intact
@@ -80,6 +81,7 @@ class DeployBundle:
 
     Attributes:
         settings: what was overridden.
+        names: of the structures or classes; none of a reconstruction.
         identity: name, version, checksum of the weights.
         beside: "policy_checksum" and "triage_checksum", hexadecimal SHA-256; "" where there is no such file.
 
@@ -92,17 +94,17 @@ class DeployBundle:
         files = find_bundle(Path(models), task)
         self.task, self.settings = task, dict(settings or {})
         parser = _configured(files, self.settings)
+        evaluate_settings(self.settings, parser)
         try:
             weights = files.archive or Path(parser.get_parsed_content("model_path"))
             if files.archive is not None:
                 parser["network"] = _network_of_archive(parser, files.archive)
-            self.network = TimedNetwork(parser.get_parsed_content("network"))
-            parser["network"] = self.network
+            network = parser.get_parsed_content("network")
+            self.names = class_names(task, parser, network)
+            parser["network"] = self.network = TimedNetwork(network)
             self.evaluator = parser.get_parsed_content("evaluator")
             self.dataset = parser.get_parsed_content("dataset")
             self.threshold = _threshold(parser)
-            key = {"segmentation": "structures", "classification": "labels"}.get(task)
-            self.names: tuple[str, ...] = tuple(parser.get_parsed_content(key)) if key else ()
         except DeployError:
             raise
         except Exception as error:
@@ -123,9 +125,8 @@ class DeployBundle:
         start, before = time.perf_counter(), self.network.seconds
         self.dataset.data = [_entry(case)]
         with _Warnings() as warned, about_case(case.number):
-            turned = (
-                orientation_warning(case) if self.swap_axes else ""
-            )  # else the model knows a reader's axes, whichever those are
+            # without swap_axes the model knows a reader's axes, whichever those are
+            turned = orientation_warning(case) if self.swap_axes else ""
             if turned:
                 _LOGGER.warning("%s", turned)
             try:

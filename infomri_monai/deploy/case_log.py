@@ -18,6 +18,12 @@ def about_case(number: int) -> Iterator[None]:
 
     Args:
         number: of the case.
+
+    Example:
+        >>> formatter = CaseFormatter("%(message)s")
+        >>> with about_case(3):
+        ...     formatter.format(logging.makeLogRecord({"msg": "written"}))
+        'case 3: written'
     """
     token = _number.set(number)
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import re
 import sys
 import tempfile
 import time
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["run_application"]
 
 _LOGGER = logging.getLogger("infomri_monai.deploy")
+_CASE = re.compile("case_[0-9]")
 _HALF_WRITTEN = (
     "interrupted; a case was still being written after a minute, and its hidden folder is left in the output folder."
 )
@@ -154,9 +156,15 @@ def _cases(path: Path) -> list[ReadableCase]:
 
 def _check_output(output: Path) -> None:
     """A folder that holds results would mix those of two patients, and a case that fails would leave an earlier one's."""
-    if output.exists() and not output.is_dir():
-        raise DeployError("output: the path is a file, a folder is needed.", EXIT_USAGE)
-    if (output / "summary.json").exists() or any(output.glob("case_[0-9]*")):
+    try:
+        names = os.listdir(output)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        if os.path.exists(output) and not os.path.isdir(output):
+            raise DeployError("output: the path is a file, a folder is needed.", EXIT_USAGE) from None
+        raise DeployError(f"output: the path cannot be read ({system_words(error)}).", EXIT_USAGE) from None
+    if any(name == "summary.json" or _CASE.match(name) for name in names):
         raise DeployError(
             "output: the folder holds results of an earlier run; give a new or empty one, so that they do not mix.",
             EXIT_USAGE,

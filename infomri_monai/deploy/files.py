@@ -11,6 +11,9 @@ from infomri_monai.deploy.case import system_words
 
 __all__ = ["FoundFiles", "find_files"]
 
+#: what file systems keep at the top of a volume, often closed to all users but one
+_SYSTEM = {"lost+found", "system volume information", "$recycle.bin"}
+
 
 class FoundFiles(NamedTuple):
     """What lies below a folder.
@@ -28,11 +31,15 @@ def find_files(root: Path) -> FoundFiles:
     """Find all files below a folder, also those in folders that are links.
 
     A folder that is reached in several ways counts once, by the first of its paths; one that holds the root, where a link leads
-    upwards, not at all. Files and folders whose name begins with a dot are passed over, as are pipes, sockets and devices. A
+    upwards, not at all. Files and folders whose name begins with a dot are passed over, as are pipes, sockets and devices,
+    and what file systems keep at the top of a volume: ``lost+found``, ``System Volume Information`` and ``$RECYCLE.BIN``. A
     link to nothing counts as a file, so that whoever opens it says that it is missing.
 
     Args:
         root: existing folder.
+
+    Returns:
+        The files, and the folders that cannot be looked into.
 
     Example:
         >>> import tempfile
@@ -65,7 +72,7 @@ def find_files(root: Path) -> FoundFiles:
 def _kinds(entries: list[os.DirEntry[str]]) -> Iterator[tuple[Path, bool]]:
     """Paths of folders and files, and whether they are folders."""
     for entry in entries:
-        if entry.name.startswith("."):
+        if entry.name.startswith(".") or entry.name.casefold() in _SYSTEM:
             continue
         try:
             if entry.is_dir():

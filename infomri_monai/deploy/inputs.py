@@ -10,6 +10,7 @@ from infomri_monai.data.kspace_file import KSPACE_SUFFIXES
 from infomri_monai.deploy.case import DeployCase
 from infomri_monai.deploy.dicom.scan import SeriesCandidate, find_series
 from infomri_monai.deploy.dicom.series import read_series
+from infomri_monai.deploy.files import find_files
 from infomri_monai.deploy.raw import find_raw
 
 __all__ = ["ACCEPTED", "KSPACE_SUFFIXES", "FoundSeries", "ReadableCase", "find_cases"]
@@ -65,9 +66,10 @@ def find_cases(path: Path) -> tuple[list[ReadableCase], list[str]]:
     """
     cases: list[ReadableCase] = []
     notes: list[str] = []
-    if path.is_dir():
-        scan = find_series(path, KSPACE_SUFFIXES)
+    found = find_files(path) if path.is_dir() else None
+    if found is not None:
+        scan = find_series(path, KSPACE_SUFFIXES, found)
         cases += [FoundSeries(candidate) for candidate in scan.candidates]
         notes += scan.notes
-    cases += find_raw(path)
+    cases += find_raw(path, found)
     return cases, notes

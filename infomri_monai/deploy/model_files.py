@@ -55,8 +55,21 @@ def find_bundle(models: Path, task: str) -> BundleFiles:
             or archives, at most one level further down, of which one is for the task.
         task: "reconstruction", "segmentation" or "classification".
 
+    Returns:
+        Its files and configuration.
+
     Raises:
         DeployError: if there is none, or several, or it cannot be read; exit code ``EXIT_USAGE``.
+
+    Example:
+        >>> import tempfile
+        >>> models = Path(tempfile.mkdtemp())
+        >>> (models / "mine/configs").mkdir(parents=True)
+        >>> config = {"inferer": {"_target_": "infomri_monai.engines.SegmentationInferer"}}
+        >>> for name, content in zip(_CONFIGS, (config, {"version": "1.0"})):
+        ...     _ = (models / "mine/configs" / name).write_text(json.dumps(content))
+        >>> find_bundle(models, "segmentation").root.name
+        'mine'
     """
     try:
         if not models.exists():

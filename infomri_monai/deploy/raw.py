@@ -18,7 +18,7 @@ from infomri_monai.data.ismrmrd_header import Encoding, parse_encoding
 from infomri_monai.data.kspace_file import KSPACE_SUFFIXES, read_kspace_file
 from infomri_monai.data.raw_errors import RawDataError, RawFileError
 from infomri_monai.deploy.case import EXIT_USAGE, CaseSource, DeployCase, DeployError
-from infomri_monai.deploy.files import find_files
+from infomri_monai.deploy.files import FoundFiles, find_files
 from infomri_monai.deploy.quiet import quiet
 from infomri_monai.deploy.raw_attributes import raw_attributes
 
@@ -56,11 +56,12 @@ class _RawData(NamedTuple):
     thickness: float | None
 
 
-def find_raw(folder: str | Path) -> tuple[RawCandidate, ...]:
+def find_raw(folder: str | Path, found: FoundFiles | None = None) -> tuple[RawCandidate, ...]:
     """Find the files below a folder that may hold raw k-space, by their suffix; none is opened.
 
     Args:
         folder: existing folder, or one file.
+        found: what :func:`~infomri_monai.deploy.files.find_files` found in the folder, where that is known.
 
     Returns:
         Candidates in the order of their paths, of what :func:`~infomri_monai.deploy.files.find_files` finds; folders that cannot be
@@ -79,9 +80,9 @@ def find_raw(folder: str | Path) -> tuple[RawCandidate, ...]:
     root = Path(folder)
     if not root.exists():
         raise DeployError("the input must be an existing folder or file.", EXIT_USAGE)
-    paths = (root,) if root.is_file() else find_files(root).files
-    found = [path for path in paths if path.suffix.lower() in KSPACE_SUFFIXES]
-    return tuple(RawCandidate(number, path) for number, path in enumerate(found, 1))
+    paths = (root,) if root.is_file() else (found or find_files(root)).files
+    kspace = [path for path in paths if path.suffix.lower() in KSPACE_SUFFIXES]
+    return tuple(RawCandidate(number, path) for number, path in enumerate(kspace, 1))
 
 
 def read_raw(candidate: RawCandidate, number: int) -> DeployCase:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from infomri_monai.deploy.case import EXIT_USAGE, DeployError, system_words
 from infomri_monai.intact import is_of_disk
 
-__all__ = ["blame", "check_settings", "load_settings"]
+if TYPE_CHECKING:
+    from monai.bundle import ConfigParser
+
+__all__ = ["blame", "check_settings", "evaluate_settings", "load_settings"]
 
 #: keys of inference.json that an application sets itself
 _OWN = ("cases", "handlers", "output_dir", "bundle_root", "run", "dataset_dir")
-_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", list: "a list"}
 _YAML = "; in YAML numbers have a decimal point and no quotes, those with an exponent also its sign: 5.0e-4"
 
 
@@ -23,6 +26,9 @@ def load_settings(own: Path, given: Path | None = None) -> dict[str, Any]:
     Args:
         own: the application's app.yaml.
         given: the user's file; its keys at the top must be those of the application's.
+
+    Returns:
+        Names and values, also of keys that only the user's file has.
 
     Raises:
         DeployError: if a file cannot be read, is empty, or holds something else; exit code ``EXIT_USAGE``.
@@ -92,16 +98,44 @@ def check_settings(settings: Mapping[str, Any], config: Mapping[str, Any]) -> No
         raise DeployError(f"settings: {key} must be {_KINDS[type(default)]}, got {value!r}{hint}.", EXIT_USAGE)
 
 
+def evaluate_settings(settings: Mapping[str, Any], parser: ConfigParser) -> None:
+    """Evaluate the settings that are expressions of MONAI, so that what is wrong with one is not taken for a fault of the model.
+
+    Args:
+        settings: names and values; the parser has them, too.
+        parser: of the bundle's configuration.
+
+    Raises:
+        DeployError: exit code ``EXIT_USAGE``.
+
+    Example:
+        >>> from monai.bundle import ConfigParser
+        >>> evaluate_settings({"samples": "$8 / 0"}, ConfigParser({"samples": "$8 / 0"}))
+        Traceback (most recent call last):
+        infomri_monai.deploy.case.DeployError: settings: samples cannot be evaluated (ZeroDivisionError), got '$8 / 0'.
+    """
+    for key, value in settings.items():
+        if not _is_expression(value):
+            continue
+        try:
+            parser.get_parsed_content(key)
+        except Exception as error:  # whatever an expression raises
+            kind = type(_unwrapped(error)).__name__
+            raise DeployError(f"settings: {key} cannot be evaluated ({kind}), got {value!r}.", EXIT_USAGE) from None
+
+
 def _is_expression(value: Any) -> bool:
     return isinstance(value, str) and value.startswith(("$", "@"))
 
 
-def _fits(value: Any, default: bool | int | float | str) -> bool:
+def _fits(value: Any, default: bool | int | float | str | list[Any]) -> bool:
     """Whether a value is of the kind of another one."""
     if isinstance(default, bool) or isinstance(value, bool):
         return isinstance(default, bool) and isinstance(value, bool)
     if isinstance(default, str):
         return value is None or isinstance(value, str)
+    if isinstance(default, list):
+        return isinstance(value, list)
     return isinstance(value, (int, float) if isinstance(default, float) else int)
 
 
@@ -118,13 +152,18 @@ def blame(error: BaseException, settings: Mapping[str, Any]) -> str:
         >>> blame(ValueError("model.pt is damaged."), {"ratio": 2})
         'models: the bundle cannot be built: ValueError: model.pt is damaged.'
     """
-    reason = error.__cause__ or error
+    reason = _unwrapped(error)
     said = f"{type(reason).__name__}: {reason}"
     if isinstance(reason, ValueError) and str(reason).partition(" ")[0].partition("=")[0] in settings:
         return f"settings: {reason}"
     for key, value in settings.items():
         if key.endswith("_path") and isinstance(value, str) and value and value in said:
             return f"settings: {key}: {said}"
-    if isinstance(reason, OSError) and is_of_disk(reason) and reason.filename is not None:
+    if is_of_disk(reason) and reason.filename is not None:
         said = f"{Path(str(reason.filename)).name} cannot be read ({system_words(reason)})."
     return f"models: the bundle cannot be built: {said}"
+
+
+def _unwrapped(error: BaseException) -> BaseException:
+    """What MONAI wraps into a RuntimeError of its own; causes of our errors are no news to a user."""
+    return error.__cause__ if type(error) is RuntimeError and error.__cause__ else error

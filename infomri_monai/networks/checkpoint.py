@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-import pickle
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from infomri_monai.intact import check_intact, is_of_disk
+from infomri_monai.plain_checkpoint import read_plain
 
 __all__ = ["fill_network", "load_network"]
 
@@ -106,19 +103,7 @@ def fill_network(
 
 
 def _read(path: Path) -> dict[str, Tensor]:
-    check_intact(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch.load warns about archives that it then refuses
-            content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(
-            f"{path} is not a plain checkpoint: it is damaged or holds objects that would execute code; it is refused."
-        ) from error
-    except Exception as error:  # torch.load passes on what its zip and pickle readers raise
-        if is_of_disk(error):
-            raise
-        raise ValueError(f"{path} is damaged or not a PyTorch checkpoint ({type(error).__name__}).") from error
+    content = read_plain(path)
     if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
         found = ", ".join(sorted(map(str, content))[:4]) if isinstance(content, dict) else type(content).__name__
         raise ValueError(f"{path} is not a plain state dict (names to tensors), it holds {found or 'nothing'}.")

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import pickle
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from infomri_monai.atomic import atomic_path
-from infomri_monai.intact import check_intact
+from infomri_monai.plain_checkpoint import read_plain
 from infomri_monai.sampling.equispaced import Equispaced
 from infomri_monai.sampling.loupe import LOUPE
 from infomri_monai.sampling.pgn import PatternGenerationNetwork
@@ -81,6 +79,7 @@ def load_policy(path: str | os.PathLike[str], map_location: str | torch.device =
 
     Raises:
         FileNotFoundError: if there is no such file.
+        OSError: if the file cannot be read: a right is missing, or the disk fails.
         ValueError: if the file is damaged (also where only a checksum tells), holds anything but tensors and plain types (a pickle
             that would execute code), is not a policy's checkpoint, names an unknown class, or its arguments or tensors do not fit
             the class.
@@ -101,15 +100,7 @@ def load_policy(path: str | os.PathLike[str], map_location: str | torch.device =
 
 
 def _read(path: Path, map_location: str | torch.device) -> dict[str, Any]:
-    check_intact(path)
-    try:
-        content = torch.load(path, map_location=map_location, weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(
-            f"{path} is not a plain checkpoint: it is damaged or holds objects that would execute code; it is refused."
-        ) from error
-    except (RuntimeError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is damaged or not a PyTorch checkpoint: {error}") from error
+    content = read_plain(path, map_location)
     if not isinstance(content, dict) or not set(_KEYS) <= set(content):
         found = sorted(map(str, content))[:4] if isinstance(content, dict) else type(content).__name__
         raise ValueError(

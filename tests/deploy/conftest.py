@@ -18,6 +18,7 @@ import pytest
 
 if TYPE_CHECKING:
     from application_runs import Runs
+    from fault_runs import Place
     from pydicom import Dataset
 
     from infomri_monai.deploy.pacs.orthanc import LocalPacs
@@ -57,6 +58,14 @@ def runs(once: Once) -> Runs:
     from application_runs import Runs
 
     return Runs(once)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Place:
+    """Folders of a test that runs applications in its own process."""
+    from fault_runs import Place
+
+    return Place(tmp_path, monkeypatch, capfd)
 
 
 @pytest.fixture

@@ -14,6 +14,8 @@ import torch
 from faults import Bomb
 
 ROOT = Path(__file__).parents[2]
+#: which makes PyTorch's reader of pickles fail with an IndexError
+RUBBISH = b"RUBBISH"
 BUNDLE = ROOT / "bundles/infomri_segmentation"
 
 
@@ -31,7 +33,7 @@ class ModelFault(NamedTuple):
     message: str
 
 
-def _copied(change: Callable[[Path], None], source: Path = BUNDLE) -> Callable[[Path], None]:
+def _copied(change: Callable[[Path], object], source: Path = BUNDLE) -> Callable[[Path], None]:
     def write(folder: Path) -> None:
         shutil.copytree(source, folder)
         change(folder)
@@ -68,6 +70,24 @@ def _another_network(folder: Path) -> None:
     shutil.copy(ROOT / "bundles/infomri_recon/models/model.pt", folder / "models/model.pt")
 
 
+def _rubbish(name: str) -> Callable[[Path], object]:
+    """What PyTorch's reader of old pickles stumbles over with an error of another kind."""
+    return lambda folder: (folder / "models" / name).write_bytes(RUBBISH)
+
+
+def _broken_threshold(folder: Path) -> None:
+    (folder / "models/triage.json").write_text("{broken")
+
+
+def _flipped_archive(folder: Path) -> None:
+    """An archive of which one byte is another."""
+    folder.mkdir()
+    shutil.copy(BUNDLE / "models/policy.pt", folder)
+    _archive(folder, b"weights" * 99)
+    raw = (folder / "model.ts").read_bytes()
+    (folder / "model.ts").write_bytes(raw.replace(b"weights", b"weighty", 1))
+
+
 def _pickled(name: str) -> Callable[[Path], None]:
     return lambda folder: torch.save({"weight": Bomb()}, folder / "models" / name)
 
@@ -80,11 +100,15 @@ def _pickled_archive(folder: Path) -> None:
     """What a TorchScript archive looks like, with a pickle that would execute code."""
     folder.mkdir()
     shutil.copy(BUNDLE / "models/policy.pt", folder)
+    _archive(folder, pickle.dumps(Bomb()))
+
+
+def _archive(folder: Path, content: bytes) -> None:
     with zipfile.ZipFile(folder / "model.ts", "w") as archive:
         for name in ("inference.json", "metadata.json"):
             archive.writestr(f"model/extra/{name}", json.dumps(json.loads((BUNDLE / "configs" / name).read_text())))
-        archive.writestr("model/data.pkl", pickle.dumps(Bomb()))
-        archive.writestr("model/constants.pkl", pickle.dumps(Bomb()))
+        archive.writestr("model/data.pkl", content)
+        archive.writestr("model/constants.pkl", content)
         archive.writestr("model/version", "3\n")
 
 
@@ -107,6 +131,9 @@ MODEL_FAULTS = (
     ModelFault("truncated weights", _copied(_truncated), "is damaged or not a PyTorch checkpoint"),
     ModelFault("flipped weights", _copied(_flipped("model.pt")), "model.pt is damaged: a checksum in it does not fit"),
     ModelFault("flipped policy", _copied(_flipped("policy.pt")), "policy.pt is damaged: a checksum in it does not fit"),
+    ModelFault("policy of rubbish", _copied(_rubbish("policy.pt")), "policy.pt is damaged or not a PyTorch checkpoint"),
+    ModelFault("broken threshold", _copied(_broken_threshold), "triage.json is not JSON"),
+    ModelFault("flipped archive", _flipped_archive, "model.ts is damaged: a checksum in it does not fit"),
     ModelFault("NaN weights", _copied(_not_a_number), "the training diverged or the file is damaged"),
     ModelFault("weights of another network", _copied(_another_network), "is the checkpoint of another architecture"),
     ModelFault(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -130,6 +131,26 @@ def _logging_as_before() -> Iterator[None]:
         root.setLevel(level)
         for name, value in levels.items():
             logging.getLogger(name).setLevel(value)
+
+
+def closed(place: Place, folder: Path) -> None:
+    """A folder that cannot be listed, whoever runs the test."""
+
+    def refusing(listing: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def refuse(path: Any = ".") -> Any:
+            if str(path) == str(folder):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+            return listing(path)
+
+        return refuse
+
+    for name in ("scandir", "listdir"):
+        place.monkeypatch.setattr(os, name, refusing(getattr(os, name)))
+
+
+def named(faults: Sequence[Any]) -> pytest.MarkDecorator:
+    """Run a test for every fault."""
+    return pytest.mark.parametrize("fault", faults, ids=[fault.name for fault in faults])
 
 
 def environment() -> dict[str, str]:

@@ -141,6 +141,9 @@ def test_a_single_slice_of_kspace_is_its_slice():
         ({"policy_path": "/nowhere/policy.pt"}, ["settings: policy_path: ", "/nowhere/policy.pt"]),
         ({"model_path": "/nowhere/model.pt"}, ["settings: model_path: ", "/nowhere/model.pt"]),
         ({"channels": 7}, ["no setting 'channels'"]),
+        ({"seed": "$open('/nowhere')"}, ['settings: seed cannot be evaluated (FileNotFoundError), got "$open(']),
+        ({"ratio": "@foo"}, ["settings: ratio cannot be evaluated (ValueError), got '@foo'."]),
+        ({"swap_axes": "$[1"}, ["settings: swap_axes cannot be evaluated (SyntaxError), got '$[1'."]),
     ],
 )
 def test_bad_settings_are_refused(settings, words):
@@ -149,6 +152,42 @@ def test_bad_settings_are_refused(settings, words):
     assert error.value.code == EXIT_USAGE
     assert str(error.value).startswith(words[0] if words[0].startswith("settings") else "settings: the bundle has no")
     assert all(word in str(error.value) for word in words), str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ("csf", "must be a list, got 'csf'."),
+        (None, "must be a list, got None."),
+        ("$'csf'", "must be a list of NUMBER different names, got 'csf'."),
+        (["csf"], "must be a list of NUMBER different names, got ['csf']."),
+        (["csf"] * 9, "must be a list of NUMBER different names, got ["),
+        (["csf", " "], "must be a list of NUMBER different names, got ['csf', ' ']."),
+        (["csf", 3, "white"], "must be a list of NUMBER different names, got ['csf', 3, 'white']."),
+        (["a", "b ", "b"], "must be a list of NUMBER different names, got ['a', 'b ', 'b']."),
+    ],
+)
+@pytest.mark.parametrize(("root", "key", "number"), [(SEGMENTATION, "structures", 3), (PRIVACY, "labels", 2)])
+def test_names_are_a_list_of_as_many_texts_as_there_are_classes(root, key, number, names, message):
+    """A text is no list of its letters: "csf" would give the segments c, s and f."""
+    with pytest.raises(DeployError) as error:
+        DeployBundle(root, TASKS[root], {key: names})
+    assert error.value.code == EXIT_USAGE
+    assert str(error.value).startswith(f"settings: {key} {message.replace('NUMBER', str(number))}")
+
+
+def test_names_of_a_user(tmp_path):
+    mine = {"structures": "$['a', 'b', 'c']"}, {"structures": ["a", "b", "c"]}
+    assert [DeployBundle(SEGMENTATION, "segmentation", one).names for one in mine] == [("a", "b", "c")] * 2
+    assert DeployBundle(RECON, "reconstruction").names == ()
+    assert DeployBundle(PRIVACY, "classification").names == ("no lesion", "lesion")
+    root = Path(shutil.copytree(SEGMENTATION, tmp_path / "bundle"))
+    path = root / "configs/inference.json"
+    path.write_text(path.read_text().replace('["csf", "grey", "white"]', '["csf", "grey"]'))
+    with pytest.raises(
+        DeployError, match=r"^models: the bundle cannot be built: ValueError: structures must be a list of 3"
+    ):
+        DeployBundle(root, "segmentation")
 
 
 @pytest.mark.parametrize("name", ["models/model.pt", "models/policy.pt"])

@@ -66,6 +66,46 @@ def test_what_is_no_file_is_left_out_but_a_link_to_nothing_is_not(tmp_path):
     assert found(tmp_path) == ["circle", "lost.dcm"]
 
 
+@pytest.mark.parametrize("name", ["lost+found", "System Volume Information", "$RECYCLE.BIN", "$Recycle.Bin"])
+def test_what_a_file_system_keeps_for_itself_is_passed_over(name, tmp_path, monkeypatch):
+    """A volume that is mounted as the input has a folder that only its administrator may look into."""
+    write_example_series(tmp_path / "series", slices=2)
+    np.save(tmp_path / "scan.npy", np.ones((4, 4), np.complex64))
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "deleted.npy").touch()
+    cases, notes = find_cases(tmp_path)
+    assert (len(cases), notes) == (2, [])
+    locked(monkeypatch, name)
+    assert find_files(tmp_path).unreadable == ()
+    assert len(find_cases(tmp_path)[0]) == 2
+    (tmp_path / f"my {name}").mkdir()
+    (tmp_path / f"my {name}/a").touch()
+    assert f"my {name}/a" in found(tmp_path)
+
+
+def test_the_input_is_walked_once(tmp_path, monkeypatch):
+    """A folder on a slow network drive may hold a hundred thousand files."""
+    write_example_series(tmp_path / "a/b", slices=2)
+    np.save(tmp_path / "a/scan.npy", np.ones((4, 4), np.complex64))
+    listed, scandir = [], os.scandir
+
+    def counting(path):
+        listed.append(Path(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", counting)
+    cases, _ = find_cases(tmp_path)
+    assert len(cases) == 2
+    assert sorted(listed) == [tmp_path, tmp_path / "a", tmp_path / "a/b"]
+
+
+@pytest.mark.parametrize(("number", "words"), [(1, "1 file that is"), (2, "2 files that are")])
+def test_passed_over_in_words(number, words, tmp_path):
+    for index in range(number):
+        (tmp_path / f"{index}.txt").write_text("text")
+    assert find_series(tmp_path).notes == (f"passed over {words} not DICOM",)
+
+
 def test_a_series_behind_a_link_is_a_case(tmp_path):
     write_example_series(tmp_path / "elsewhere", slices=2)
     np.save(tmp_path / "elsewhere/scan.npy", np.ones((4, 4), np.complex64))

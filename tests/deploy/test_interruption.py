@@ -16,7 +16,7 @@ pytest.importorskip("holoscan")
 pytest.importorskip("ismrmrd")
 import pydicom
 from damaged_series import good
-from fault_runs import Outcome, Place, environment
+from fault_runs import Outcome, environment
 from faults import PATIENT
 
 from infomri_monai.deploy.dicom.example import write_example_series
@@ -48,11 +48,6 @@ sys.meta_path.insert(0, CtrlC())
 from runpy import run_module
 run_module("infomri_monai.deploy.segmentation", run_name="__main__", alter_sys=True)
 """
-
-
-@pytest.fixture
-def place(tmp_path, monkeypatch, capfd):
-    return Place(tmp_path, monkeypatch, capfd)
 
 
 @pytest.mark.parametrize("number", SIGNALS)

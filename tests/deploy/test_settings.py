@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import infomri_monai.deploy
 from infomri_monai.deploy.case import EXIT_USAGE, DeployError
-from infomri_monai.deploy.settings import check_settings, load_settings
+from infomri_monai.deploy.settings import blame, check_settings, load_settings
 
 FOLDER = Path(infomri_monai.deploy.__path__[0])
 BUNDLES = Path(__file__).parents[2] / "bundles"
@@ -84,12 +84,12 @@ def test_anything_else_is_refused(text, message, tmp_path):
 
 
 @given(
-    st.sampled_from([True, 3, 0.5, "adapt"]),
+    st.sampled_from([True, 3, 0.5, "adapt", [2]]),
     st.none() | st.booleans() | st.integers() | st.floats() | st.text("abc1.,-", max_size=5) | st.just([1]),
 )
 def test_a_value_is_of_its_defaults_kind(default, value):
     """A whole number is a number, true is none; a text may be absent."""
-    kinds = {bool: (bool,), int: (int,), float: (int, float), str: (str, type(None))}
+    kinds = {bool: (bool,), int: (int,), float: (int, float), str: (str, type(None)), list: (list,)}
     fits = type(value) in kinds[type(default)]
     with nullcontext() if fits else pytest.raises(DeployError) as error:
         check_settings({"a": value}, {"a": default})
@@ -99,5 +99,16 @@ def test_a_value_is_of_its_defaults_kind(default, value):
 
 
 def test_what_is_no_plain_value_is_left_to_the_bundle():
-    config = {"noise": {"_target_": "x"}, "list": [1], "none": None, "path": "$@bundle_root + '/a'", "seed": 0}
-    check_settings({"noise": None, "list": "a", "none": 3, "path": 4, "seed": "@other"}, config)
+    config = {"noise": {"_target_": "x"}, "none": None, "path": "$@bundle_root + '/a'", "seed": 0}
+    check_settings({"noise": None, "none": 3, "path": 4, "seed": "@other"}, config)
+
+
+def test_only_the_wrapper_of_monai_is_taken_off():
+    """Our own errors say more than what led to them."""
+    ours = ValueError("triage.json is not JSON.")
+    ours.__cause__ = json.JSONDecodeError("Expecting property name", "{", 1)
+    wrapped = RuntimeError("Failed to instantiate component")
+    wrapped.__cause__ = ours
+    for error in (ours, wrapped):
+        assert blame(error, {}) == "models: the bundle cannot be built: ValueError: triage.json is not JSON."
+    assert blame(RuntimeError("no cause"), {}) == "models: the bundle cannot be built: RuntimeError: no cause"

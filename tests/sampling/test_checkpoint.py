@@ -93,6 +93,22 @@ def test_a_truncated_file_is_refused(share, tmp_path):
         load_policy(path)
 
 
+@pytest.mark.parametrize("content", [b"RUBBISH", b"rubbish" * 99, b".", b"t."])
+def test_rubbish_is_refused_by_the_files_name(content, tmp_path):
+    """PyTorch's reader of old files takes it for a pickle and fails with an IndexError."""
+    (tmp_path / "p.pt").write_bytes(content)
+    with pytest.raises(IndexError):
+        torch.load(tmp_path / "p.pt", weights_only=True)
+    with pytest.raises(ValueError, match=r"p\.pt is damaged or not a PyTorch checkpoint \(IndexError\)\."):
+        load_policy(tmp_path / "p.pt")
+
+
+def test_a_file_that_cannot_be_read_is_not_called_damaged():
+    """The memory of this process is a file that the kernel does not let read at its begin, whoever asks."""
+    with pytest.raises(OSError, match="Input/output error"):
+        load_policy("/proc/self/mem")
+
+
 def changed(**entries):
     policy = PatternGenerationNetwork((8, 8))
     return {"policy": type(policy).__name__, "config": policy.config(), "state_dict": policy.state_dict(), **entries}

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from infomri_monai.deploy.case import EXIT_USAGE, DeployError
+from infomri_monai.deploy.counted import counted
 from infomri_monai.deploy.dicom.headers import FileHeader, is_dicom, read_header
 from infomri_monai.deploy.dicom.series_check import check_series
 from infomri_monai.deploy.dicom.slices import SliceHeader
-from infomri_monai.deploy.files import find_files
+from infomri_monai.deploy.files import FoundFiles, find_files
 from infomri_monai.deploy.quiet import quiet
 
 __all__ = ["SeriesCandidate", "SeriesScan", "find_series"]
@@ -49,7 +50,7 @@ class SeriesScan(NamedTuple):
     notes: tuple[str, ...]
 
 
-def find_series(folder: str | Path, others: Sequence[str] = ()) -> SeriesScan:
+def find_series(folder: str | Path, others: Sequence[str] = (), found: FoundFiles | None = None) -> SeriesScan:
     """Find the MR series below a folder.
 
     Files may have any name and lie at any depth; files that are not DICOM, DICOMDIR, localizers and what goes along with images
@@ -61,6 +62,7 @@ def find_series(folder: str | Path, others: Sequence[str] = ()) -> SeriesScan:
     Args:
         folder: existing folder.
         others: suffixes of files that another reader takes; they are passed over without a note.
+        found: what :func:`~infomri_monai.deploy.files.find_files` found in the folder, where that is known.
 
     Returns:
         Candidates in the order of their first file's path, and notes.
@@ -80,7 +82,7 @@ def find_series(folder: str | Path, others: Sequence[str] = ()) -> SeriesScan:
     if not root.is_dir():
         raise DeployError("the input must be an existing folder of DICOM files.", EXIT_USAGE)
     with quiet():
-        found = find_files(root)
+        found = found or find_files(root)
         headers, passed = _read_headers(found.files, tuple(others))
         groups, notes = _sort_out(headers)
         series = _by_series(groups)
@@ -88,7 +90,7 @@ def find_series(folder: str | Path, others: Sequence[str] = ()) -> SeriesScan:
     for path, reason in found.unreadable:
         judged.append(([FileHeader(path)], f"a folder of the input cannot be read ({reason}).", ()))
     if passed:
-        notes.append(f"passed over {passed} file{'s' * (passed > 1)} that {'are' if passed > 1 else 'is'} not DICOM")
+        notes.append(f"passed over {counted(passed, 'file')} that {'is' if passed == 1 else 'are'} not DICOM")
     ordered = sorted(judged, key=lambda item: item[0][0].path)
     candidates = [
         SeriesCandidate(number, tuple(f.path for f in files), problem, warnings, tuple(f.slices for f in files))
