@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from pacs_helper import assert_same, new_study, secrets, study_of
 from pydicom import Dataset
+from stub_pacs import stub
 
 from infomri_monai.deploy.case import EXIT_CASE_FAILED, EXIT_NOTHING_TO_DO, EXIT_OK, EXIT_USAGE
 from infomri_monai.deploy.pacs import command
@@ -171,6 +172,60 @@ def test_a_defect_shows_no_value(capsys: Captured, monkeypatch: pytest.MonkeyPat
     assert err.startswith("error: the command failed (KeyError) at\n")
     assert "_echo" in err
     assert "JANE" not in err.replace('KeyError("DOE^JANE")', "")
+
+
+class Closed(io.StringIO):
+    """Standard output that nobody reads any more."""
+
+    def write(self, text: str) -> int:
+        raise BrokenPipeError(32, "Broken pipe")
+
+
+def test_who_reads_the_output_has_enough(
+    where: list[str],
+    study: tuple[list[Dataset], Path],
+    tmp_path: Path,
+    capsys: Captured,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As head has: no defect, and what was done to files and PACS is said."""
+    datasets, folder = study
+    monkeypatch.setattr("sys.stdout", Closed())
+    assert main(["push", *where, str(folder)]) == 141
+    assert main(["find", *where]) == 141
+    assert main(["pull", *where, "--study", study_of(datasets), str(tmp_path / "all")]) == 141
+    assert_same((tmp_path / "all").iterdir(), datasets)
+    assert capsys.readouterr().err.splitlines() == [
+        "the output was closed; instances that were stored before stay in the PACS.",
+        "the output was closed; the folder holds all of the study, or nothing.",
+    ]
+
+
+def test_a_closed_pipe_ends_the_process_quietly() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with stub({}) as archive, os.fdopen(writing, "wb") as pipe:
+        where = ["--dicom", f"127.0.0.1:{archive.peer.port}", "--aet", "STUB"]
+        done = subprocess.run(
+            [sys.executable, "-u", "-m", "infomri_monai.deploy.pacs", "echo", *where],
+            stdout=pipe,
+            stderr=subprocess.PIPE,
+            timeout=120,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_exit_codes_are_told_in_the_same_words(capsys: Captured) -> None:
+    """By the help and the page."""
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    page = (Path(__file__).parents[2] / "docs/deploy.md").read_text()
+    rows = page.split("| exit code of `pacs` | |")[1].split("\n\n")[0].splitlines()[2:]
+    told = {code.strip(): words.split(":")[0].strip() for _, code, words, _ in (row.split("|") for row in rows)}
+    assert all(f"{code} {told[code]}" in said for code in ("2", "3"))
+    assert all(code.strip() in said for code in told)
 
 
 def test_failures(where: list[str], study: tuple[list[Dataset], Path], tmp_path: Path, capsys: Captured) -> None:

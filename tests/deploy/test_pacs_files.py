@@ -10,6 +10,7 @@ import pytest
 from infomri_monai.deploy.case import EXIT_USAGE, DeployError
 from infomri_monai.deploy.dicom.example import write_example_series
 from infomri_monai.deploy.pacs.instance_files import InstanceFiles, instance_files
+from infomri_monai.deploy.pacs.transfer import new_folder
 
 
 def names(found: InstanceFiles) -> list[str]:
@@ -75,6 +76,43 @@ def test_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DeployError) as raised:
         instance_files([tmp_path])
     assert str(raised.value) == "a folder cannot be read (Permission denied); nothing was sent."
+    assert raised.value.code == EXIT_USAGE
+
+
+def test_a_path_that_cannot_be_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that is too long, a folder above that is closed: words instead of a defect, and no path in them."""
+    image = write_example_series(tmp_path / "DOE_JANE", slices=1)[0]
+    with pytest.raises(DeployError) as raised:
+        instance_files([image, tmp_path / ("DOE" * 100)])
+    assert (str(raised.value), raised.value.code) == ("path 2 of 2 cannot be read (File name too long).", EXIT_USAGE)
+
+    def closed(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_dir", closed)
+    with pytest.raises(DeployError) as raised:
+        instance_files([image])
+    assert (str(raised.value), raised.value.code) == ("path 1 of 1 cannot be read (Permission denied).", EXIT_USAGE)
+
+
+@pytest.mark.parametrize("name", ["DOE" * 100, "file/DOE"])
+def test_a_folder_that_cannot_be_made(name: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    words = r"^folder cannot be made or looked into \([A-Z][a-z ]+\)\.$"
+    with pytest.raises(DeployError, match=words) as raised, new_folder(tmp_path / name):
+        pass
+    assert raised.value.code == EXIT_USAGE
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_folder_that_may_not_be_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", closed)
+    words = r"^folder cannot be made or looked into \(Permission denied\)\.$"
+    with pytest.raises(DeployError, match=words) as raised, new_folder(tmp_path):
+        pass
     assert raised.value.code == EXIT_USAGE
 
 

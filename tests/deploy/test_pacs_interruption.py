@@ -17,7 +17,7 @@ from pacs_helper import new_study, study_of
 from pydicom import Dataset
 from pynetdicom import build_context, evt
 from stub_pacs import stub, web_stub
-from test_pacs import found_series
+from test_pacs_retrieval import found_series
 
 from infomri_monai.deploy.pacs.association import listening
 from infomri_monai.deploy.pacs.orthanc import free_port

@@ -22,7 +22,7 @@ from infomri_monai.deploy.case import EXIT_CASE_FAILED, EXIT_OK, EXIT_USAGE, Dep
 from infomri_monai.deploy.pacs.association import Peer, associated, listening
 from infomri_monai.deploy.pacs.command import main
 from infomri_monai.deploy.pacs.dimse import DimsePacs
-from infomri_monai.deploy.pacs.encryption import Tls, _BoundedContext
+from infomri_monai.deploy.pacs.encryption import ClientContext, Tls, _BoundedContext
 from infomri_monai.deploy.pacs.inbox import SUCCESS
 from infomri_monai.deploy.pacs.orthanc import LocalPacs, free_port, local_orthanc, orthanc_missing
 
@@ -58,7 +58,23 @@ def test_instances_go_encrypted(files: Certificates) -> None:
         archive.echo()
         archive.push(datasets).check()
     assert [dataset.PixelData for dataset in got] == [dataset.PixelData for dataset in datasets]
+    assert versions
     assert versions <= {"TLSv1.2", "TLSv1.3"}
+
+
+@pytest.mark.parametrize(("side", "kind"), [("client", ClientContext), ("server", _BoundedContext)])
+def test_nothing_older_than_tls_1_2(
+    files: Certificates, side: str, kind: type[ssl.SSLContext], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where Python leaves that to an OpenSSL that would take more."""
+
+    def lax(cls: type[ssl.SSLContext], protocol: int) -> ssl.SSLContext:
+        context: ssl.SSLContext = ssl.SSLContext.__new__(cls, protocol)
+        context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+        return context
+
+    monkeypatch.setattr(kind, "__new__", lax)
+    assert getattr(ours(files), side)().minimum_version == ssl.TLSVersion.TLSv1_2
 
 
 def test_a_pacs_that_asks_for_no_certificate(files: Certificates) -> None:
@@ -66,9 +82,10 @@ def test_a_pacs_that_asks_for_no_certificate(files: Certificates) -> None:
         archive.echo()
 
 
+NOT_FOR_IT = "the certificate is not for the host that was given"
 WRONG = {
     "authority": (lambda f: {"tls": Tls(f.stranger, f.client, f.client_key)}, "self-signed certificate"),
-    "host": (lambda f: {"tls": ours(f), "host": "localhost"}, "Hostname mismatch"),
+    "host": (lambda f: {"tls": ours(f), "host": "localhost"}, NOT_FOR_IT),
     "this machine's authorities": (lambda f: {"tls": Tls(None, f.client, f.client_key)}, "self-signed certificate"),
     "no certificate of ours": (lambda f: {"tls": Tls(f.authority)}, "or it does not take our certificate"),
     "a server without TLS": (lambda f: {"tls": ours(f), "ssl_context": None}, "the handshake failed ("),
@@ -83,7 +100,21 @@ def test_who_is_not_vouched_for_is_not_talked_to(files: Certificates, kind: str)
         archive.echo()
     assert str(raised.value).startswith("the PACS cannot be reached by TLS: ")
     assert reason in str(raised.value)
+    assert archive.peer.host not in str(raised.value)
     assert raised.value.code == EXIT_CASE_FAILED
+
+
+@pytest.mark.parametrize("name", ["pacs.example.org", "192.0.2.1"])
+def test_a_certificate_for_another_host_names_none(files: Certificates, name: str) -> None:
+    with stub({}, ssl_context=server(files), tls=ours(files)) as archive:
+        context = archive.peer.client_tls
+        assert context is not None
+        with (
+            socket.create_connection(("127.0.0.1", archive.peer.port)) as plain,
+            pytest.raises(ssl.SSLCertVerificationError, match=name),
+        ):
+            context.wrap_socket(plain, server_hostname=name)
+    assert context.failure == NOT_FOR_IT
 
 
 def test_without_tls_nothing_is_sent_to_a_pacs_that_wants_it(files: Certificates) -> None:
@@ -118,6 +149,31 @@ def test_files_that_cannot_be_used(files: Certificates, kind: str) -> None:
 def test_c_move_needs_a_certificate_of_ours(files: Certificates) -> None:
     with pytest.raises(DeployError, match="retrieve='move' needs a certificate of ours"):
         DimsePacs("127.0.0.1", 104, "PACS", retrieve="move", move_port=11112, tls=Tls(files.authority))
+
+
+def test_c_move_needs_the_authority_of_the_pacs(files: Certificates) -> None:
+    """Those that this machine trusts vouch for anybody who calls; for C-GET they do, as the host is checked."""
+    tls = Tls(None, files.client, files.client_key)
+    with pytest.raises(DeployError, match=r"retrieve='move' needs the authority of .* \(--tls-ca\)") as raised:
+        DimsePacs("127.0.0.1", 104, "PACS", retrieve="move", move_port=11112, tls=tls)
+    assert raised.value.code == EXIT_USAGE
+    assert DimsePacs("127.0.0.1", 104, "PACS", tls=tls).peer.server_tls is None
+
+
+def test_the_messages_are_in_the_table(files: Certificates) -> None:
+    table = (Path(__file__).parents[2] / "docs/deploy_errors.md").read_text()
+    cases = [
+        Tls(files.authority.with_name("none.pem")),
+        Tls(files.authority, files.client, files.server_key),
+        Tls(files.authority, None, files.client_key),
+        Tls(files.authority),
+        Tls(None, files.client, files.client_key),
+    ]
+    for tls in cases:
+        with pytest.raises(DeployError) as raised:
+            DimsePacs("127.0.0.1", 104, "PACS", retrieve="move", move_port=11112, tls=tls)
+        assert f"`{raised.value}`" in table
+    assert f"({NOT_FOR_IT})" in table
 
 
 def test_a_password_opens_the_key_and_is_not_shown(files: Certificates) -> None:

@@ -21,6 +21,8 @@ __all__ = ["main"]
 
 #: studies that find lists
 MOST_STUDIES = 100
+#: where nobody reads the output any more: as a shell gives it for a program that SIGPIPE ends
+EXIT_PIPE = 128 + 13
 #: what a signal leaves
 _LEFT = {
     "pull": "; the folder holds all of the study, or nothing",
@@ -35,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: of the command line; None takes the process's.
 
     Returns:
-        An exit code of :mod:`infomri_monai.deploy.case`; 128 and the signal's number where a signal ended it, 1 at a defect.
+        An exit code of :mod:`infomri_monai.deploy.case`; 128 and the signal's number where a signal ended it or
+        nobody reads the output, 1 at a defect.
     """
     given = command_line().parse_args(arguments)
     run = {"echo": _echo, "find": _find, "pull": _pull, "push": _push}[given.command]
@@ -48,6 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Interrupted as error:
         print(f"interrupted{_LEFT.get(given.command, '')}.", file=sys.stderr)
         return error.code
+    except BrokenPipeError:  # who reads the output, as head does, has enough; connections' own come as a DeployError
+        if given.command in _LEFT:
+            print(f"the output was closed{_LEFT[given.command]}.", file=sys.stderr)
+        return EXIT_PIPE
     except Exception as error:  # its message may quote a header
         lines = "".join(traceback.format_tb(error.__traceback__))
         print(f"error: the command failed ({type(error).__name__}) at\n{lines}", end="", file=sys.stderr)

@@ -90,8 +90,10 @@ class DimsePacs:
         if retrieve == "move" and move_port is None:
             raise DeployError("retrieve='move' needs move_port, where the PACS sends to.", EXIT_USAGE)
         called, calling = checked_title(called_aet, "called_aet"), checked_title(calling_aet, "calling_aet")
-        secured = None if tls is None else tls.client(), tls.server() if tls and retrieve == "move" else None
-        self.peer = Peer(host, checked_port(port, "port"), called, calling, checked_timeout(timeout), *secured)
+        client_tls = tls.client() if tls else None
+        server_tls = tls.server() if tls and retrieve == "move" else None
+        port, timeout = checked_port(port, "port"), checked_timeout(timeout)
+        self.peer = Peer(host, port, called, calling, timeout, client_tls, server_tls)
         self.retrieve, self.move_host = retrieve, move_host
         self.move_port = checked_port(move_port, "move_port") if move_port is not None else 0
 

@@ -11,6 +11,11 @@ from infomri_monai.deploy.case import EXIT_USAGE, DeployError, system_words
 
 __all__ = ["ClientContext", "Tls"]
 
+#: not left to OpenSSL's configuration, which differs between machines
+_OLDEST = ssl.TLSVersion.TLSv1_2
+#: OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH, whose words name the host
+_OF_ANOTHER_HOST = (62, 64)
+
 
 @dataclass(frozen=True)
 class Tls:
@@ -22,6 +27,10 @@ class Tls:
         certificate: PEM file of our certificate, with the chain above it; None where the PACS asks for none.
         key: PEM file of its private key; None where it is in the file of the certificate.
         password: of the key; "" where it is not encrypted.
+
+    Example:
+        >>> Tls().client().minimum_version.name
+        'TLSv1_2'
 
     References:
         DICOM PS3.15 (2024), B.12: the BCP 195 TLS secure transport connection profiles; RFC 9325.
@@ -39,6 +48,7 @@ class Tls:
             DeployError: if a file cannot be read, or key and certificate do not fit; exit code ``EXIT_USAGE``.
         """
         context = ClientContext(ssl.PROTOCOL_TLS_CLIENT)  # checks certificate and host
+        context.minimum_version = _OLDEST
         self._trust(context)
         if self.certificate is not None:
             self._introduce(context)
@@ -50,13 +60,20 @@ class Tls:
         """For associations that the PACS opens, by C-MOVE; it must show a certificate that the same authority vouches for.
 
         Raises:
-            DeployError: as :meth:`client`, and if there is no certificate.
+            DeployError: as :meth:`client`, and if there is no certificate, or no authority: anybody can have a certificate that one
+                of those that this machine trusts vouches for, and the listener cannot tell by a name who calls.
         """
         if self.certificate is None:
             raise DeployError(
                 "tls: retrieve='move' needs a certificate of ours, as the PACS connects to us.", EXIT_USAGE
             )
+        if self.authority is None:
+            raise DeployError(
+                "tls: retrieve='move' needs the authority of the PACS's certificate (--tls-ca), as the PACS connects to us.",
+                EXIT_USAGE,
+            )
         context = _BoundedContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = _OLDEST
         context.verify_mode = ssl.CERT_REQUIRED
         self._trust(context)
         self._introduce(context)
@@ -122,8 +139,10 @@ class _BoundedContext(ssl.SSLContext):
 
 
 def _words(error: Exception) -> str:
-    """What OpenSSL or the operating system says is wrong."""
+    """What OpenSSL or the operating system says is wrong, without the host."""
     if isinstance(error, ssl.SSLCertVerificationError):
+        if error.verify_code in _OF_ANOTHER_HOST:
+            return "the certificate is not for the host that was given"
         return str(error.verify_message).rstrip(".")
     if isinstance(error, ssl.SSLError):
         return str(error.reason or type(error).__name__).lower().replace("_", " ")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from infomri_monai.deploy.case import EXIT_USAGE, DeployError
+from infomri_monai.deploy.case import EXIT_USAGE, DeployError, system_words
 from infomri_monai.deploy.dicom.headers import is_dicom
 from infomri_monai.deploy.files import find_files
 
@@ -35,7 +35,8 @@ def instance_files(paths: Sequence[Path]) -> InstanceFiles:
         paths: files and folders.
 
     Raises:
-        DeployError: if a path does not exist, a folder cannot be read, or there is no DICOM file; exit code ``EXIT_USAGE``.
+        DeployError: if a path does not exist or cannot be reached, a folder cannot be read, or there is no DICOM file; exit code
+            ``EXIT_USAGE``.
 
     Example:
         >>> import tempfile
@@ -49,9 +50,7 @@ def instance_files(paths: Sequence[Path]) -> InstanceFiles:
     files: list[Path] = []
     passed = 0
     for number, path in enumerate(paths, 1):
-        if not path.is_file() and not path.is_dir():
-            raise DeployError(f"path {number} of {len(paths)} is neither a file nor a folder.", EXIT_USAGE)
-        for file in _below(path) if path.is_dir() else [path]:
+        for file in _files_of(path, f"path {number} of {len(paths)}"):
             if _claims_to_be_dicom(file):
                 files.append(file)
             else:
@@ -59,6 +58,18 @@ def instance_files(paths: Sequence[Path]) -> InstanceFiles:
     if not files:
         raise DeployError("there is no DICOM file.", EXIT_USAGE)
     return InstanceFiles(tuple(files), passed)
+
+
+def _files_of(path: Path, name: str) -> Sequence[Path]:
+    """The file, or the files below the folder; ``name`` is what messages call it."""
+    try:
+        if path.is_dir():
+            return _below(path)
+        if path.is_file():
+            return [path]
+    except OSError as error:  # a name that is too long, a folder above that is closed
+        raise DeployError(f"{name} cannot be read ({system_words(error)}).", EXIT_USAGE) from None
+    raise DeployError(f"{name} is neither a file nor a folder.", EXIT_USAGE)
 
 
 def _claims_to_be_dicom(file: Path) -> bool:

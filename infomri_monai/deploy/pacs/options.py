@@ -20,10 +20,12 @@ environment:
 
 exit codes:
   0  done; find: also where nothing was found
-  2  arguments are wrong, or a file, folder or port that was given cannot be used
-  3  the PACS cannot be reached, refuses, or did not take or send all
+  2  arguments are wrong, or a file, folder, port or host that was given cannot be used, or the PACS does not
+     offer the way to retrieve that was chosen; nothing was fetched or stored
+  3  the PACS cannot be reached or refuses, or did not take or send all
   4  pull: the PACS holds no such study, or no such series in it
   129, 130, 143  interrupted (hangup, Ctrl+C, termination)
+  141  the output was closed before all was printed, e.g. by head
   1  a defect of this software
 
 Nothing that is printed identifies a patient unless --show-identifiers is given."""

@@ -114,9 +114,8 @@ def readable_instance(instance: str | Path | Dataset, header_only: bool = False)
         try:
             tags = ["SOPClassUID", "SOPInstanceUID"] if header_only else None
             dataset = pydicom.dcmread(instance, stop_before_pixels=header_only, specific_tags=tags)
-        except (
-            Exception
-        ) as error:  # pydicom's readers differ in what they raise; their messages quote the path and values
+        except Exception as error:
+            # pydicom's readers differ in what they raise; their messages quote the path and values
             raise DeployError(f"not a readable DICOM file ({type(error).__name__})") from None
     else:
         dataset = instance

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from infomri_monai.deploy.case import EXIT_NOTHING_TO_DO, EXIT_USAGE, DeployError
+from infomri_monai.deploy.case import EXIT_NOTHING_TO_DO, EXIT_USAGE, DeployError, system_words
 from infomri_monai.deploy.pacs.pushing import PushReport
 from infomri_monai.deploy.pacs.records import SeriesRecord, StudyQuery, StudyRecord
 
@@ -112,7 +112,7 @@ def new_folder(folder: str | Path) -> Iterator[Path]:
         Where to write.
 
     Raises:
-        DeployError: if ``folder`` is a file or holds something, before anything is written, or if it cannot be made.
+        DeployError: if ``folder`` is a file or holds something, before anything is written, or if it cannot be made or looked into.
 
     Example:
         >>> with tempfile.TemporaryDirectory() as above:
@@ -122,18 +122,18 @@ def new_folder(folder: str | Path) -> Iterator[Path]:
         ['00001.dcm']
     """
     target = Path(folder)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise DeployError("folder must be new or empty, got a file or a folder with files in it.", EXIT_USAGE)
     try:
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise DeployError("folder must be new or empty, got a file or a folder with files in it.", EXIT_USAGE)
         target.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=".pull-", dir=target.parent))
     except OSError as error:
-        raise DeployError(f"folder cannot be made ({error.strerror}).", EXIT_USAGE) from None
+        raise DeployError(f"folder cannot be made or looked into ({system_words(error)}).", EXIT_USAGE) from None
     try:
         yield part
         try:
             os.replace(part, target)
         except OSError as error:
-            raise DeployError(f"folder cannot be given its name ({error.strerror}).") from None
+            raise DeployError(f"folder cannot be given its name ({system_words(error)}).") from None
     finally:
         shutil.rmtree(part, ignore_errors=True)
