@@ -165,6 +165,7 @@ def test_move_port_is_taken(orthanc: LocalPacs, tmp_path: Path) -> None:
     archive = client("move", orthanc)
     archive.push(datasets).check()
     with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # the last association may not have timed out yet
         taken.bind(("127.0.0.1", orthanc.move_port))
         taken.listen()
         with pytest.raises(DeployError, match=f"cannot listen at port {orthanc.move_port}"):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from infomri_monai.deploy.case import EXIT_USAGE, DeployError
-from infomri_monai.deploy.counted import counted
+from infomri_monai.deploy.counted import passed_over
 from infomri_monai.deploy.dicom.headers import FileHeader, is_dicom, read_header
 from infomri_monai.deploy.dicom.series_check import check_series
 from infomri_monai.deploy.dicom.slices import SliceHeader
@@ -90,7 +90,7 @@ def find_series(folder: str | Path, others: Sequence[str] = (), found: FoundFile
     for path, reason in found.unreadable:
         judged.append(([FileHeader(path)], f"a folder of the input cannot be read ({reason}).", ()))
     if passed:
-        notes.append(f"passed over {counted(passed, 'file')} that {'is' if passed == 1 else 'are'} not DICOM")
+        notes.append(passed_over(passed))
     ordered = sorted(judged, key=lambda item: item[0][0].path)
     candidates = [
         SeriesCandidate(number, tuple(f.path for f in files), problem, warnings, tuple(f.slices for f in files))

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from infomri_monai.deploy.case import EXIT_NOTHING_TO_DO, EXIT_OK, EXIT_USAGE, DeployError
-from infomri_monai.deploy.counted import counted
+from infomri_monai.deploy.counted import counted, passed_over
 from infomri_monai.deploy.interruption import Interrupted, Interruption
 from infomri_monai.deploy.pacs.options import command_line
 
@@ -154,7 +154,7 @@ def _push(pacs: Pacs, given: argparse.Namespace) -> int:
 
     files, passed = instance_files(given.paths)
     if passed:
-        print(f"passed over {counted(passed, 'file')} that {'is' if passed == 1 else 'are'} not DICOM")
+        print(passed_over(passed))
     report = pacs.push(files)
     print(f"{len(files) - len(report.failures)} of {counted(len(files), 'instance')} stored")
     for outcome in report.outcomes:
