@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from infomri_monai.deploy.case import EXIT_USAGE, DeployError
 
-__all__ = ["QuietParser", "application_arguments", "check_given"]
+__all__ = ["QuietParser", "application_arguments", "check_given", "named_path"]
 
 #: what an application needs, each of which may come from the environment, too
 _NEEDED = {
@@ -60,6 +60,25 @@ class QuietParser(argparse.ArgumentParser):
         sys.exit(EXIT_USAGE)
 
 
+def named_path(text: str) -> Path:
+    """A path of a command line; an empty one, as of a variable that is not set, would mean the working directory.
+
+    Args:
+        text: as it was given.
+
+    Raises:
+        argparse.ArgumentTypeError: if it is empty.
+
+    Example:
+        >>> named_path(" ")
+        Traceback (most recent call last):
+        argparse.ArgumentTypeError: a path must not be empty
+    """
+    if not text.strip():
+        raise argparse.ArgumentTypeError("a path must not be empty")
+    return Path(text)
+
+
 def application_arguments(name: str) -> argparse.Namespace:
     """The SDK's arguments and environment; its own parser would print and log the paths.
 
@@ -71,15 +90,15 @@ def application_arguments(name: str) -> argparse.Namespace:
     """
     parser = QuietParser(prog=f"python -m infomri_monai.deploy.{name}")
     for key, says in _NEEDED.items():
-        default = os.environ.get(_variable(key))
+        default = os.environ.get(_variable(key), "").strip()
         parser.add_argument(
             f"-{key[0]}",
             f"--{key}",
-            type=Path,
+            type=named_path,
             default=Path(default) if default else None,
             help=f"{says} ({_variable(key)})",
         )
-    parser.add_argument("-c", "--config", type=Path, help="settings that differ from those of its app.yaml")
+    parser.add_argument("-c", "--config", type=named_path, help="settings that differ from those of its app.yaml")
     parser.add_argument("-w", "--workdir", type=Path, help="accepted for the SDK; not used")
     levels = ("DEBUG", "INFO", "WARN", "ERROR", "CRITICAL")
     parser.add_argument("-l", "--log-level", type=str.upper, default="INFO", choices=levels)

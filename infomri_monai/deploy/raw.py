@@ -17,7 +17,7 @@ from infomri_monai.data.ismrmrd_geometry import centred_affine
 from infomri_monai.data.ismrmrd_header import Encoding, parse_encoding
 from infomri_monai.data.kspace_file import KSPACE_SUFFIXES, read_kspace_file
 from infomri_monai.data.raw_errors import RawDataError, RawFileError
-from infomri_monai.deploy.case import EXIT_USAGE, CaseSource, DeployCase, DeployError
+from infomri_monai.deploy.case import EXIT_USAGE, CaseSource, DeployCase, DeployError, system_words
 from infomri_monai.deploy.files import FoundFiles, find_files
 from infomri_monai.deploy.quiet import quiet
 from infomri_monai.deploy.raw_attributes import raw_attributes
@@ -113,6 +113,10 @@ def read_raw(candidate: RawCandidate, number: int) -> DeployCase:
         ((1, 8, 6, 2), True, 'EXAMPLE^RAW')
     """
     start = perf_counter()
+    try:
+        candidate.path.open("rb").close()
+    except OSError as error:
+        raise DeployError(f"raw data: the file cannot be read ({system_words(error)}).") from None
     try:
         with quiet():
             raw = _ismrmrd(candidate.path) if is_ismrmrd(candidate.path) else _array(candidate.path)

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 __all__ = ["blame", "check_settings", "evaluate_settings", "load_settings"]
 
 #: keys of inference.json that an application sets itself
-_OWN = ("cases", "handlers", "output_dir", "bundle_root", "run", "dataset_dir")
+_OWN = (
+    *("cases", "handlers", "imports", "output_dir", "bundle_root", "run"),
+    *("dataset_dir", "pattern", "kind", "name_by", "figure", "save_samples"),
+)
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", list: "a list"}
 _YAML = "; in YAML numbers have a decimal point and no quotes, those with an exponent also its sign: 5.0e-4"
 

@@ -192,6 +192,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = _parser()
     given = parser.parse_args(arguments)
     try:
+        if not given.out.strip():
+            raise ValueError("--out must name a folder, got an empty text.")
         protocol = _protocol(given)
         policy = load_policy(given.checkpoint)
         grid = given.grid or policy.grid

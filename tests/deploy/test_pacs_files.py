@@ -124,3 +124,44 @@ def test_a_file_that_may_not_be_opened_is_kept_to_fail(tmp_path: Path, monkeypat
 
     monkeypatch.setattr(Path, "open", refuse)
     assert names(instance_files([tmp_path])) == ["locked"]
+
+
+@pytest.mark.parametrize("kind", ["empty", "link", "here"])
+def test_a_folder_that_is_there_already_is_filled_in_place(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be a mounted volume, whose name cannot be given to another folder."""
+    real = tmp_path / "volume"
+    real.mkdir()
+    target = {"empty": real, "link": tmp_path / "link", "here": Path()}[kind]
+    if kind == "link":
+        target.symlink_to(real)
+    elif kind == "here":
+        monkeypatch.chdir(real)
+    before = real.stat().st_ino
+    with new_folder(target) as part:
+        for name in ("00001.dcm", "00002.dcm"):
+            (part / name).write_bytes(b"1")
+        assert [path for path in real.iterdir() if not path.name.startswith(".")] == []
+    assert sorted(path.name for path in real.iterdir()) == ["00001.dcm", "00002.dcm"]
+    assert real.stat().st_ino == before
+
+
+def test_a_folder_that_cannot_be_filled_stays_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    replace, moved = os.replace, []
+
+    def full(source: Path, target: Path) -> None:
+        if moved:
+            raise OSError(28, "No space left on device")
+        moved.append(target)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    filling = new_folder(tmp_path)
+    part = filling.__enter__()
+    for name in ("00001.dcm", "00002.dcm"):
+        (part / name).write_bytes(b"1")
+    with pytest.raises(DeployError, match=r"cannot be moved to folder \(No space left on device\)"):
+        filling.__exit__(None, None, None)
+    assert len(moved) == 1
+    assert list(tmp_path.iterdir()) == []

@@ -257,3 +257,10 @@ def test_a_file_that_vanished(tmp_path):
     with pytest.raises(DeployError) as caught:
         read_raw(RawCandidate(1, tmp_path / "DOE.npz"), 1)
     assert "DOE" not in str(caught.value)
+
+
+def test_a_file_that_cannot_be_opened_is_not_called_damaged(tmp_path):
+    (tmp_path / "JANE.h5").symlink_to(tmp_path / "absent")
+    (candidate,) = find_raw(tmp_path)
+    with pytest.raises(DeployError, match=r"^raw data: the file cannot be read \(No such file or directory\)\.$"):
+        read_raw(candidate, 1)

@@ -101,6 +101,8 @@ USAGE = {
         EXIT_USAGE,
         "model must be given, as -m or by HOLOSCAN_MODEL",
     ),
+    "empty input": (given("-i", ""), EXIT_USAGE, "argument -i/--input does not fit this usage"),
+    "empty output": (given("-o", " "), EXIT_USAGE, "argument -o/--output does not fit this usage"),
     "input missing": (not_there, EXIT_USAGE, "input: the path does not exist"),
     "folder empty": (nothing_in_it, EXIT_NOTHING_TO_DO, "input: there is no DICOM series and no raw k-space"),
     "only text": (only_text, EXIT_NOTHING_TO_DO, "passed over 1 file that is not DICOM"),

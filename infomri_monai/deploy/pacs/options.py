@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from infomri_monai.deploy.arguments import QuietParser
+from infomri_monai.deploy.arguments import QuietParser, named_path
 
 __all__ = ["command_line"]
 
@@ -80,10 +79,12 @@ def command_line() -> argparse.ArgumentParser:
     pull = command("pull", "fetch a study into a new folder", PULL, " --study UID FOLDER")
     pull.add_argument("--study", metavar="UID", required=True, help='which; "-" reads the UID from standard input')
     pull.add_argument("--modality", default="", help="only series of it, e.g. MR")
-    pull.add_argument("folder", metavar="FOLDER", type=Path, help="new or empty")
+    pull.add_argument("folder", metavar="FOLDER", type=named_path, help="new or empty")
 
     push = command("push", "store files, or all DICOM files below folders", PUSH, " PATH [PATH ...]")
-    push.add_argument("paths", metavar="PATH", type=Path, nargs="+", help="a DICOM file, or a folder of any nesting")
+    push.add_argument(
+        "paths", metavar="PATH", type=named_path, nargs="+", help="a DICOM file, or a folder of any nesting"
+    )
     return parser
 
 
@@ -119,9 +120,11 @@ def _where() -> QuietParser:
     tls.add_argument(
         "--tls", action="store_true", help="encrypt; authorities that this machine trusts vouch for the PACS"
     )
-    tls.add_argument("--tls-ca", type=Path, metavar="FILE", help="encrypt; these certificates (PEM) vouch for the PACS")
-    tls.add_argument("--tls-cert", type=Path, metavar="FILE", help="encrypt; our certificate (PEM)")
     tls.add_argument(
-        "--tls-key", type=Path, metavar="FILE", help="its private key (PEM), if it is not in the same file"
+        "--tls-ca", type=named_path, metavar="FILE", help="encrypt; these certificates (PEM) vouch for the PACS"
+    )
+    tls.add_argument("--tls-cert", type=named_path, metavar="FILE", help="encrypt; our certificate (PEM)")
+    tls.add_argument(
+        "--tls-key", type=named_path, metavar="FILE", help="its private key (PEM), if it is not in the same file"
     )
     return parser

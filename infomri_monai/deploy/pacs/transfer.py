@@ -101,7 +101,10 @@ def chosen_series(found: Sequence[SeriesRecord], series_uids: Sequence[str]) -> 
 
 @contextmanager
 def new_folder(folder: str | Path) -> Iterator[Path]:
-    """A temporary folder beside ``folder`` that takes its name when the block ends well and vanishes when it does not.
+    """A temporary folder that takes the place of ``folder`` when the block ends well and vanishes when it does not.
+
+    A new folder gets its name at once. Into an empty one, which may be a mounted volume, a link or the working directory, the
+    files are moved at the end, from a hidden folder within.
 
     Only its owner can read it: it holds patients' data.
 
@@ -123,17 +126,31 @@ def new_folder(folder: str | Path) -> Iterator[Path]:
     """
     target = Path(folder)
     try:
-        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        exists = target.exists()
+        if exists and (not target.is_dir() or any(target.iterdir())):
             raise DeployError("folder must be new or empty, got a file or a folder with files in it.", EXIT_USAGE)
         target.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=".pull-", dir=target.parent))
+        part = Path(tempfile.mkdtemp(prefix=".pull-", dir=target if exists else target.parent))
     except OSError as error:
         raise DeployError(f"folder cannot be made or looked into ({system_words(error)}).", EXIT_USAGE) from None
     try:
         yield part
         try:
-            os.replace(part, target)
+            _move_into(part, target) if exists else os.replace(part, target)
         except OSError as error:
-            raise DeployError(f"folder cannot be given its name ({system_words(error)}).") from None
+            raise DeployError(f"what was fetched cannot be moved to folder ({system_words(error)}).") from None
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _move_into(part: Path, target: Path) -> None:
+    """Move all files of a folder into another, or none."""
+    moved: list[Path] = []
+    try:
+        for path in sorted(part.iterdir()):
+            os.replace(path, target / path.name)
+            moved.append(target / path.name)
+    except OSError:
+        for path in moved:
+            path.unlink(missing_ok=True)
+        raise
