@@ -107,9 +107,9 @@ def _tables(rows: Sequence[Mapping[str, Any]], starts: Sequence[Mapping[str, Any
     lines += [
         "",
         f"Above {LIMIT:.0%} (threads): {', '.join(over) or 'none'}. The shipped networks are small, the classifier above all: a "
-        "slice takes it no longer than to read the slice, to draw its mask and noise and to write the report. Ours hardly depends on "
-        "the network and gains little from a second thread, which may halve the network's time: most of it is Python code of "
-        "pydicom and highdicom.",
+        "slice takes it no longer than to read the slice, to draw its mask and noise and to write the report. Ours hardly "
+        "depends on the network and gains little from a second thread, which may halve the network's time: most of it is Python "
+        "code of pydicom and highdicom.",
         "",
         "## From start to result, seconds",
         "",
