@@ -67,7 +67,12 @@ def check_kspace_file(path: str | os.PathLike[str]) -> None:
     path = Path(path)
     if _is_ismrmrd(path):
         check_ismrmrd(path)
-        return
+    else:
+        _checked_shape(path)
+
+
+def _checked_shape(path: Path) -> tuple[int, ...]:
+    """Shape of the array "kspace", if it is one that is accepted."""
     shape, dtype = _header(path)
     if dtype.kind != "c":
         raise RawDataError(f"kspace must be complex, got {dtype.name}.")
@@ -77,6 +82,7 @@ def check_kspace_file(path: str | os.PathLike[str]) -> None:
         raise RawDataError(
             f"kspace must have shape (height, width) or (slice, height, width), {coils}, got {tuple(shape)}."
         )
+    return shape
 
 
 def read_kspace_file(path: str | os.PathLike[str]) -> KspaceFile:
@@ -106,8 +112,7 @@ def read_kspace_file(path: str | os.PathLike[str]) -> KspaceFile:
     if _is_ismrmrd(path):
         scan = read_ismrmrd(path)
         return KspaceFile(scan.kspace, scan.mask, scan.warnings)
-    check_kspace_file(path)
-    if path.suffix.lower() in _HDF5 and len(_header(path)[0]) == 4:
+    if len(_checked_shape(path)) == 4:
         return _several_coils(path)
     kspace, mask = _arrays(path)
     return KspaceFile(_finite(kspace), None if mask is None else _fitting(mask, kspace.shape))

@@ -176,13 +176,18 @@ def _configured(files: BundleFiles, settings: Mapping[str, Any]) -> ConfigParser
 def _checksums(parser: ConfigParser) -> dict[str, str]:
     """SHA-256 of the files beside the weights, which are logged, too; "" where there is none."""
     found = {}
-    for key in ("policy", "triage"):
-        path = Path(parser.get_parsed_content(f"{key}_path")) if parser.get(f"{key}_path") else None
-        found[f"{key}_checksum"] = ""
-        if path is not None and path.is_file():
-            found[f"{key}_checksum"] = sha256(path)
-            _LOGGER.info("SHA-256 of its %s %s", path.name, found[f"{key}_checksum"])
+    for name in ("policy", "triage"):
+        path = _file_beside(parser, name)
+        found[f"{name}_checksum"] = "" if path is None else sha256(path)
+        if path is not None:
+            _LOGGER.info("SHA-256 of its %s %s", path.name, found[f"{name}_checksum"])
     return found
+
+
+def _file_beside(parser: ConfigParser, name: str) -> Path | None:
+    """The file beside the weights that the configuration names, if there is one."""
+    given = parser.get_parsed_content(f"{name}_path") if parser.get(f"{name}_path") else ""
+    return Path(given) if given and Path(given).is_file() else None
 
 
 def _network_of_archive(parser: ConfigParser, archive: Path) -> torch.nn.Module:
@@ -197,6 +202,5 @@ def _network_of_archive(parser: ConfigParser, archive: Path) -> torch.nn.Module:
 
 
 def _threshold(parser: ConfigParser) -> ReviewThreshold | None:
-    path = parser.get("triage_path")
-    resolved = parser.get_parsed_content("triage_path") if path else ""
-    return load_threshold(resolved) if resolved and Path(resolved).is_file() else None
+    path = _file_beside(parser, "triage")
+    return None if path is None else load_threshold(path)

@@ -40,7 +40,7 @@ def test_of_other_exceptions_the_type_is_named(tmp_path, monkeypatch, error, rea
 def test_what_our_readers_run_into_is_not_theirs(tmp_path, monkeypatch):
     """A built-in that quotes what it cannot convert, within a function of this package."""
     np.save(tmp_path / "DOE.npy", np.ones((2, 2), np.complex64))
-    monkeypatch.setattr("infomri_monai.data.kspace_file.check_kspace_file", int)
+    monkeypatch.setattr("infomri_monai.data.kspace_file._checked_shape", int)
     assert said_of(tmp_path) == "raw data: the file is damaged or of an unknown kind (TypeError)."
 
 
