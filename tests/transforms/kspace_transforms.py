@@ -35,9 +35,6 @@ AFFINE = torch.tensor([[2.0, 0, 0, -5], [0, 3.0, 0, 7], [0, 0, 4.0, 1], [0, 0, 0
 class Flat(SamplingPolicy):
     """Uniform law with an exact count, for any grid; independent of the package's own laws."""
 
-    def config(self):
-        return {"readout_axis": self.readout_axis}
-
     def draw(self, ratio, positions, generator, acquired):
         p = ratio.reshape(-1, 1, *[1] * len(positions)).expand(-1, 1, *positions)
         u = torch.rand(p.shape, generator=generator)
