@@ -1,7 +1,4 @@
-"""Raw k-space from ISMRMRD files (HDF5): 2D Cartesian acquisitions, undersampled, of one slice or several.
-
-Also here: The lines of an ISMRMRD file: which ones belong to the image, and where each lies in k-space.
-"""
+"""Raw k-space of an ISMRMRD file: its imaging lines, placed on a grid, slice by slice, several coils as one."""
 
 from __future__ import annotations
 

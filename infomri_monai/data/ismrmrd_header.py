@@ -1,8 +1,4 @@
-"""What an ISMRMRD header says about the encoding: matrix sizes, fields of view, where DC lies. Identifiers are not read.
-
-Also here: Errors of raw data whose messages may be shown to anybody, also where the data are a patient's. Where the
-slices of an ISMRMRD file lie in the patient.
-"""
+"""The header of an ISMRMRD file, read without patient fields, and the geometry of its slices."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Masks with an exact number of positions, and the geometry that fixed laws share.
+"""From probabilities to masks: counts, densities that meet them, exact draws, and Bernoulli draws with a gradient.
 
-Also here: Meeting the ratio by a common shift of the logits, the alternative to rescaling probabilities. From
-probabilities to hard masks: rescaling, straight-through Bernoulli draws, bounded rejection.
+The fixed laws draw exactly the positions that a ratio asks for; the learned ones rescale or shift their probabilities to the ratio
+and accept draws within a tolerance of it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""The pattern generation network: one learned policy for every sampling ratio.
-
-Also here: The PGN's hidden layer for a whole batch without keeping, or even making at once, its features. A pattern
-generation network that starts from the training set's spectrum, as one call for a configuration file.
-"""
+"""The pattern generation network (PGN): one learned law of masks for every sampling ratio, and its warm start from a spectrum."""
 
 from __future__ import annotations
 

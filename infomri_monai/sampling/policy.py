@@ -1,8 +1,4 @@
-"""The one interface of everything that chooses which k-space positions to measure.
-
-Also here: Linear interpolation of k-space patterns between grids, DC to DC. A policy that whoever uses it cannot
-change.
-"""
+"""The interface of all sampling policies, what is common to them, and a policy frozen for an audit."""
 
 from __future__ import annotations
 

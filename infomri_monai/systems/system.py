@@ -1,7 +1,4 @@
-"""The parameters of a system for its optimiser.
-
-Also here: The first step of every system: draw the masks, measure.
-"""
+"""What the three systems share: policy and measurement in one step, and their parameters in groups with a learning rate each."""
 
 from __future__ import annotations
 

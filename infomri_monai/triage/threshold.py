@@ -1,7 +1,4 @@
-"""The agreement below which a case goes to a person, chosen on validation data for a wanted error rate.
-
-Also here: A review threshold's file: JSON that says in words what it means, written completely and checked when read.
-"""
+"""The agreement below which a case goes to review: chosen on validation cases, kept in a file."""
 
 from __future__ import annotations
 

@@ -8,8 +8,7 @@ from monai.bundle import ConfigParser
 from monai.data import DataLoader, Dataset
 
 from infomri_monai.data import SPLITS, brain_tumour_side, check_classes
-from infomri_monai.data.brain_tumour_side import SAGITTAL, tumour_offset
-from infomri_monai.data.segmentation_sets import tumour_rows
+from infomri_monai.data.brain_tumour import SAGITTAL, tumour_offset, tumour_rows
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "brain_tumour_1380.npz"
 needs_shared = pytest.mark.skipif(not SHARED.is_file(), reason="the shared data are not here")

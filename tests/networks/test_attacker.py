@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from infomri_monai.acquisition import FourierMeasurement
 from infomri_monai.losses import MeanSquaredErrorLoss
-from infomri_monai.networks.attacker import ThreeLayerReconstructor
+from infomri_monai.networks import ThreeLayerReconstructor
 from infomri_monai.sampling import UniformRandom
 from infomri_monai.systems import ReconstructionSystem
 

@@ -13,10 +13,8 @@ import torch
 from PIL import Image
 
 from infomri_monai.sampling import Equispaced, PatternGenerationNetwork, UniformRandom, VariableDensity, save_policy
-from infomri_monai.scanner.export import main, write_masks
-from infomri_monai.scanner.gradient_echo import GradientEcho
-from infomri_monai.scanner.phase_encodes import read_phase_encodes
-from infomri_monai.scanner.pulseq import read_pulseq_lines
+from infomri_monai.scanner import GradientEcho, read_phase_encodes, read_pulseq_lines, write_masks
+from infomri_monai.scanner.export import main
 
 PROTOCOL = GradientEcho(fov_mm=(220, 200))
 

@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from infomri_monai.scanner.ordering import ORDERINGS, phase_encodes
-from infomri_monai.scanner.phase_encodes import phase_encode_table, read_phase_encodes
+from infomri_monai.scanner.ordering import ORDERINGS, phase_encode_table, phase_encodes, read_phase_encodes
 
 
 def written(encodes, path, record=None):
