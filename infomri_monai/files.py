@@ -58,7 +58,7 @@ def atomic_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary folder whose files all move to ``folder`` when the block ends well, and vanish when it does not.
 
     Args:
-        folder: made if absent; files of the same names in it are replaced.
+        folder: made if absent, and taken away again where nothing is written; files of the same names in it are replaced.
 
     Yields:
         Temporary folder inside ``folder``.
@@ -72,11 +72,17 @@ def atomic_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
         ['table.csv', 'table.json']
     """
     target = Path(folder)
+    new = not target.exists()
     target.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target, prefix=".part-") as part:
-        yield Path(part)
-        for file in sorted(Path(part).iterdir()):
-            os.replace(file, target / file.name)
+    try:
+        with tempfile.TemporaryDirectory(dir=target, prefix=".part-") as part:
+            yield Path(part)
+            for file in sorted(Path(part).iterdir()):
+                os.replace(file, target / file.name)
+    except BaseException:
+        if new and not any(target.iterdir()):
+            target.rmdir()
+        raise
 
 
 _BLOCK = 1 << 20

@@ -73,10 +73,7 @@ class RandSampleMask(Randomizable, Transform):
     backend = [TransformBackends.TORCH]
 
     def __init__(
-        self,
-        policy: SamplingPolicy | str | os.PathLike[str],
-        ratio: float | Sequence[float],
-        spatial_dims: int = 2,
+        self, policy: SamplingPolicy | str | os.PathLike[str], ratio: float | Sequence[float], spatial_dims: int = 2
     ) -> None:
         self.spatial_dims = check_spatial_dims(spatial_dims)
         self.ratio_range = ratio_range(ratio)

@@ -3,12 +3,7 @@
 from infomri_monai.data.brain_tumour import brain_tumour_1380, brain_tumour_side
 from infomri_monai.data.brisc import brisc
 from infomri_monai.data.cases import CaseDataset, ReadCaseD, ReadCased, ReadCaseDict, inference_cases
-from infomri_monai.data.decathlon import (
-    ReadLabelledSliceD,
-    ReadLabelledSliced,
-    ReadLabelledSliceDict,
-    decathlon_slices,
-)
+from infomri_monai.data.decathlon import ReadLabelledSliceD, ReadLabelledSliced, ReadLabelledSliceDict, decathlon_slices
 from infomri_monai.data.embedded import SPLITS, TISSUES, embedded_lesions, embedded_segmentation, embedded_subjects
 from infomri_monai.data.fastmri import (
     ReadFastMRISliceD,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,8 +26,8 @@ from infomri_monai.data.ismrmrd_header import (
 
 __all__ = ["IsmrmrdScan", "Line", "check_ismrmrd", "imaging_lines", "is_ismrmrd", "place_lines", "read_ismrmrd"]
 
-ismrmrd, _ = optional_import("ismrmrd", descriptor="ISMRMRD needs the extra infomri-monai[deploy]")
 
+h5py, _ = optional_import("h5py")
 
 #: flags of lines that are not part of the image
 _SKIPPED = (
@@ -155,11 +156,10 @@ def place_lines(lines: list[Line], encoding: Encoding) -> tuple[NDArray[np.compl
     return total, count > 0
 
 
+@lru_cache
 def _bit(name: str) -> int:
+    ismrmrd, _ = optional_import("ismrmrd", descriptor="ISMRMRD needs the extra infomri-monai[deploy]")
     return 1 << (int(getattr(ismrmrd, name)) - 1)
-
-
-h5py, _ = optional_import("h5py")
 
 
 @dataclass(frozen=True)

@@ -37,11 +37,6 @@ class RawFileError(OSError):
     """A file of raw data cannot be read; for its message see :class:`RawDataError`."""
 
 
-xsd, _ = optional_import("ismrmrd", name="xsd", descriptor="ISMRMRD needs the extra infomri-monai[deploy]")
-parsers, _ = optional_import("xsdata.formats.dataclass.parsers")
-parser_config, _ = optional_import("xsdata.formats.dataclass.parsers.config")
-
-
 class Encoding(NamedTuple):
     """A 2D Cartesian encoding.
 
@@ -130,6 +125,10 @@ def parse_encoding(xml: str | bytes) -> Encoding:
 
 def _parse(xml: str | bytes) -> Any:
     """The header as the schema's classes; a value that does not fit its type stays a string."""
+    # here, because their import takes a while
+    xsd, _ = optional_import("ismrmrd", name="xsd", descriptor="ISMRMRD needs the extra infomri-monai[deploy]")
+    parsers, _ = optional_import("xsdata.formats.dataclass.parsers")
+    parser_config, _ = optional_import("xsdata.formats.dataclass.parsers.config")
     config = parser_config.ParserConfig(fail_on_unknown_properties=False)
     parser, schema = parsers.XmlParser(config=config), xsd.ismrmrdHeader
     try:

@@ -13,22 +13,6 @@ from numpy.typing import NDArray
 
 from infomri_monai.acquisition import crop_kspace, image_to_kspace, kspace_to_image
 
-__all__ = [
-    "check_axis",
-    "check_finite",
-    "check_present",
-    "check_size",
-    "check_split",
-    "check_subset",
-    "check_validation",
-    "crop_kspace_keeping_intensity",
-    "existing_file",
-    "existing_folder",
-    "prepare_images",
-    "scale_to_unit",
-    "split_cases",
-]
-
 
 def existing_file(path: str | Path, name: str) -> Path:
     """The path, if there is such a file; else FileNotFoundError, which begins with the argument's ``name``.

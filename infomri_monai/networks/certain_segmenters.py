@@ -52,11 +52,7 @@ class CertainModel(TaskModel):
 
     @torch.jit.unused
     def posterior(
-        self,
-        zero_filled: Tensor,
-        samples: int,
-        generator: torch.Generator | None = None,
-        shared_noise: bool = False,
+        self, zero_filled: Tensor, samples: int, generator: torch.Generator | None = None, shared_noise: bool = False
     ) -> TaskPosterior:
         """One segmentation, the most probable one, whatever ``samples`` asks for (at least 1)."""
         self.check_samples(samples)
@@ -123,11 +119,7 @@ class DeterministicSegmenter(CertainModel):
         return self._logits(self._features(zero_filled), zero_filled)
 
     def training_pass(
-        self,
-        zero_filled: Tensor,
-        label: Tensor,
-        generator: torch.Generator | None = None,
-        mask: Tensor | None = None,
+        self, zero_filled: Tensor, label: Tensor, generator: torch.Generator | None = None, mask: Tensor | None = None
     ) -> TaskPass:
         """Logits and reconstruction; the latents have no channels, so that their KL is 0."""
         features = self._features(zero_filled, mask)
@@ -198,11 +190,7 @@ class ReconstructThenSegment(CertainModel):
         return self._logits(self.reconstructor(zero_filled), zero_filled)
 
     def training_pass(
-        self,
-        zero_filled: Tensor,
-        label: Tensor,
-        generator: torch.Generator | None = None,
-        mask: Tensor | None = None,
+        self, zero_filled: Tensor, label: Tensor, generator: torch.Generator | None = None, mask: Tensor | None = None
     ) -> TaskPass:
         """Logits (all zero while the reconstructor is trained) and reconstruction; the latents have no channels: their KL is 0."""
         reconstruction = self.reconstructor(zero_filled, mask)

@@ -165,11 +165,7 @@ class LatentSegmenter(TaskModel):
 
     @torch.jit.unused
     def posterior(
-        self,
-        zero_filled: Tensor,
-        samples: int,
-        generator: torch.Generator | None = None,
-        shared_noise: bool = False,
+        self, zero_filled: Tensor, samples: int, generator: torch.Generator | None = None, shared_noise: bool = False
     ) -> TaskPosterior:
         """Draw segmentations (Algorithm 3, steps for the task): one encoder pass, the decoder in parts of bounded memory.
 
@@ -201,11 +197,7 @@ class LatentSegmenter(TaskModel):
 
     @torch.jit.unused
     def training_pass(
-        self,
-        zero_filled: Tensor,
-        label: Tensor,
-        generator: torch.Generator | None = None,
-        mask: Tensor | None = None,
+        self, zero_filled: Tensor, label: Tensor, generator: torch.Generator | None = None, mask: Tensor | None = None
     ) -> TaskPass:
         """One sample of the posterior, decoded (Algorithm 2).
 

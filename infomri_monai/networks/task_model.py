@@ -123,11 +123,7 @@ class TaskModel(KeepsOptions, ABC):
 
     @abstractmethod
     def training_pass(
-        self,
-        zero_filled: Tensor,
-        label: Tensor,
-        generator: torch.Generator | None = None,
-        mask: Tensor | None = None,
+        self, zero_filled: Tensor, label: Tensor, generator: torch.Generator | None = None, mask: Tensor | None = None
     ) -> TaskPass:
         """What the loss needs of ``zero_filled`` (batch, 2, H, W) and the structure masks ``label`` (batch, S, H, W).
 
@@ -136,11 +132,7 @@ class TaskModel(KeepsOptions, ABC):
 
     @abstractmethod
     def posterior(
-        self,
-        zero_filled: Tensor,
-        samples: int,
-        generator: torch.Generator | None = None,
-        shared_noise: bool = False,
+        self, zero_filled: Tensor, samples: int, generator: torch.Generator | None = None, shared_noise: bool = False
     ) -> TaskPosterior:
         """Draw segmentations and average them."""
 

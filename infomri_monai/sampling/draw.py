@@ -13,22 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = [
-    "centre_block",
-    "centre_distance",
-    "check_centre",
-    "draw_exactly",
-    "exact_count_threshold",
-    "position_count",
-    "rescale_probabilities",
-    "sample_within_tolerance",
-    "scale_to_count",
-    "shift_to_ratio",
-    "straight_through",
-    "top_count",
-    "uniform_deviates",
-]
-
 _TINY = torch.finfo(torch.float64).tiny
 
 

@@ -121,13 +121,7 @@ def _seq(stem: str, drawn: DrawnMask) -> None:
 
 
 #: name -> what writes its files, given the beginning of their paths and the mask
-FORMATS: dict[str, Callable[[str, DrawnMask], None]] = {
-    "npz": _npz,
-    "npy": _npy,
-    "png": _png,
-    "csv": _csv,
-    "seq": _seq,
-}
+FORMATS: dict[str, Callable[[str, DrawnMask], None]] = {"npz": _npz, "npy": _npy, "png": _png, "csv": _csv, "seq": _seq}
 _SUFFIXES = {"npy": ("npy", "json")}  # of formats with more files than one
 
 

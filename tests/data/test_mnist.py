@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helper import refuses
 from hypothesis import given
 from hypothesis import strategies as st
 from monai.data import DataLoader, Dataset
@@ -97,8 +98,7 @@ def test_slant_against_a_regression_pixel_by_pixel():
 
 
 def test_wrong_files_are_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"absent\.npz"):
-        mnist(tmp_path / "absent.npz", "train")
+    refuses(FileNotFoundError, r"absent\.npz", mnist, tmp_path / "absent.npz", "train")
     with pytest.raises(ValueError, match="torchvision"):  # a folder, of idx files perhaps
         mnist(tmp_path, "train")
     x, y = strokes(55_000)
@@ -113,11 +113,9 @@ def test_wrong_files_are_refused(tmp_path):
         ({"y_test": y[:5000].astype(float)}, "0 to 9"),
     ]:
         np.savez(tmp_path / "bad.npz", **{**good, **change})
-        with pytest.raises(ValueError, match=named):
-            mnist(tmp_path / "bad.npz", "test")
+        refuses(ValueError, named, mnist, tmp_path / "bad.npz", "test")
     np.savez(tmp_path / "bad.npz", x_train=x)
-    with pytest.raises(ValueError, match="y_train"):
-        mnist(tmp_path / "bad.npz", "test")
+    refuses(ValueError, "y_train", mnist, tmp_path / "bad.npz", "test")
 
 
 @pytest.mark.parametrize(
@@ -125,8 +123,7 @@ def test_wrong_files_are_refused(tmp_path):
     [({"split": "val"}, "split"), ({"subset": 0}, "subset"), ({"pad": (27, 28)}, "pad"), ({"pad": 32}, "pad")],
 )
 def test_bad_arguments_are_named_before_the_file_is_read(change, named):
-    with pytest.raises(ValueError, match=named):
-        mnist(**{"path": "absent.npz", "split": "train", **change})
+    refuses(ValueError, named, mnist, **{"path": "absent.npz", "split": "train", **change})
 
 
 @needs_shared

@@ -90,11 +90,7 @@ DETERMINISTIC = [
 #: (constructor of an array transform, of its dictionary version, data it takes)
 RANDOM = [
     (RandKSpaceNoise, lambda keys: RandKSpaceNoised(keys), complex_data),
-    (
-        lambda: RandSampleMask(Flat(), (0.2, 0.6)),
-        lambda keys: RandSampleMaskd(keys, Flat(), (0.2, 0.6)),
-        real_image,
-    ),
+    (lambda: RandSampleMask(Flat(), (0.2, 0.6)), lambda keys: RandSampleMaskd(keys, Flat(), (0.2, 0.6)), real_image),
     (
         lambda: SimulateAcquisition(Flat(), (0.2, 0.6)),
         lambda keys: SimulateAcquisitiond(keys, Flat(), (0.2, 0.6)),
