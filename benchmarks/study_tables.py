@@ -1,16 +1,18 @@
-"""Numbers of benchmarks/results/*.json as the pages write them: means over seeds, differences of them, and tables."""
+"""Numbers of benchmarks/results/*.json: written by the studies; means over seeds, differences and tables for the pages."""
 
 from __future__ import annotations
 
 import itertools
 import json
 import math
+import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-__all__ = ["FILTERS", "FUNCTIONS", "cell", "read", "spread", "table"]
+__all__ = ["FILTERS", "FUNCTIONS", "cell", "read", "spread", "table", "write_results"]
 
 RESULTS = Path(__file__).resolve().parent / "results"
 #: column (a ratio, an acceleration, a number of samples) -> one value per seed
@@ -28,6 +30,26 @@ def _numeric(content: dict[str, Any]) -> dict[Any, Any]:
         return {float(key): value for key, value in content.items()}
     except ValueError:
         return content
+
+
+def write_results(name: str, runs: Path, content: Mapping[str, Any]) -> None:
+    """Write results/NAME.json of a study, with its hardware.
+
+    Args:
+        name: of the file.
+        runs: folder of the study's runs.
+        content: what the file says.
+
+    Raises:
+        FileNotFoundError: if no run is finished.
+    """
+    if not any(runs.glob("*/finished.json")):
+        raise FileNotFoundError(f"{runs} holds no finished run; call the action 'train' first.")
+    hardware = f"CPU, one thread a run, {platform.machine()}, torch {version('torch')}"
+    text = json.dumps({"hardware": hardware, **content}, indent=1) + "\n"
+    part = RESULTS / f"{name}.json.part"
+    part.write_text(text, encoding="utf-8")
+    part.replace(RESULTS / f"{name}.json")
 
 
 def cell(values: Sequence[float], digits: int) -> str:
