@@ -28,7 +28,7 @@ def benchmarks(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, ModuleType
 
 def test_pages_and_tables_are_what_the_results_say(benchmarks: dict[str, ModuleType]):
     stale = [path for path, text in benchmarks["report"].rendered().items() if path.read_text("utf-8") != text]
-    assert not stale, "run `make report`"
+    assert not stale, "run python benchmarks/report.py"
 
 
 def test_a_file_may_not_ask_for_a_table_that_no_page_has(
