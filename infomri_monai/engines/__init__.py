@@ -1,10 +1,9 @@
 """What MONAI's supervised engines lack for amortised sampling: the batch's ratios and generators, whole cases, a CPU's memory."""
 
-from infomri_monai.engines.autocast import AutocastInferer
 from infomri_monai.engines.case import CaseFailure, PrepareCase, TolerantInferer
 from infomri_monai.engines.classification_inferer import ClassificationInferer
 from infomri_monai.engines.ensemble_inferer import EnsembleInferer
-from infomri_monai.engines.memory import keep_freed_memory
+from infomri_monai.engines.hardware import AutocastInferer, MixedPrecision, keep_freed_memory
 from infomri_monai.engines.posterior_inferer import PosteriorInferer
 from infomri_monai.engines.prepare import FollowIterations, PrepareAmortizedBatch, PrepareRatioSweep
 from infomri_monai.engines.prepare_classification import PrepareLabels
@@ -23,6 +22,7 @@ __all__ = [
     "ClassificationInferer",
     "EnsembleInferer",
     "FollowIterations",
+    "MixedPrecision",
     "PosteriorInferer",
     "PrepareAmortizedBatch",
     "PrepareCase",

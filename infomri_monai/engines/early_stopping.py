@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from infomri_monai.engines.audit_data import size
-from infomri_monai.engines.autocast import AutocastInferer
+from infomri_monai.engines.hardware import AutocastInferer
 from infomri_monai.engines.training_budget import Budget, Course
 from infomri_monai.metrics.cumulative import mean_over_images
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from monai.inferers import Inferer
 from torch import Tensor
 
+from infomri_monai.engines.hardware import MixedPrecision
 from infomri_monai.systems import SegmentationPosterior
 
 __all__ = ["PosteriorInferer"]
@@ -18,10 +18,10 @@ class PosteriorInferer(Inferer):
 
     Args:
         samples: segmentations of every image, at least 1 (the paper's evaluation draws 32).
-        amp: bfloat16 autocast.
+        amp: bfloat16 autocast, a bool or the training's :class:`~infomri_monai.engines.MixedPrecision`.
 
     Raises:
-        ValueError: if ``samples`` < 1 or ``amp`` is not a bool.
+        ValueError: if ``samples`` < 1 or ``amp`` is neither.
 
     Example:
         >>> import torch
@@ -34,16 +34,15 @@ class PosteriorInferer(Inferer):
         torch.Size([1, 4, 1, 16, 16])
     """
 
-    def __init__(self, samples: int = 32, amp: bool = False) -> None:
+    def __init__(self, samples: int = 32, amp: bool | MixedPrecision = False) -> None:
         super().__init__()
         if samples < 1:
             raise ValueError(f"samples must be >= 1, got {samples}.")
-        if not isinstance(amp, bool):
-            raise ValueError(f"amp must be True or False (on a command line with a capital letter), got {amp!r}.")
-        self.samples, self.amp = samples, amp
+        self.samples = samples
+        self.precision = amp if isinstance(amp, MixedPrecision) else MixedPrecision(amp)
 
     def __call__(self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any) -> SegmentationPosterior:
         """Return ``network.infer(inputs, ratio, samples, generator)`` of a :class:`~infomri_monai.systems.SegmentationSystem`."""
-        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.amp):
+        with self.precision.autocast(inputs.device):
             result: SegmentationPosterior = network.infer(inputs, *args, samples=self.samples, **kwargs)
         return result

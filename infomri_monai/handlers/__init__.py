@@ -5,6 +5,7 @@ from infomri_monai.handlers.classification_figures import ClassificationFigures
 from infomri_monai.handlers.classification_quality import ClassificationQualityHandler
 from infomri_monai.handlers.figures import EvaluationFigures
 from infomri_monai.handlers.prediction_table import PredictionTable
+from infomri_monai.handlers.progress import Progress
 from infomri_monai.handlers.rate_distortion import RateDistortionHandler
 from infomri_monai.handlers.ratio_sweep import RatioSweepHandler
 from infomri_monai.handlers.segmentation_figures import SegmentationFigures
@@ -37,6 +38,7 @@ __all__ = [
     "EvaluationWorklist",
     "OutputAsList",
     "PredictionTable",
+    "Progress",
     "RateDistortionHandler",
     "RatioSweepHandler",
     "SaveStatistics",
