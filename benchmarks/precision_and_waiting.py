@@ -36,6 +36,7 @@ RESULT = Path(__file__).parent / "results" / "precision_and_waiting.json"
 BUNDLE = ROOT / "bundles" / "infomri_recon"
 ITERATIONS_PER_EPOCH = 30  # 240 images, batch 8
 AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
+PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE"}  # as the Makefile sets it
 OF_THREADS = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 
 
@@ -140,11 +141,11 @@ def measure(
     """Seconds of every iteration, by row and number of busy processes beside it."""
     times: dict[tuple[str, int], list[float]] = {(row.name, beside): [] for row in rows for beside in neighbours}
     with tempfile.TemporaryDirectory() as folder, ExitStack() as ends:
-        trainings = [Training(row, threads, folder) for row in rows]
-        for training in trainings:
-            ends.callback(training.end)
-        for training in trainings:
-            training.iterations(2)  # loads, compiles, warms up
+        trainings = []
+        for row in rows:
+            trainings.append(Training(row, threads, folder))
+            ends.callback(trainings[-1].end)
+            trainings[-1].iterations(2)  # loads and warms up, one after the other
         for _ in range(rounds):
             for beside in neighbours:
                 with busy(beside):
@@ -168,7 +169,7 @@ def summary(times: Sequence[float]) -> dict[str, Any]:
 def precision(given: argparse.Namespace) -> list[dict[str, Any]]:
     """float32, bfloat16 and auto on this processor and as on AVX2; auto over the faster of the two."""
     result = []
-    for processor, environment in (("native", {}), ("avx2", AVX2)):
+    for processor, environment in (("native", PASSIVE), ("avx2", AVX2 | PASSIVE)):
         if given.processor not in (None, processor):
             continue
         slow = 0.2 if processor == "avx2" else 1.0  # bfloat16 is emulated there
@@ -190,7 +191,7 @@ def waiting(given: argparse.Namespace) -> list[dict[str, Any]]:
     """By OpenMP's wait policy beside 0, 1 and 2 busy processes, in the precision that auto chooses."""
     rows = [
         Row("default", {}, "auto", share=0.4),  # waiting threads spin: slow beside others
-        Row("passive", {"OMP_WAIT_POLICY": "PASSIVE"}, "auto"),
+        Row("passive", PASSIVE, "auto"),
         Row("one thread", {"OMP_NUM_THREADS": "1"}, "auto"),
     ]
     times = measure(rows, [0, 1, 2], given.rounds, given.iterations, given.threads)
@@ -204,7 +205,7 @@ def waiting(given: argparse.Namespace) -> list[dict[str, Any]]:
 def choices(given: argparse.Namespace) -> list[dict[str, Any]]:
     """Memory format and freed memory, by processor and precision."""
     result = []
-    for processor, environment in (("native", {}), ("avx2", AVX2)):
+    for processor, environment in (("native", PASSIVE), ("avx2", AVX2 | PASSIVE)):
         if given.processor not in (None, processor):
             continue
         rows = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from collections import deque
@@ -21,7 +22,7 @@ __all__ = ["Progress"]
 
 _LOGGER = logging.getLogger(__name__)
 _SILENCE = 60.0  # seconds after which a long epoch says that it is alive
-_BAR = "{desc} [{n_fmt}/{total_fmt}] {percentage:3.0f}%|{bar}|{postfix}"
+_BAR = "{desc}[{n_fmt}/{total_fmt}] {percentage:3.0f}%|{bar}|{postfix}"
 
 
 class Progress:
@@ -170,7 +171,11 @@ class Progress:
 
 
 def _bar(name: str) -> ProgressBar:
-    return ProgressBar(persist=False, bar_format=_BAR, desc=name, dynamic_ncols=True)
+    sized = all(
+        os.get_terminal_size(sys.stderr.fileno())
+    )  # a container's terminal may say 0 x 0, and tqdm draws nothing there
+    size: dict[str, Any] = {"dynamic_ncols": True} if sized else {"ncols": 80, "nrows": 24}
+    return ProgressBar(persist=False, bar_format=_BAR, desc=name, **size)
 
 
 def _place(engine: Engine) -> tuple[int, int]:
@@ -193,7 +198,7 @@ def _loss(engine: Engine) -> float | None:
     output: Any = engine.state.output
     output = output[0] if isinstance(output, list) and output else output
     loss = output.get(CommonKeys.LOSS) if isinstance(output, dict) else None
-    return None if loss is None else float(loss)
+    return None if loss is None else float(loss.item())
 
 
 def _learning_rate(engine: Engine) -> float | None:
