@@ -192,7 +192,10 @@ def waiting(given: argparse.Namespace) -> list[dict[str, Any]]:
     rows = [
         Row("default", {}, "auto", share=0.4),  # waiting threads spin: slow beside others
         Row("passive", PASSIVE, "auto"),
-        Row("one thread", {"OMP_NUM_THREADS": "1"}, "auto"),
+        Row("spin 1000", {"GOMP_SPINCOUNT": "1000"}, "auto"),
+        Row("spin 5000", {"GOMP_SPINCOUNT": "5000"}, "auto"),
+        Row("spin 20000", {"GOMP_SPINCOUNT": "20000"}, "auto"),
+        Row("spin 60000", {"GOMP_SPINCOUNT": "60000"}, "auto"),
     ]
     times = measure(rows, [0, 1, 2], given.rounds, given.iterations, given.threads)
     alone = {name: median(values) for (name, beside), values in times.items() if beside == 0}

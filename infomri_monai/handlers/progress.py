@@ -39,6 +39,7 @@ class Progress:
         name: what is running; None for "training" or "evaluation".
         validator: of a trainer: its validations are counted, and have a bar of their own.
         validation_interval: epochs between validations. Attach the handler after the ``ValidationHandler``.
+        unit: what an iteration is, in the plural.
         clock: seconds from any start; for tests.
 
     Raises:
@@ -55,11 +56,13 @@ class Progress:
         name: str | None = None,
         validator: Engine | None = None,
         validation_interval: int = 1,
+        unit: str = "iterations",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if validation_interval < 1:
             raise ValueError(f"validation_interval must be >= 1, got {validation_interval}.")
-        self.name, self.validator, self.interval, self.clock = name, validator, validation_interval, clock
+        self.name, self.validator, self.interval = name, validator, validation_interval
+        self.unit, self.clock = unit, clock
         self._laps: deque[float] = deque()
         self._losses: list[float] = []
         self._mark = self._epoch_start = self._spoken = self._validation_start = 0.0
@@ -115,7 +118,7 @@ class Progress:
         if not self._bar:
             length, epochs = _place(engine)[0], _epochs(engine)
             self._say(
-                f"starts at epoch {engine.state.epoch} of {epochs}, " if epochs > 1 else "", f"{length} iterations"
+                f"starts at epoch {engine.state.epoch} of {epochs}, " if epochs > 1 else "", f"{length} {self.unit}"
             )
 
     def _advance(self, engine: Engine) -> None:
@@ -131,10 +134,10 @@ class Progress:
         if self._bar or within == length:
             return
         if first:
-            self._say(f"first of {length} iterations done after {_words(self._laps[0])}")
+            self._say(f"first of {length} {self.unit} done after {_words(self._laps[0])}")
         elif now - self._spoken >= _SILENCE:
             self._say(
-                f"iteration {within} of {length}{_of_epoch(engine)}",
+                f"{within} of {length} {self.unit}{_of_epoch(engine)}",
                 f", about {_words(self.seconds_left(engine))} left",
             )
 
@@ -147,7 +150,7 @@ class Progress:
         facts.append(_words(self.clock() - self._epoch_start))
         if engine.state.epoch < epochs:
             facts.append(f"about {_words(self.seconds_left(engine))} left")
-        what = f"epoch {engine.state.epoch} of {epochs}: " if epochs > 1 else f"{_place(engine)[0]} iterations, "
+        what = f"epoch {engine.state.epoch} of {epochs}: " if epochs > 1 else f"{_place(engine)[0]} {self.unit}, "
         self._say(what, ", ".join(facts))
 
     def _start_validation(self, engine: Engine) -> None:

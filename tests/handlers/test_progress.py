@@ -133,9 +133,9 @@ def test_a_long_epoch_says_every_minute_that_it_lives(caplog):
     trainer_of(clock, epochs=1, interval=9, length=200)[0].run()
     lines = [record.getMessage() for record in caplog.records if record.name.endswith("progress")]
     assert [line for line in lines if "about" in line] == [
-        "training: iteration 61 of 200, about 2 min 19 s left",
-        "training: iteration 121 of 200, about 1 min 19 s left",
-        "training: iteration 181 of 200, about 19 s left",
+        "training: 61 of 200 iterations, about 2 min 19 s left",
+        "training: 121 of 200 iterations, about 1 min 19 s left",
+        "training: 181 of 200 iterations, about 19 s left",
     ]
 
 
@@ -146,15 +146,15 @@ def test_an_evaluator_counts_batches(caplog, capsys):
         device=torch.device("cpu"),
         val_data_loader=batches(3),
         network=Slow(clock),
-        val_handlers=[Progress("cases", clock=clock)],
+        val_handlers=[Progress("inference", unit="cases", clock=clock)],
         decollate=False,
     )
     evaluator.run()
     lines = [record.getMessage() for record in caplog.records if record.name.endswith("progress")]
     assert lines == [
-        "cases: 3 iterations",
-        "cases: first of 3 iterations done after 8.0 s",
-        "cases: 3 iterations, 14 s",
+        "inference: 3 cases",
+        "inference: first of 3 cases done after 8.0 s",
+        "inference: 3 cases, 14 s",
     ]
     evaluator.run(global_epoch=7)  # as in a training
     assert capsys.readouterr().err == ""
