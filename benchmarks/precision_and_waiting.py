@@ -11,7 +11,7 @@ ended here.
     python benchmarks/precision_and_waiting.py choices     # memory format and freed memory, by processor and precision
     python benchmarks/precision_and_waiting.py report      # the table of what has been measured
 
-Each writes its part of ``benchmarks/results/precision_and_waiting.json`` and ``.md``.
+Each writes its part of ``benchmarks/results/precision_and_waiting.json``, from which ``benchmarks/report.py`` writes its page.
 """
 
 from __future__ import annotations
@@ -278,7 +278,7 @@ def report(result: Mapping[str, Any]) -> str:
 
 
 def main() -> None:
-    """Measure a part, print it and write it."""
+    """Measure a part, write it and print all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=(*SECTIONS, "report", "serve"))
     parser.add_argument("--rounds", type=int, default=5)
@@ -294,7 +294,6 @@ def main() -> None:
         result = json.loads(RESULT.read_text())
     else:
         result = keep_result(given.part, SECTIONS[given.part](given), given)
-    RESULT.with_suffix(".md").write_text(report(result))
     print(report(result))
 
 
