@@ -52,7 +52,7 @@ class PosteriorInferer(Inferer):
         if samples < 1:
             raise ValueError(f"samples must be >= 1, got {samples}.")
         self.samples = samples
-        self.precision = amp if isinstance(amp, MixedPrecision) else MixedPrecision(amp)
+        self.precision = MixedPrecision.of(amp, "amp")
 
     def __call__(self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any) -> SegmentationPosterior:
         """Return ``network.infer(inputs, ratio, samples, generator)`` of a :class:`~infomri_monai.systems.SegmentationSystem`."""
