@@ -118,7 +118,7 @@ class Progress:
         if not self._bar:
             length, epochs = _place(engine)[0], _epochs(engine)
             self._say(
-                f"starts at epoch {engine.state.epoch} of {epochs}, " if epochs > 1 else "", f"{length} {self.unit}"
+                f"starts at epoch {engine.state.epoch} of {epochs}, " if epochs > 1 else "", _counted(length, self.unit)
             )
 
     def _advance(self, engine: Engine) -> None:
@@ -134,7 +134,7 @@ class Progress:
         if self._bar or within == length:
             return
         if first:
-            self._say(f"first of {length} {self.unit} done after {_words(self._laps[0])}")
+            self._say(f"first of {_counted(length, self.unit)} done after {_words(self._laps[0])}")
         elif now - self._spoken >= _SILENCE:
             self._say(
                 f"{within} of {length} {self.unit}{_of_epoch(engine)}",
@@ -150,7 +150,9 @@ class Progress:
         facts.append(_words(self.clock() - self._epoch_start))
         if engine.state.epoch < epochs:
             facts.append(f"about {_words(self.seconds_left(engine))} left")
-        what = f"epoch {engine.state.epoch} of {epochs}: " if epochs > 1 else f"{_place(engine)[0]} {self.unit}, "
+        what = (
+            f"epoch {engine.state.epoch} of {epochs}: " if epochs > 1 else f"{_counted(_place(engine)[0], self.unit)}, "
+        )
         self._say(what, ", ".join(facts))
 
     def _start_validation(self, engine: Engine) -> None:
@@ -219,6 +221,17 @@ def _console_loggers() -> list[logging.Logger]:
         for logger in known
         if isinstance(logger, logging.Logger) and any(getattr(h, "stream", None) in streams for h in logger.handlers)
     ]
+
+
+def _counted(number: int, unit: str) -> str:
+    """A number of things, of which one is no plural.
+
+    Example:
+        >>> _counted(2, "cases"), _counted(1, "cases"), _counted(1, "batches")
+        ('2 cases', '1 case', '1 batch')
+    """
+    singular = unit.removesuffix("es" if unit.endswith("ches") else "s")
+    return f"{number} {singular if number == 1 else unit}"
 
 
 def _words(seconds: float) -> str:
