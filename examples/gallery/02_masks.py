@@ -19,7 +19,7 @@ import torch
 from infomri_monai.figures import mask_figure
 from infomri_monai.sampling import load_policy
 
-bundle = Path(__file__).resolve().parents[2] / "bundles" / "infomri_recon"
+bundle = Path("../../bundles/infomri_recon").resolve()
 policy = load_policy(bundle / "models" / "policy.pt")
 print(type(policy).__name__, "for the grid", policy.grid, "and ratios", policy.ratio_range)
 
@@ -54,12 +54,12 @@ mask_figure(lines, [0.125, 0.25, 0.5], (128, 128), generator)
 #
 # `write_masks` writes a mask as arrays (`npz`, `npy`), picture (`png`), table of phase encodes in measuring order (`csv`) and Pulseq
 # sequence (`seq`): a gradient echo that measures exactly these lines. The sequence is read back before its file is kept. From a shell the
-# same is `python -m infomri_monai.sampling.export --checkpoint policy.pt --ratios 0.25 --out masks --formats npz csv seq --fov 220`.
+# same is `python -m infomri_monai.scanner.export --checkpoint policy.pt --ratios 0.25 --out masks --formats npz csv seq --fov 220`.
 
 import tempfile
 
-from infomri_monai.sampling.export import write_masks
-from infomri_monai.sampling.gradient_echo import GradientEcho
+from infomri_monai.scanner.export import write_masks
+from infomri_monai.scanner.gradient_echo import GradientEcho
 
 folder = Path(tempfile.mkdtemp())
 protocol = GradientEcho(fov_mm=(220, 220), te_ms=5, tr_ms=12, flip_angle_deg=10, slice_thickness_mm=5, dummies=20)
@@ -76,8 +76,8 @@ print(*(folder / "mask_ratio0.25_seed0.csv").read_text().splitlines()[3:9], sep=
 
 import numpy as np
 
-from infomri_monai.sampling.phase_encode_file import read_phase_encodes
-from infomri_monai.sampling.pulseq_reader import read_pulseq_lines
+from infomri_monai.scanner.phase_encodes import read_phase_encodes
+from infomri_monai.scanner.pulseq import read_pulseq_lines
 
 table = read_phase_encodes(folder / "mask_ratio0.25_seed0.csv")
 sequence = read_pulseq_lines(folder / "mask_ratio0.25_seed0.seq")

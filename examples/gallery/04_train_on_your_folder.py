@@ -43,7 +43,7 @@ print(len(list((work / "train").iterdir())), "volumes to train on,", len(list((w
 
 from monai.bundle import run
 
-bundle = Path(__file__).resolve().parents[2] / "bundles" / "infomri_recon"
+bundle = Path("../../bundles/infomri_recon").resolve()
 
 
 def slices_of(folder):

@@ -39,7 +39,7 @@ for number in range(6):
 
 from monai.bundle import run
 
-bundle = Path(__file__).resolve().parents[2] / "bundles" / "infomri_segmentation"
+bundle = Path("../../bundles/infomri_segmentation").resolve()
 settings = {
     "config_file": str(bundle / "configs" / "inference.json"),
     "bundle_root": str(bundle),
@@ -81,13 +81,13 @@ for ratio in (0.25, 0.125, 0.0625, 0.03125):
     out = work / f"{1 / ratio:.0f}x"
     if not out.exists():
         run(**settings, ratio=ratio, figure=False, output_dir=str(out))
-    table = pd.read_csv(out / "worklist.csv").set_index("case")
-    dice = {}
+    table = pd.read_csv(out / "worklist.csv").set_index("name")
     for case, label in truth.items():
         found = np.asarray(nibabel.load(out / f"{case}_segmentation.nii.gz").dataobj)
-        dice[case] = np.mean([2 * ((found == k) & (label == k)).sum() / ((found == k).sum() + (label == k).sum()) for k in (1, 2, 3)])
-    axis.plot(table["agreement"].loc[list(dice)], list(dice.values()), "o", label=f"{1 / ratio:.0f}×")
-    print(f"{1 / ratio:2.0f}×: agreement {table['agreement'].mean():.3f}, Dice against the truth {np.mean(list(dice.values())):.3f}")
+        tissues = [(found == k, label == k) for k in (1, 2, 3)]
+        table.loc[case, "dice"] = np.mean([2 * (a & b).sum() / (a.sum() + b.sum()) for a, b in tissues])
+    axis.plot(table["agreement"], table["dice"], "o", label=f"{1 / ratio:.0f}×")
+    print(f"{1 / ratio:2.0f}×: agreement {table['agreement'].mean():.3f}, Dice against the truth {table['dice'].mean():.3f}")
 axis.set(xlabel="agreement of the samples", ylabel="Dice against the truth, mean of three tissues")
 axis.legend()
 figure

@@ -18,7 +18,7 @@ import pandas as pd
 from monai.bundle import run
 
 work = Path(tempfile.mkdtemp())
-bundle = Path(__file__).resolve().parents[2] / "bundles" / "infomri_privacy_classification"
+bundle = Path("../../bundles/infomri_privacy_classification").resolve()
 run(config_file=str(bundle / "configs" / "inference.json"), bundle_root=str(bundle), output_dir=str(work / "out"))
 print(*sorted(path.name for path in (work / "out").iterdir()), sep="\n")
 report = pd.read_csv(work / "out" / "report.csv")
@@ -37,7 +37,7 @@ import logging
 
 from infomri_monai.acquisition import ComplexGaussianNoise, FourierMeasurement
 from infomri_monai.data import embedded_lesions
-from infomri_monai.engines import PrivacyAudit
+from infomri_monai.audit import PrivacyAudit
 from infomri_monai.networks import ThreeLayerReconstructor, UnrolledReconstructor
 from infomri_monai.sampling import UniformRandom, load_policy
 

@@ -18,7 +18,7 @@ the package has to pass.
 import math
 
 from infomri_monai.sampling import SamplingPolicy
-from infomri_monai.sampling.exact import centre_distance, draw_exactly, position_count, scale_to_count
+from infomri_monai.sampling.draw import centre_distance, draw_exactly, position_count, scale_to_count
 
 
 class GaussianDensity(SamplingPolicy):
@@ -113,14 +113,15 @@ from pathlib import Path
 
 import pytest
 
-checks = Path(__file__).resolve().parents[2] / "tests" / "sampling"
+checks = Path("../../tests/sampling").resolve()
 sys.path.insert(0, str(checks))
 import policies
 
 policies.CASES.clear()
 policies.CASES["gaussian_2d"] = policies.Case(lambda grid: GaussianDensity(), 0.005)
 policies.CASES["gaussian_1d"] = policies.Case(lambda grid: GaussianDensity(readout_axis=0), 0.02)
-outcome = pytest.main([str(checks / "test_policies.py"), "-q", "-p", "no:cacheprovider"])
+quietly = ["-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+outcome = pytest.main([str(checks / "test_policies.py"), *quietly])
 assert outcome == 0
 
 # %%
