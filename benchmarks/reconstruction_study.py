@@ -3,7 +3,8 @@
     python benchmarks/reconstruction_study.py train --data ../shared/data --runs runs/study --jobs 2
     python benchmarks/reconstruction_study.py report --runs runs/study
 
-``train`` skips what is finished, so that it survives interruption. ``report`` writes benchmarks/results/reconstruction_study.*.
+``train`` skips what is finished, so that it survives interruption. ``report`` writes
+benchmarks/results/reconstruction_study.json, its pictures and the page docs/results/reconstruction.md.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from study_runner import ROOT, SEEDS, commit, run_bundle, study_main
+from study_runner import SEEDS, commit, run_bundle, study_main
 
 RATIOS = [0.05, 0.0625, 0.1, 0.125, 0.15, 0.1875, 0.2, 0.25, 0.3]
 LEARNING_RATE = 6e-3  # of every network, chosen on the validation subject (3e-3 and 1e-2 are a little worse there)
@@ -91,7 +92,7 @@ def run_one(name: str, seed: int, data: Path, runs: Path) -> None:
 def _report(runs: Path) -> None:
     from reconstruction_report import write_report
 
-    write_report(runs, ROOT / "benchmarks/results")
+    write_report(runs)
 
 
 if __name__ == "__main__":

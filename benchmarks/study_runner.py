@@ -85,7 +85,10 @@ def study_main(
     if given.action == "one":
         run_one(given.name, given.seed, data, folder)
     elif given.action == "report":
+        from report import write_pages
+
         report(folder)
+        write_pages()
     else:
         wanted = [(n, s) for n, seeds in seeds_of.items() if not given.only or n in given.only for s in seeds]
         wanted.sort(key=lambda pair: pair[1])  # one seed of everything first
