@@ -1,13 +1,16 @@
 """What the documentation site needs beyond mkdocs.yml: which figures a gallery page shows, and the pages that live elsewhere.
 
-mkdocs-gallery loads ``conf`` from here, and MkDocs the event ``on_files`` (a hook).
+mkdocs-gallery loads ``conf`` from here, and MkDocs the events ``on_...`` (a hook).
 """
 
 from __future__ import annotations
 
 import ast
+import logging
 import posixpath
 import re
+import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +26,19 @@ PAGES = {
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
 }
+#: the package as it is when it is installed, for mkdocstrings, which reads files
+SOURCES = ROOT / "build" / "site" / "infomri_monai"
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)#\s]+)(#[^)\s]*)?\)")
 _PICTURES = (".png", ".svg", ".jpg")
+
+
+def on_startup(**_: Any) -> None:
+    """Lay the package's folders side by side: ``transforms/`` lies outside ``infomri_monai/`` until it is installed."""
+    shutil.rmtree(SOURCES, ignore_errors=True)
+    SOURCES.mkdir(parents=True)
+    for path in (*(ROOT / "infomri_monai").iterdir(), ROOT / "transforms"):
+        if path.name != "__pycache__":
+            (SOURCES / path.name).symlink_to(path)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -81,4 +95,11 @@ def show_last(block: Any, script: Any) -> str:
     return figure_md_or_html([path], script)
 
 
-conf = {"image_scrapers": (show_last,)}
+def quiet(gallery_conf: Any, file: Any) -> None:
+    """Leave log lines and two warnings that come again and again out of the pages."""
+    logging.disable(logging.INFO)
+    warnings.filterwarnings("ignore", "parsing config_file")  # MONAI, at every run: a config may name any object
+    warnings.filterwarnings("ignore", "builtin type .* has no __module__ attribute")  # ITK's SWIG modules
+
+
+conf = {"image_scrapers": (show_last,), "reset_modules": (quiet,)}

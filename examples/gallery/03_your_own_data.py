@@ -1,9 +1,9 @@
 """
 # Reconstruct your own images, and read σ
 
-The reconstruction bundle comes with trained weights. It reads NIfTI, DICOM and raw k-space, and gives two images for each: the reconstruction, and
-**σ**, a standard deviation for every pixel: how far off the network expects to be. The files here are made up on the spot; with your own,
-start at *Reconstruct a folder*.
+The reconstruction bundle comes with trained weights. It reads NIfTI, DICOM and raw k-space, and gives two images for
+each: the reconstruction, and **σ**, a standard deviation for every pixel: how far off the network expects to be. The
+files here are made up on the spot; with your own, start at *Reconstruct a folder*.
 """
 
 # %%
@@ -29,9 +29,9 @@ print(volume.shape, "largest value", volume.max())
 # %%
 # ## Reconstruct a folder
 #
-# `monai.bundle.run` runs the bundle. A stored image has no k-space left, so the acquisition is *simulated* at the ratio that you ask for, and
-# every output says so. `swap_axes=True` hands a slice to the network upright, as one looks at it, which is how it was trained. From a shell,
-# in the bundle's folder:
+# `monai.bundle.run` runs the bundle. A stored image has no k-space left, so the acquisition is *simulated* at the
+# ratio that you ask for, and every output says so. `swap_axes=True` hands a slice to the network upright, as one
+# looks at it, which is how it was trained. From a shell, in the bundle's folder:
 #
 # ```bash
 # python -m monai.bundle run --config_file configs/inference.json --dataset_dir FOLDER --ratio 0.125 --swap_axes True
@@ -45,8 +45,8 @@ run(**settings, dataset_dir=str(work / "nifti"), ratio=0.125, output_dir=str(wor
 print(*sorted(path.name for path in (work / "from_nifti").iterdir()), sep="\n")
 
 # %%
-# The picture of the case: what was measured, the ground truth, the zero-filled image, the reconstruction, its error, and what the network
-# expected the error to be, on the same colour scale.
+# The picture of the case: what was measured, the ground truth, the zero-filled image, the reconstruction, its error,
+# and what the network expected the error to be, on the same colour scale.
 
 from PIL import Image
 
@@ -55,11 +55,17 @@ Image.open(work / "from_nifti" / "head.png")
 # %%
 # ## Read σ
 #
-# `head_sigma.nii.gz` has the intensity units of your image. Here the truth is known, so that we can check it: if σ is honest, about 90 % of the
-# errors are smaller than 1.64 σ.
+# `head_sigma.nii.gz` has the intensity units of your image. Here the truth is known, so that we can check it: if σ is
+# honest, about 90 % of the errors are smaller than 1.64 σ.
 
-files = ("nifti/head.nii.gz", "from_nifti/head_mean.nii.gz", "from_nifti/head_sigma.nii.gz")
-truth, mean, sigma = (nibabel.load(work / name).get_fdata() for name in files)
+
+def read(name):
+    return nibabel.as_closest_canonical(nibabel.load(work / name)).get_fdata()  # the same order of axes for all
+
+
+truth, mean, sigma = (
+    read(name) for name in ("nifti/head.nii.gz", "from_nifti/head_mean.nii.gz", "from_nifti/head_sigma.nii.gz")
+)
 inside, error = truth > 0.1 * truth.max(), abs(mean - truth)
 print(f"median intensity in the head {np.median(truth[inside]):.0f}, median sigma {np.median(sigma[inside]):.0f}")
 print(f"errors below 1.64 sigma: {100 * (error < 1.64 * sigma).mean():.0f} % of all pixels")
@@ -77,9 +83,9 @@ axis.legend()
 figure
 
 # %%
-# **What to look at.** Where σ is large, edges mostly, detail should not be trusted. The network was trained on heads like these; on another
-# anatomy or contrast σ can be wrong together with the image, so compare both with the zero-filled image first, and train
-# ([the next example](04_train_on_your_folder.md)).
+# **What to look at.** Where σ is large, edges mostly, detail should not be trusted. The network was trained on heads
+# like these; on another anatomy or contrast σ can be wrong together with the image, so compare both with the
+# zero-filled image first, and train ([the next example](04_train_on_your_folder.md)).
 #
 # ## DICOM
 #
@@ -97,9 +103,9 @@ print(*sorted(path.name for path in (work / "from_dicom").iterdir()), sep="\n")
 # %%
 # ## Raw k-space
 #
-# Here nothing is simulated: the file holds what was measured. A `.npz` holds complex `kspace`, (height, width) or (slices, height, width),
-# its centre at `n // 2`, and a `mask` of the measured positions; fastMRI's HDF5 files are read too. We measure a second head with the policy's
-# mask.
+# Here nothing is simulated: the file holds what was measured. A `.npz` holds complex `kspace`, (height, width) or
+# (slices, height, width), its centre at `n // 2`, and a `mask` of the measured positions; fastMRI's HDF5 files are
+# read too. We measure a second head with the policy's mask.
 
 import torch
 
@@ -114,10 +120,14 @@ images = torch.stack([torch.as_tensor(head["image"][0]) for head in heads[4:]])
 np.savez(work / "raw" / "scan.npz", kspace=(image_to_kspace(images) * mask).numpy(), mask=mask.numpy())
 
 run(**settings, dataset_dir=str(work / "raw"), kind="kspace", output_dir=str(work / "from_raw"))
-mean, sigma = (nibabel.load(work / "from_raw" / f"scan_{name}.nii.gz").get_fdata()[..., 1] for name in ("mean", "sigma"))
+mean, sigma = (
+    nibabel.load(work / "from_raw" / f"scan_{name}.nii.gz").get_fdata()[..., 1] for name in ("mean", "sigma")
+)
 
 figure, axes = plt.subplots(1, 3, figsize=(9, 3.2), layout="constrained")
-for axis, picture, title in zip(axes, (images[1].abs(), mean, sigma), ("truth", "reconstruction", "sigma"), strict=True):
+for axis, picture, title in zip(
+    axes, (images[1].abs(), mean, sigma), ("truth", "reconstruction", "sigma"), strict=True
+):
     shown = axis.imshow(picture, cmap="magma" if title == "sigma" else "gray")
     axis.set(title=title, xticks=[], yticks=[])
     figure.colorbar(shown, ax=axis, shrink=0.8)

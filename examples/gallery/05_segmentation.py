@@ -1,8 +1,9 @@
 """
 # Segmentation with disagreement and triage
 
-From a few measurements one can often draw more than one plausible outline. The segmentation bundle therefore draws **many segmentations** of one
-measurement: where they agree the answer is sure, where they do not a person should look. A **worklist** sorts the cases by that.
+From a few measurements one can often draw more than one plausible outline. The segmentation bundle therefore draws
+**many segmentations** of one measurement: where they agree the answer is sure, where they do not a person should
+look. A **worklist** sorts the cases by that.
 """
 
 # %%
@@ -20,18 +21,20 @@ from infomri_monai.data import embedded_subjects
 
 work = Path(tempfile.mkdtemp())
 (work / "in").mkdir()
+(work / "truth").mkdir()
 entries = embedded_subjects("test", subjects=6, slices_per_subject=3, grid=(64, 64), complex_valued=False)
-truth = {}
+affine = np.diag([-3.5, -3.5, 5, 1])
 for number in range(6):
     own = entries[3 * number : 3 * number + 3]
-    truth[f"head{number}"] = np.stack([entry["label"][0].T for entry in own], axis=-1)
-    volume = np.stack([entry["image"][0].T for entry in own], axis=-1)
-    nibabel.save(nibabel.Nifti1Image(volume, np.diag([-3.5, -3.5, 5, 1])), work / "in" / f"head{number}.nii.gz")
+    for key, folder in (("image", "in"), ("label", "truth")):
+        volume = np.stack([entry[key][0].T for entry in own], axis=-1)
+        nibabel.save(nibabel.Nifti1Image(volume, affine), work / folder / f"head{number}.nii.gz")
 
 # %%
 # ## Segment them at 8×
 #
-# `samples=16` segmentations of cerebrospinal fluid, grey and white matter, from an eighth of k-space. From a shell, in the bundle's folder:
+# `samples=16` segmentations of cerebrospinal fluid, grey and white matter, from an eighth of k-space. From a shell,
+# in the bundle's folder:
 #
 # ```bash
 # python -m monai.bundle run --config_file configs/inference.json --dataset_dir FOLDER --ratio 0.125 --samples 16 --swap_axes True
@@ -56,13 +59,13 @@ from PIL import Image
 Image.open(work / "8x" / "head0.png")
 
 # %%
-# **What to look at.** The samples differ along borders; the *entropy* map says where. *Mutual information* is the part that the samples disagree
-# about, as opposed to what each of them finds blurred.
+# **What to look at.** The samples differ along borders; the *entropy* map says where. *Mutual information* is the
+# part that the samples disagree about, as opposed to what each of them finds blurred.
 #
 # ## The worklist
 #
-# *Agreement* is the mean Dice of all pairs of samples. A case below the threshold in the bundle's `triage.json`, which was chosen on
-# validation data, goes to review; the least sure comes first.
+# *Agreement* is the mean Dice of all pairs of samples. A case below the threshold in the bundle's `triage.json`,
+# which was chosen on validation data, goes to review; the least sure comes first.
 
 import pandas as pd
 
@@ -76,26 +79,33 @@ print(worklist.iloc[:, :5].to_string(index=False))
 
 import matplotlib.pyplot as plt
 
+
+def read(path):
+    return nibabel.as_closest_canonical(nibabel.load(path)).get_fdata()  # the same order of axes for all
+
+
 figure, axis = plt.subplots(figsize=(5.4, 4.2), layout="constrained")
 for ratio in (0.25, 0.125, 0.0625, 0.03125):
     out = work / f"{1 / ratio:.0f}x"
     if not out.exists():
         run(**settings, ratio=ratio, figure=False, output_dir=str(out))
     table = pd.read_csv(out / "worklist.csv").set_index("name")
-    for case, label in truth.items():
-        found = np.asarray(nibabel.load(out / f"{case}_segmentation.nii.gz").dataobj)
+    for case in table.index:
+        label, found = read(work / "truth" / f"{case}.nii.gz"), read(out / f"{case}_segmentation.nii.gz")
         tissues = [(found == k, label == k) for k in (1, 2, 3)]
         table.loc[case, "dice"] = np.mean([2 * (a & b).sum() / (a.sum() + b.sum()) for a, b in tissues])
     axis.plot(table["agreement"], table["dice"], "o", label=f"{1 / ratio:.0f}×")
-    print(f"{1 / ratio:2.0f}×: agreement {table['agreement'].mean():.3f}, Dice against the truth {table['dice'].mean():.3f}")
+    print(
+        f"{1 / ratio:2.0f}×: agreement {table['agreement'].mean():.3f}, Dice against the truth {table['dice'].mean():.3f}"
+    )
 axis.set(xlabel="agreement of the samples", ylabel="Dice against the truth, mean of three tissues")
 axis.legend()
 figure
 
 # %%
-# **What to look at.** Fewer measurements: less agreement, and worse segmentations. Within one acceleration the order is a guide, no proof; on a
-# kind of case that the network never saw it can be sure and wrong. The weights are small and trained on synthetic heads: they are there to try
-# the commands with.
+# **What to look at.** Fewer measurements: less agreement, and worse segmentations. Within one acceleration the order
+# is a guide, no proof; on a kind of case that the network never saw it can be sure and wrong. The weights are small
+# and trained on synthetic heads: they are there to try the commands with.
 #
 # ## What to change
 #

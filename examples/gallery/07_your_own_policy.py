@@ -1,19 +1,20 @@
 """
 # Write a policy of your own
 
-Everything that chooses k-space positions has one small interface, `SamplingPolicy`: give a mask and the probability of every position, for any
-ratio on any grid. This example adds a new law in one file, uses it in a transform and in a model, and runs the checks that every law of
-the package has to pass.
+Everything that chooses k-space positions has one small interface, `SamplingPolicy`: give a mask and the probability
+of every position, for any ratio on any grid. This example adds a new law in one file, uses it in a transform and in a
+model, and runs the checks that every law of the package has to pass.
 """
 
 # %%
 # ## The law
 #
-# Positions whose density falls off like a Gaussian around the centre of k-space. Two methods are needed: `draw`, and `config`, which says how to
-# make the same policy again. Checks of ratio and grid, whole lines instead of positions, and the realised ratio come from the base class.
+# Positions whose density falls off like a Gaussian around the centre of k-space. Two methods are needed: `draw`, and
+# `config`, which says how to make the same policy again. Checks of ratio and grid, whole lines instead of positions,
+# and the realised ratio come from the base class.
 #
-# Three helpers do the common work: `position_count` rounds a ratio to a number of positions, `scale_to_count` turns a density into
-# probabilities with that sum, and `draw_exactly` draws masks with exactly that many positions.
+# Three helpers do the common work: `position_count` rounds a ratio to a number of positions, `scale_to_count` turns a
+# density into probabilities with that sum, and `draw_exactly` draws masks with exactly that many positions.
 
 import math
 
@@ -104,9 +105,10 @@ reconstruction_figure(result, test, indices=(0, 1))
 # %%
 # ## The checks that every law passes
 #
-# Masks are binary and meet their ratio; probabilities are what many masks show; a seed decides the mask; a saved policy comes back; bad ratios
-# are refused; and so on. They are written once, in `tests/sampling/test_policies.py`, and a law joins by a line in `tests/sampling/policies.py`.
-# Here the line is added for this run only; `0.005` is how far the frequency of a position may be from its probability.
+# Masks are binary and meet their ratio; probabilities are what many masks show; a seed decides the mask; a saved
+# policy comes back; bad ratios are refused; and so on. They are written once, in `tests/sampling/test_policies.py`,
+# and a law joins by a line in `tests/sampling/policies.py`. Here the line is added for this run only; `0.005` is how
+# far the frequency of a position may be from its probability.
 
 import sys
 from pathlib import Path
@@ -127,7 +129,8 @@ assert outcome == 0
 # %%
 # ## What to change
 #
-# - A law that learns holds `nn.Parameter`s and is differentiable in `draw`; `PatternGenerationNetwork` and `LOUPE` are the examples.
+# - A law that learns holds `nn.Parameter`s and is differentiable in `draw`; `PatternGenerationNetwork` and `LOUPE`
+#   are the examples.
 # - A law that belongs to a grid sets `self.grid` and says in `regrid` how to change it.
-# - To keep it for yourself nothing more is needed: a bundle takes any class by its name,
-#   `--policy "{'_target_': 'my_module.GaussianDensity'}"`. To give it to others, see [Contributing](../contributing.md).
+# - To keep it for yourself nothing more is needed: a bundle takes any class by its name, `--policy "{'_target_':
+#   'my_module.GaussianDensity'}"`. To give it to others, see [Contributing](../contributing.md).
