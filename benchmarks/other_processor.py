@@ -40,8 +40,8 @@ def main() -> None:
     given = parser.parse_args()
     data, runs = given.data.resolve(), given.runs.resolve()
     if given.one:
-        EXPERIMENTS[given.one] = {"mixed_precision": VARIANTS[given.one][1]}
-        run_one(given.one, SEED, data, runs)
+        EXPERIMENTS[given.one] = {}
+        run_one(given.one, SEED, data, runs, VARIANTS[given.one][1])
         return
     rows = []
     for name, (environment, _) in VARIANTS.items():

@@ -13,7 +13,6 @@ from report import IMAGES
 from study_tables import write_results
 
 from infomri_monai.figures import PrivacyPoint, beta_mask_figure, privacy_utility_figure, save_figure
-from infomri_monai.files import atomic_path
 from infomri_monai.sampling import load_policy
 
 #: quantity -> experiment -> acceleration -> one value per seed

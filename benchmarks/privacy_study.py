@@ -9,12 +9,11 @@ benchmarks/results/privacy_study.json, its pictures and the page docs/results/pr
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
 
-from study_runner import SEEDS, commit, run_bundle, study_main
+from study_runner import SEEDS, mark_finished, run_bundle, study_main
 
 #: Ĥ is a sum over positions: a larger grid wants a smaller beta
 BETAS = {
@@ -38,7 +37,7 @@ EXPERIMENTS: dict[str, dict[str, Any]] = {
 }
 
 
-def run_one(name: str, seed: int, data: Path, runs: Path) -> None:
+def run_one(name: str, seed: int, data: Path, runs: Path, mixed_precision: bool) -> None:
     """Train one system, evaluate it on the test split, attack it, and mark the folder finished."""
     import torch
 
@@ -49,13 +48,14 @@ def run_one(name: str, seed: int, data: Path, runs: Path) -> None:
     system = overrides.pop("system", None)
     configs = ["train.json", overlay, *([system] if system else [])]
     overrides = {"method": name, **of_data, **overrides, "seed": seed, "dataset_dir": str(data)}
+    overrides |= {"mixed_precision": mixed_precision, "attack_mixed_precision": mixed_precision}
     overrides |= {"attribute_key": "attribute" if seed == 0 else None, "probe_fully_sampled": False}
     seconds = {}
     for action, extra in (("train", []), ("evaluate", ["evaluate.json"]), ("audit", ["audit.json"])):
         start = time.perf_counter()
         run_bundle("infomri_privacy_classification", [*configs, *extra], folder, **overrides)
         seconds[action] = round(time.perf_counter() - start)
-    (folder / "finished.json").write_text(json.dumps({"seconds": seconds, "threads": 1, "commit": commit()}))
+    mark_finished(folder, seconds, mixed_precision)
 
 
 def _report(runs: Path) -> None:

@@ -11,7 +11,6 @@ from report import IMAGES
 from study_tables import write_results
 
 from infomri_monai.figures import mask_figure, rate_distortion_figure, save_figure
-from infomri_monai.files import atomic_path
 from infomri_monai.sampling import load_policy
 
 TEST_SETS = ("subject5", "brain_50")

@@ -14,7 +14,6 @@ from report import IMAGES
 from study_tables import spread, write_results
 
 from infomri_monai.figures import curves_by_acceleration_figure, ged_by_samples_figure, save_figure
-from infomri_monai.files import atomic_path
 from infomri_monai.triage import share_removed
 
 #: metric -> its title in a picture

@@ -10,12 +10,11 @@ Raters are simulated: both sets have one label.
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
 
-from study_runner import SEEDS, commit, run_bundle, study_main
+from study_runner import SEEDS, mark_finished, run_bundle, study_main
 
 RATIOS = [1 / 32, 1 / 16, 1 / 8, 1 / 4]
 SAMPLES = 32
@@ -61,7 +60,7 @@ GROUPS = {
 }
 
 
-def run_one(name: str, seed: int, data: Path, runs: Path) -> None:
+def run_one(name: str, seed: int, data: Path, runs: Path, mixed_precision: bool) -> None:
     """Train one system, evaluate it on the test split, and mark the folder finished."""
     import torch
 
@@ -71,6 +70,7 @@ def run_one(name: str, seed: int, data: Path, runs: Path) -> None:
     data_set, system = overrides.pop("data"), overrides.pop("system")
     overlay, of_data, epochs = DATA[data_set]
     overrides |= {**of_data, "seed": seed, "dataset_dir": str(data), "max_epochs": epochs, "validation_samples": 16}
+    overrides["mixed_precision"] = mixed_precision
     train = {"checkpoint_interval": 1000, "validation_interval": 1000}
     start = time.perf_counter()
     configs = ["train.json", overlay, *SYSTEMS[system]]
@@ -86,10 +86,10 @@ def run_one(name: str, seed: int, data: Path, runs: Path) -> None:
         folder,
         method=name,
         evaluation_samples=SAMPLES,
-        evaluation_amp=True,
+        evaluation_amp=mixed_precision,
         **overrides,
     )
-    (folder / "finished.json").write_text(json.dumps({"seconds": round(seconds), "threads": 1, "commit": commit()}))
+    mark_finished(folder, round(seconds), mixed_precision)
 
 
 def _report(runs: Path) -> None:
