@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,6 +30,11 @@ PAGES = {
 #: the package as it is when it is installed, for mkdocstrings, which reads files
 SOURCES = ROOT / "build" / "site" / "infomri_monai"
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)#\s]+)(#[^)\s]*)?\)")
+_FROM_ELSEWHERE = re.compile(
+    r"<(?:script|img|iframe|source|video|audio|embed|object)\b[^>]*?\b(?:src|data)=[\"']?(?:https?:)?//[^\s>]*"
+    r"|<link\b(?![^>]*\brel=[\"']?(?:canonical|license|next|prev))[^>]*?\bhref=[\"']?(?:https?:)?//[^\s>]*"
+)
+_IMPORTED = re.compile(r"(?:url\(|@import)\s*[\"']?(?:https?:)?//[^\s)]*")
 _PICTURES = (".png", ".svg", ".jpg")
 
 
@@ -52,6 +58,17 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
             if files.get_file_from_path(target) is None:
                 files.append(File.generated(config, target, abs_src_path=str(ROOT / picture)))
     return files
+
+
+def on_post_build(config: MkDocsConfig) -> None:
+    """Refuse a site that loads anything from elsewhere: it is read without network, and nobody is told who reads it."""
+    site = Path(config.site_dir)
+    found = [
+        f"{p.relative_to(site)}: {m[0]}" for p in site.rglob("*.*ml") for m in _FROM_ELSEWHERE.finditer(p.read_text())
+    ]
+    found += [f"{p.relative_to(site)}: {m[0]}" for p in site.rglob("*.css") for m in _IMPORTED.finditer(p.read_text())]
+    if found:
+        raise PluginError("the site loads from elsewhere:\n" + "\n".join(found[:20]))
 
 
 def _link(link: re.Match[str], source: str, place: str, pictures: dict[str, str]) -> str:
