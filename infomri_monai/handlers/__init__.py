@@ -15,6 +15,7 @@ from infomri_monai.handlers.training import (
     CalibrateVariance,
     ClipGradientNorm,
     OutputAsList,
+    RestoreBest,
     SaveStatistics,
     SaveSystem,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "PredictionTable",
     "RateDistortionHandler",
     "RatioSweepHandler",
+    "RestoreBest",
     "SaveStatistics",
     "SaveSystem",
     "SegmentationFigures",

@@ -18,7 +18,7 @@ from infomri_monai.engines.training_budget import Budget
 from infomri_monai.networks import ImageClassifier
 from infomri_monai.sampling import UniformRandom
 
-LONG = {"max_steps": 120, "validation_interval": 30, "images": (96, 32, 64)}
+LONG = {"max_steps": 120, "val_interval": 30, "images": (96, 32, 64)}
 
 
 def test_an_attribute_that_is_there_is_inferred(tmp_path):
