@@ -11,9 +11,9 @@ import numpy as np
 from monai.utils import optional_import
 from numpy.typing import ArrayLike, NDArray
 
-from infomri_monai.atomic import atomic_path
 from infomri_monai.data.embedded import embedded_subjects
 from infomri_monai.deploy.raw_example_header import EXAMPLE_SUBJECT, ExampleGeometry, example_header
+from infomri_monai.files import atomic_path
 
 h5py, _ = optional_import("h5py")
 ismrmrd, _ = optional_import("ismrmrd", descriptor="ISMRMRD needs the extra infomri-monai[deploy]")

@@ -14,9 +14,9 @@ ismrmrd = pytest.importorskip("ismrmrd")
 import h5py  # noqa: E402
 
 from infomri_monai.acquisition import image_to_kspace, kspace_to_image  # noqa: E402
+from infomri_monai.acquisition.coils import root_sum_of_squares  # noqa: E402
 from infomri_monai.data import ReadCased, inference_cases  # noqa: E402
-from infomri_monai.data.coil_combination import root_sum_of_squares  # noqa: E402
-from infomri_monai.data.ismrmrd_file import check_ismrmrd, is_ismrmrd, read_ismrmrd  # noqa: E402
+from infomri_monai.data.ismrmrd import check_ismrmrd, is_ismrmrd, read_ismrmrd  # noqa: E402
 from infomri_monai.data.ismrmrd_header import parse_encoding  # noqa: E402
 from infomri_monai.data.kspace_file import check_kspace_file, read_kspace  # noqa: E402
 from infomri_monai.deploy.raw_example import (  # noqa: E402

@@ -10,8 +10,7 @@ import h5py
 
 from infomri_monai.data import ReadCased, inference_cases
 from infomri_monai.deploy.case import EXIT_USAGE, DeployError
-from infomri_monai.deploy.raw import RawCandidate, find_raw, read_raw
-from infomri_monai.deploy.raw_attributes import raw_attributes
+from infomri_monai.deploy.raw import RawCandidate, find_raw, raw_attributes, read_raw
 from infomri_monai.deploy.raw_example import (
     example_head,
     write_example_fastmri,

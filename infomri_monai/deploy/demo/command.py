@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from infomri_monai.deploy.arguments import QuietParser
 from infomri_monai.deploy.case import EXIT_OK, EXIT_USAGE, DeployError
-from infomri_monai.deploy.interruption import Interrupted, Interruption
+from infomri_monai.deploy.command import QuietParser
+from infomri_monai.deploy.launch import Interrupted, Interruption
 
 __all__ = ["main"]
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from infomri_monai.acquisition import FourierMeasurement
 from infomri_monai.deploy import segmentation
 from infomri_monai.deploy.bundle import DeployBundle
-from infomri_monai.engines.slice_acquisition import SimulatedSlices
+from infomri_monai.engines.case import SimulatedSlices
 
 __all__ = ["drawn_masks"]
 

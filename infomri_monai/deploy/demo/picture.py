@@ -10,7 +10,7 @@ from monai.utils import optional_import
 from numpy.typing import NDArray
 
 from infomri_monai.deploy.demo.result import SegmentedSeries
-from infomri_monai.figures.outlines import STRUCTURE_COLOURS, draw_outlines
+from infomri_monai.figures.segmentations import STRUCTURE_COLOURS, draw_outlines
 from infomri_monai.figures.style import SEQUENTIAL, styled, tidy_axes
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from monai.utils import optional_import
 from numpy.typing import NDArray
 
 from infomri_monai.deploy.case import DeployError
-from infomri_monai.deploy.counted import counted
-from infomri_monai.deploy.dicom.guard import guarded
+from infomri_monai.deploy.dicom.common import guarded
 from infomri_monai.deploy.dicom.slices import slice_headers
+from infomri_monai.deploy.files import counted
 from infomri_monai.deploy.pacs.records import StudyQuery
 from infomri_monai.deploy.pacs.transfer import Pacs
 

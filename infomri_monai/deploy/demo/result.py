@@ -10,8 +10,8 @@ from monai.utils import optional_import
 from numpy.typing import NDArray
 
 from infomri_monai.deploy.case import CaseSource, DeployError
+from infomri_monai.deploy.dicom.common import guarded
 from infomri_monai.deploy.dicom.geometry import RAS_TO_LPS
-from infomri_monai.deploy.dicom.guard import guarded
 from infomri_monai.deploy.dicom.scan import SeriesCandidate
 from infomri_monai.deploy.dicom.series import read_series
 

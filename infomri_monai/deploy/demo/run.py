@@ -12,22 +12,22 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from monai.utils import optional_import
 
-from infomri_monai.atomic import atomic_path
 from infomri_monai.deploy.case import EXIT_USAGE, DeployError
-from infomri_monai.deploy.counted import counted
 from infomri_monai.deploy.demo.proof import prove
 from infomri_monai.deploy.demo.result import read_result, recognised
 from infomri_monai.deploy.demo.timeline import Timeline
 from infomri_monai.deploy.demo.workspace import RECORD, workspace
+from infomri_monai.deploy.dicom.common import guarded
 from infomri_monai.deploy.dicom.example import ExamplePatient, write_example_series
-from infomri_monai.deploy.dicom.guard import guarded
-from infomri_monai.deploy.dicom.report_text import report_text
+from infomri_monai.deploy.dicom.report import report_text
 from infomri_monai.deploy.dicom.scan import find_series
+from infomri_monai.deploy.files import counted
 from infomri_monai.deploy.model_files import find_bundle
 from infomri_monai.deploy.pacs.dicomweb import WebPacs
 from infomri_monai.deploy.pacs.dimse import DimsePacs
 from infomri_monai.deploy.pacs.orthanc import LocalPacs, local_orthanc
 from infomri_monai.deploy.pacs.records import StudyQuery
+from infomri_monai.files import atomic_path
 
 pydicom, _ = optional_import("pydicom")
 

@@ -14,10 +14,10 @@ import numpy as np
 from monai.utils import optional_import
 from numpy.typing import NDArray
 
-from infomri_monai.atomic import atomic_path
 from infomri_monai.data.embedded import FIELD_OF_VIEW, embedded_subjects
 from infomri_monai.deploy.dicom.example_enhanced import enhanced_dataset
 from infomri_monai.deploy.dicom.example_headers import ExampleGeometry, ExamplePatient, classic_dataset
+from infomri_monai.files import atomic_path
 
 ndimage, _ = optional_import("scipy.ndimage")
 

@@ -8,6 +8,7 @@ import numpy as np
 from monai.utils import optional_import
 from numpy.typing import NDArray
 
+from infomri_monai.deploy.dicom.common import item
 from infomri_monai.deploy.dicom.example_headers import (
     ExampleGeometry,
     ExamplePatient,
@@ -15,7 +16,6 @@ from infomri_monai.deploy.dicom.example_headers import (
     example_uid,
 )
 from infomri_monai.deploy.dicom.geometry import decimal
-from infomri_monai.deploy.dicom.items import item
 
 pydicom, _ = optional_import("pydicom")
 pydicom_uid, _ = optional_import("pydicom.uid")

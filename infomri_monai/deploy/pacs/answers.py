@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from monai.utils import optional_import
 
 from infomri_monai.deploy.case import EXIT_USAGE, DeployError
-from infomri_monai.deploy.counted import counted
+from infomri_monai.deploy.files import counted
 from infomri_monai.deploy.pacs.pushing import LOST, PushOutcome
 
 status_tables, _ = optional_import("pynetdicom.status")

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from monai.utils import optional_import
 
 from infomri_monai.deploy.case import EXIT_USAGE, DeployError
+from infomri_monai.deploy.logs import quiet
 from infomri_monai.deploy.pacs.answers import refusal
 from infomri_monai.deploy.pacs.presentation import DOCUMENTS, IMAGES, transfer_syntaxes
-from infomri_monai.deploy.quiet import quiet
 
 pynetdicom, _ = optional_import("pynetdicom")
 uid, _ = optional_import("pydicom.uid")

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from infomri_monai.deploy.case import EXIT_NOTHING_TO_DO, EXIT_OK, EXIT_USAGE, DeployError
-from infomri_monai.deploy.counted import counted, passed_over
-from infomri_monai.deploy.interruption import Interrupted, Interruption
+from infomri_monai.deploy.files import counted, passed_over
+from infomri_monai.deploy.launch import Interrupted, Interruption
 from infomri_monai.deploy.pacs.options import command_line
 
 if TYPE_CHECKING:

@@ -15,11 +15,11 @@ from urllib.parse import SplitResult, urlsplit
 from monai.utils import optional_import
 
 from infomri_monai.deploy.case import EXIT_USAGE, DeployError
+from infomri_monai.deploy.logs import quiet
 from infomri_monai.deploy.pacs.inbox import SUCCESS, Inbox
 from infomri_monai.deploy.pacs.pushing import GONE, LOST, PushOutcome, PushReport, push_each
 from infomri_monai.deploy.pacs.records import SeriesRecord, StudyQuery, StudyRecord, series_record, study_record
 from infomri_monai.deploy.pacs.transfer import checked_timeout, checked_uid, chosen_series, new_folder
-from infomri_monai.deploy.quiet import quiet
 
 pydicom, _ = optional_import("pydicom")
 requests, _ = optional_import("requests")

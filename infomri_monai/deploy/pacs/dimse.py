@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from monai.utils import optional_import
 
 from infomri_monai.deploy.case import EXIT_USAGE, DeployError
+from infomri_monai.deploy.logs import quiet
 from infomri_monai.deploy.pacs.answers import asked, checked, is_pending, offered, push_outcome, retrieved
 from infomri_monai.deploy.pacs.association import Peer, associated, checked_port, checked_title, listening
 from infomri_monai.deploy.pacs.encryption import Tls
@@ -30,7 +31,6 @@ from infomri_monai.deploy.pacs.records import (
     study_request,
 )
 from infomri_monai.deploy.pacs.transfer import checked_timeout, checked_uid, chosen_series, new_folder
-from infomri_monai.deploy.quiet import quiet
 
 pynetdicom, _ = optional_import("pynetdicom")
 uid, _ = optional_import("pydicom.uid")

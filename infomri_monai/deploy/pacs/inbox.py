@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infomri_monai.deploy.case import DeployError
-from infomri_monai.deploy.counted import counted
+from infomri_monai.deploy.files import counted
 
 if TYPE_CHECKING:
     from pydicom import Dataset

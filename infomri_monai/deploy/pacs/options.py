@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from infomri_monai.deploy.arguments import QuietParser, named_path
+from infomri_monai.deploy.command import QuietParser, named_path
 
 __all__ = ["command_line"]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from monai.utils import optional_import
 
 from infomri_monai.deploy.case import DeployError
-from infomri_monai.deploy.counted import counted
+from infomri_monai.deploy.files import counted
 
 pydicom, _ = optional_import("pydicom")
 
