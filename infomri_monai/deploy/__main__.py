@@ -35,7 +35,7 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("application", choices=list(APPLICATIONS), help=argparse.SUPPRESS)
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="its options", help=argparse.SUPPRESS)
     given = parser.parse_args()
     sys.argv = [f"infomri-deploy {given.application}", *given.arguments]
     runpy.run_module(f"infomri_monai.deploy.{given.application.replace('-', '_')}", run_name="__main__")
