@@ -10,6 +10,8 @@ DIST ?= dist
 RUN = $(abspath $(BIN))/python -m monai.bundle run --meta_file configs/metadata.json --logging_file configs/logging.conf
 # where the hospital's extra is installed, importing MONAI imports Holoscan, which wants this stack and warns without it
 STACK = ulimit -s 32768 2>/dev/null || true
+# waiting threads sleep instead of spinning: beside other work a training then takes its share, not many times as long
+export OMP_WAIT_POLICY ?= PASSIVE
 RUN_PYTHON = $(STACK); $(BIN)/python
 IN_RECON = $(STACK); cd bundles/infomri_recon && $(RUN)
 IN_SEGMENTATION = $(STACK); cd bundles/infomri_segmentation && $(RUN)

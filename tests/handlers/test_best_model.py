@@ -38,8 +38,8 @@ def test_a_label_of_the_table_is_no_metric():
 def run(system, folder, spoil):
     """Three epochs that are validated, the system spoilt at the end of one; returns the weights that each left."""
     validator = evaluator(system, seed=1, key_metric={"psnr": RateDistortionHandler(RATIOS)})
-    saver = CheckpointSaver(str(folder), {"system": system}, save_key_metric=True, key_metric_filename="best.pt")
-    saver.attach(validator)
+    keep = {"save_key_metric": True, "key_metric_filename": "best.pt", "key_metric_save_state": True}
+    CheckpointSaver(str(folder), {"system": system}, **keep).attach(validator)
     restore = RestoreBest(system, folder / "best.pt")
     engine = trainer(system, [ValidationHandler(1, validator), restore], epochs=3, learning_rate=1e-3)
     left, scores = [], []
