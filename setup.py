@@ -12,7 +12,8 @@ VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "infomri_monai/__init__.py"
 
 EXTRAS = {
     "poisson": ["numba"],
-    "data": ["h5py", "pydicom", "pillow", "nilearn"],
+    "embedded": ["nilearn"],
+    "data": ["h5py", "nilearn", "pillow", "pydicom"],
     "figures": ["matplotlib"],
     "export": ["onnx", "onnxruntime", "onnxscript"],
     "bundle": ["fire", "tqdm", "jsonschema", "pandas"],
@@ -31,6 +32,7 @@ DEPLOY = [
     "pyyaml",
 ]
 TEST = [
+    "build",
     "cryptography",
     "filelock",
     "hypothesis",
@@ -41,8 +43,18 @@ TEST = [
     "ruff",
     "scikit-image",
     "scikit-learn",
+    "setuptools>=68",
     "sigpy",
 ]
+DOCS = [
+    "mkdocs-gallery",
+    "mkdocs-material",
+    "mkdocstrings[python]",
+]
+COMMANDS = {
+    "infomri-deploy": "infomri_monai.deploy.__main__:main",
+    "infomri-export-masks": "infomri_monai.scanner.export:main",
+}
 
 setup(
     name="infomri-monai",
@@ -61,5 +73,7 @@ setup(
         "all": sorted({p for extra in EXTRAS.values() for p in extra}),
         "deploy": DEPLOY,
         "test": TEST,
+        "docs": DOCS,
     },
+    entry_points={"console_scripts": [f"{name} = {function}" for name, function in COMMANDS.items()]},
 )
