@@ -39,11 +39,11 @@ from monai.bundle import ConfigParser
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from hospital.mr_series import write_example_series
+from hospital.raw_scan import example_head, write_example_ismrmrd
 from infomri_monai.deploy.bundle import DeployBundle
-from infomri_monai.deploy.dicom.example import write_example_series
 from infomri_monai.deploy.dicom.save import save_objects
 from infomri_monai.deploy.inputs import find_cases
-from infomri_monai.deploy.raw_example import example_head, write_example_ismrmrd
 from infomri_monai.deploy.stopwatch import TimedNetwork
 from infomri_monai.engines import keep_freed_memory
 from infomri_monai.engines.acquired_case import AcquiredCase

@@ -11,7 +11,7 @@ import pydicom
 import pytest
 from pydicom import Dataset
 
-from infomri_monai.deploy.dicom.example import example_datasets
+from hospital.mr_series import example_datasets
 from infomri_monai.deploy.pacs.dicomweb import WebPacs
 from infomri_monai.deploy.pacs.dimse import DimsePacs
 from infomri_monai.deploy.pacs.orthanc import LocalPacs

@@ -14,9 +14,9 @@ from validate import assert_valid_dicom
 from written_case import ACQUIRED, MODEL, SIMULATED, make_case, raw_source, without_pixels, write
 
 import infomri_monai
+from hospital.mr_series import example_datasets
 from infomri_monai.deploy.case import CaseSource
 from infomri_monai.deploy.dicom.common import copied, series_attributes
-from infomri_monai.deploy.dicom.example import example_datasets
 from infomri_monai.deploy.dicom.geometry import decimal, dicom_frames, slice_geometry
 from infomri_monai.deploy.dicom.guard import guarded
 from infomri_monai.deploy.dicom.mr_series import mr_series

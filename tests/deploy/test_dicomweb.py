@@ -13,8 +13,8 @@ from pacs_helper import as_file, assert_same, client, new_study, study_of
 from pydicom import Dataset
 from stub_pacs import web_stub
 
+from hospital.mr_series import example_datasets
 from infomri_monai.deploy.case import EXIT_USAGE, DeployError
-from infomri_monai.deploy.dicom.example import example_datasets
 from infomri_monai.deploy.pacs.dicomweb import WebPacs
 from infomri_monai.deploy.pacs.orthanc import LocalPacs, local_orthanc
 from infomri_monai.deploy.pacs.pushing import PushOutcome

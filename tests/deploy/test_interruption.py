@@ -19,7 +19,7 @@ from damaged_series import good
 from fault_runs import Outcome, environment
 from faults import PATIENT
 
-from infomri_monai.deploy.dicom.example import write_example_series
+from hospital.mr_series import write_example_series
 from infomri_monai.deploy.interruption import SIGNALS, Interrupted, Interruption
 
 #: the application as it is started, but for a disk that takes a second for an object

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from hospital.mr_series import write_example_series
 from infomri_monai.deploy.case import EXIT_USAGE, DeployError
-from infomri_monai.deploy.dicom.example import write_example_series
 from infomri_monai.deploy.pacs.instance_files import InstanceFiles, instance_files
 from infomri_monai.deploy.pacs.transfer import new_folder
 

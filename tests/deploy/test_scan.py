@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from series_files import assert_no_identifier, save_series
 
+from hospital.mr_series import example_datasets, write_example_series
 from infomri_monai.deploy.case import EXIT_USAGE, DeployError
-from infomri_monai.deploy.dicom.example import example_datasets, write_example_series
 from infomri_monai.deploy.dicom.scan import find_series
 from infomri_monai.deploy.dicom.slices import slice_headers
 from infomri_monai.deploy.dicom.stack import stack_slices

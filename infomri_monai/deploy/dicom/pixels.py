@@ -37,7 +37,7 @@ def stored_frames(dataset: Dataset) -> NDArray[np.float64]:
             truncated or damaged.
 
     Example:
-        >>> from infomri_monai.deploy.dicom.example import example_datasets
+        >>> from hospital.mr_series import example_datasets
         >>> stored_frames(example_datasets("enhanced", slices=2, grid=(48, 32))[0]).shape
         (2, 32, 48)
     """

@@ -72,7 +72,7 @@ def find_series(folder: str | Path, others: Sequence[str] = (), found: FoundFile
 
     Example:
         >>> import tempfile
-        >>> from infomri_monai.deploy.dicom.example import write_example_series
+        >>> from hospital.mr_series import write_example_series
         >>> root = Path(tempfile.mkdtemp())
         >>> _ = write_example_series(root / "a", slices=2), write_example_series(root / "b", "enhanced", slices=2)
         >>> find_series(root).candidates

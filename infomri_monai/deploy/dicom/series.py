@@ -42,7 +42,7 @@ def read_series(candidate: SeriesCandidate) -> DeployCase:
 
     Example:
         >>> import tempfile
-        >>> from infomri_monai.deploy.dicom.example import write_example_series
+        >>> from hospital.mr_series import write_example_series
         >>> from infomri_monai.deploy.dicom.scan import find_series
         >>> folder = tempfile.mkdtemp()
         >>> _ = write_example_series(folder, slices=3, grid=(48, 32))

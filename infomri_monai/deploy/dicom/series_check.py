@@ -29,7 +29,7 @@ def check_series(files: Sequence[FileHeader]) -> tuple[str, ...]:
 
     Example:
         >>> import tempfile
-        >>> from infomri_monai.deploy.dicom.example import write_example_series
+        >>> from hospital.mr_series import write_example_series
         >>> from infomri_monai.deploy.dicom.headers import read_header
         >>> paths = write_example_series(tempfile.mkdtemp(), slices=3)
         >>> check_series([read_header(paths[0]), read_header(paths[2])])

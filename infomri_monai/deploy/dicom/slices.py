@@ -98,7 +98,7 @@ def slice_headers(dataset: Dataset) -> list[SliceHeader]:
         DeployError: if position, orientation or pixel spacing are missing or no finite numbers; quotes no value.
 
     Example:
-        >>> from infomri_monai.deploy.dicom.example import example_datasets
+        >>> from hospital.mr_series import example_datasets
         >>> classic = [slice_headers(dataset)[0] for dataset in example_datasets(slices=2)]
         >>> enhanced = slice_headers(example_datasets("enhanced", slices=2)[0])
         >>> [bool(np.allclose(a.position, b.position)) for a, b in zip(classic, enhanced)]
@@ -177,7 +177,7 @@ def mixture(slices: Sequence[SliceHeader]) -> str:
         Words such as "echo time (2 values), orientation (3 values)"; no value itself.
 
     Example:
-        >>> from infomri_monai.deploy.dicom.example import example_datasets
+        >>> from hospital.mr_series import example_datasets
         >>> datasets = example_datasets(slices=2)
         >>> datasets[1].EchoTime = 80
         >>> mixture([slice_headers(dataset)[0] for dataset in datasets])

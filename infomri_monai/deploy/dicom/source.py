@@ -66,7 +66,7 @@ def case_source(instances: Sequence[Dataset], frames: Sequence[int] = ()) -> tup
         The source, and warnings.
 
     Example:
-        >>> from infomri_monai.deploy.dicom.example import example_datasets
+        >>> from hospital.mr_series import example_datasets
         >>> datasets = example_datasets(slices=2)
         >>> del datasets[0].FrameOfReferenceUID, datasets[1].FrameOfReferenceUID
         >>> source, warnings = case_source(datasets)

@@ -50,7 +50,7 @@ def stack_slices(slices: Sequence[SliceHeader]) -> Stack:
             are not stacked along their normal. Names slices by their place in the order, from 1.
 
     Example:
-        >>> from infomri_monai.deploy.dicom.example import example_datasets
+        >>> from hospital.mr_series import example_datasets
         >>> from infomri_monai.deploy.dicom.slices import slice_headers
         >>> headers = [slice_headers(d)[0] for d in example_datasets(slices=3, oblique=False, spacing=5.0)]
         >>> stack = stack_slices(headers[::-1])
