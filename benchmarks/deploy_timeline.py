@@ -41,12 +41,11 @@ from scipy import ndimage
 
 from hospital.mr_series import write_example_series
 from hospital.raw_scan import example_head, write_example_ismrmrd
-from infomri_monai.deploy.bundle import DeployBundle
+from infomri_monai.deploy.bundle import DeployBundle, TimedNetwork
 from infomri_monai.deploy.dicom.save import save_objects
 from infomri_monai.deploy.inputs import find_cases
-from infomri_monai.deploy.stopwatch import TimedNetwork
 from infomri_monai.engines import keep_freed_memory
-from infomri_monai.engines.acquired_case import AcquiredCase
+from infomri_monai.engines.case import AcquiredCase
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"

@@ -8,8 +8,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from infomri_monai.atomic import atomic_path
 from infomri_monai.figures.style import PALETTE, save_figure, styled
+from infomri_monai.files import atomic_path
 
 __all__ = ["LIMIT", "STAGES", "figure", "summarised", "write_report"]
 

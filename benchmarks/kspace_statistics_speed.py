@@ -33,7 +33,7 @@ from torch import Tensor
 
 from infomri_monai.acquisition import kspace_to_image
 from infomri_monai.data import ReadFastMRISliced, fastmri_knee, image_slices, kspace_statistics, npz_slices
-from infomri_monai.sampling.exact import centre_distance
+from infomri_monai.sampling.draw import centre_distance
 
 GRID, FASTMRI_GRID = (256, 256), (640, 368)
 VOLUMES, SLICES = 2, 32

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from infomri_monai.acquisition import conjugate_partner
 from infomri_monai.engines import keep_freed_memory
 from infomri_monai.information import MarginalEntropy
-from infomri_monai.sampling.exact import centre_distance
+from infomri_monai.sampling.draw import centre_distance
 
 GRID, BATCH, CHUNK, RATIO = (256, 256), 64, 8, 0.25
 ENTROPY_RUNS = 15

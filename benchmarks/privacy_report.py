@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from study_tables import table
 
-from infomri_monai.atomic import atomic_path
 from infomri_monai.figures import PrivacyPoint, beta_mask_figure, privacy_utility_figure, save_figure
+from infomri_monai.files import atomic_path
 from infomri_monai.sampling import load_policy
 
 #: quantity -> experiment -> acceleration -> one value per seed

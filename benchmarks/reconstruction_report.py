@@ -11,8 +11,8 @@ from statistics import mean, stdev
 
 import torch
 
-from infomri_monai.atomic import atomic_path
 from infomri_monai.figures import mask_figure, rate_distortion_figure, save_figure
+from infomri_monai.files import atomic_path
 from infomri_monai.sampling import load_policy
 
 TEST_SETS = ("subject5", "brain_50")

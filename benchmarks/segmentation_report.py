@@ -14,8 +14,8 @@ from statistics import mean
 import torch
 from study_tables import cell, spread, table
 
-from infomri_monai.atomic import atomic_path
 from infomri_monai.figures import curves_by_acceleration_figure, ged_by_samples_figure, save_figure
+from infomri_monai.files import atomic_path
 from infomri_monai.triage import share_removed
 
 METRICS = {

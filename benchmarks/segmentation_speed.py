@@ -30,7 +30,7 @@ from infomri_monai.losses import ELBOLoss, SegmentationTarget
 from infomri_monai.networks import LatentSegmenter, complex_to_channels
 from infomri_monai.networks.task_model import encoder_input
 from infomri_monai.sampling import warm_started_pgn
-from infomri_monai.sampling.exact import centre_distance
+from infomri_monai.sampling.draw import centre_distance
 from infomri_monai.systems import SegmentationSystem, parameter_groups
 
 RESULT = Path(__file__).parent / "results" / "segmentation_speed.json"

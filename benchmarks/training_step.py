@@ -35,7 +35,7 @@ from infomri_monai.engines import AutocastInferer, keep_freed_memory
 from infomri_monai.losses import GaussianNLLLoss
 from infomri_monai.networks import UnrolledReconstructor
 from infomri_monai.sampling import warm_started_pgn
-from infomri_monai.sampling.exact import centre_distance
+from infomri_monai.sampling.draw import centre_distance
 from infomri_monai.systems import ReconstructionResult, ReconstructionSystem, parameter_groups
 
 T = TypeVar("T")

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from infomri_monai.intact import check_intact
+from infomri_monai.files import check_intact
 from infomri_monai.networks import load_network
 from infomri_monai.sampling import PatternGenerationNetwork, load_policy, save_policy
 

@@ -5,8 +5,11 @@ alone in any ``Compose``. Data is channel-first, (channel, *spatial), optionally
 complex, centred and orthonormal; masks are (1, *spatial).
 """
 
-from infomri_monai.transforms.crop import CropKSpace, CropKSpaceD, CropKSpaced, CropKSpaceDict
 from infomri_monai.transforms.fourier import (
+    CropKSpace,
+    CropKSpaceD,
+    CropKSpaced,
+    CropKSpaceDict,
     ImageToKSpace,
     ImageToKSpaceD,
     ImageToKSpaced,
@@ -18,8 +21,24 @@ from infomri_monai.transforms.fourier import (
 )
 from infomri_monai.transforms.mask import RandSampleMask, RandSampleMaskD, RandSampleMaskd, RandSampleMaskDict
 from infomri_monai.transforms.noise import RandKSpaceNoise, RandKSpaceNoiseD, RandKSpaceNoised, RandKSpaceNoiseDict
-from infomri_monai.transforms.rand_rater import RandRater, RandRaterD, RandRaterd, RandRaterDict
-from infomri_monai.transforms.raters import MISSING_RATER, check_label, present_raters
+from infomri_monai.transforms.raters import (
+    MISSING_RATER,
+    RandRater,
+    RandRaterD,
+    RandRaterd,
+    RandRaterDict,
+    SimulateRaters,
+    SimulateRatersD,
+    SimulateRatersd,
+    SimulateRatersDict,
+    StackRaters,
+    StackRatersD,
+    StackRatersd,
+    StackRatersDict,
+    check_label,
+    present_raters,
+    smooth_field,
+)
 from infomri_monai.transforms.simulate import (
     SimulateAcquisition,
     SimulateAcquisitionD,
@@ -27,14 +46,6 @@ from infomri_monai.transforms.simulate import (
     SimulateAcquisitionDict,
     SimulatedAcquisition,
 )
-from infomri_monai.transforms.simulate_raters import (
-    SimulateRaters,
-    SimulateRatersD,
-    SimulateRatersd,
-    SimulateRatersDict,
-)
-from infomri_monai.transforms.smooth_field import smooth_field
-from infomri_monai.transforms.stack_raters import StackRaters, StackRatersD, StackRatersd, StackRatersDict
 from infomri_monai.transforms.undersample import (
     Undersample,
     UndersampleD,

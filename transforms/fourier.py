@@ -1,15 +1,21 @@
-"""To k-space and back to the image."""
+"""To k-space and back to the image.
+
+Also here: The crop of k-space's centre: a lower resolution over the same field of view.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+import math
+from collections.abc import Hashable, Mapping, Sequence
 
+import torch
 from monai.config import KeysCollection, NdarrayOrTensor
+from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
 from monai.utils import TransformBackends
 from torch import Tensor
 
-from infomri_monai.acquisition import image_to_kspace, kspace_to_image
+from infomri_monai.acquisition import crop_kspace, image_to_kspace, kspace_to_image
 from infomri_monai.transforms.common import (
     check_spatial_dims,
     checked_tensor,
@@ -20,6 +26,10 @@ from infomri_monai.transforms.common import (
 )
 
 __all__ = [
+    "CropKSpace",
+    "CropKSpaceD",
+    "CropKSpaceDict",
+    "CropKSpaced",
     "ImageToKSpace",
     "ImageToKSpaceD",
     "ImageToKSpaceDict",
@@ -165,3 +175,123 @@ class KSpaceToImaged(MapTransform):
 
 ImageToKSpaceD = ImageToKSpaceDict = ImageToKSpaced
 KSpaceToImageD = KSpaceToImageDict = KSpaceToImaged
+
+
+class CropKSpace(Transform):
+    """Keep the centre of k-space: a lower resolution over the same field of view.
+
+    Values are scaled by ``sqrt(cropped positions / all positions)``, so that with the orthonormal transform *image*
+    intensities are kept (a constant image keeps its value). DC stays at ``n // 2``. The affine of a MetaTensor is
+    updated: voxels grow by ``n / roi_size``, and the voxel at ``n // 2`` stays at its place in the world.
+
+    Args:
+        roi_size: size of the centre along each spatial axis; one number for all axes; -1 keeps an axis.
+        domain: ``"kspace"`` for k-space in and out; ``"image"`` for an image in and out. A real image gives a real
+            image: on an even ``roi_size`` the highest frequency has lost its conjugate partner, and its imaginary part
+                is dropped.
+        spatial_dims: number of axes after the channel that are cropped (1, 2 or 3); one more axis is taken as slices.
+
+    Raises:
+        ValueError: if ``roi_size`` is neither positive nor -1, ``domain`` is unknown or ``spatial_dims`` is not 1, 2 or
+            3.
+
+    Example:
+        >>> import torch
+        >>> CropKSpace(4, domain="image")(torch.full((1, 8, 6), 3.0)).as_tensor()[0, 0].round()
+        tensor([3., 3., 3., 3.])
+    """
+
+    backend = [TransformBackends.TORCH]
+
+    def __init__(self, roi_size: Sequence[int] | int, domain: str = "kspace", spatial_dims: int = 2) -> None:
+        self.spatial_dims = check_spatial_dims(spatial_dims)
+        sizes = (roi_size,) * self.spatial_dims if isinstance(roi_size, int) else tuple(roi_size)
+        if len(sizes) != self.spatial_dims or any(n < 1 and n != -1 for n in sizes):
+            raise ValueError(
+                f"roi_size must be one size or {self.spatial_dims}, positive or -1 (keeps an axis), got {roi_size!r}."
+            )
+        if domain not in ("kspace", "image"):
+            raise ValueError(f"domain must be 'kspace' or 'image', got {domain!r}.")
+        self.roi_size = tuple(int(n) for n in sizes)
+        self.domain = domain
+
+    def __call__(self, img: NdarrayOrTensor) -> Tensor:
+        """Crop.
+
+        Args:
+            img: complex k-space, or an image where ``domain="image"``; shape (channel, *spatial) or (channel, *spatial,
+                slice).
+
+        Returns:
+            The cropped k-space or image, shape (channel, *roi_size) or (channel, *roi_size, slice).
+
+        Raises:
+            ValueError: if ``roi_size`` is larger than the grid, or as :class:`ImageToKSpace` and :class:`KSpaceToImage`
+                say.
+        """
+        in_kspace = self.domain == "kspace"
+        data = checked_tensor(img, "k-space" if in_kspace else "image", self.spatial_dims, kspace=in_kspace)
+        grid = tuple(data.shape[1 : 1 + self.spatial_dims])
+        size = tuple(n if r == -1 else r for n, r in zip(grid, self.roi_size, strict=True))
+        if any(r > n for n, r in zip(grid, size, strict=True)):
+            raise ValueError(f"roi_size {size} is larger than the grid {grid}; a crop cannot add frequencies.")
+        stack = slices_first(plain(data), self.spatial_dims)
+        kspace = stack if in_kspace else image_to_kspace(stack, self.spatial_dims)
+        cropped = crop_kspace(kspace, list(size), self.spatial_dims) * math.sqrt(math.prod(size) / math.prod(grid))
+        if not in_kspace:
+            cropped = kspace_to_image(cropped, self.spatial_dims)
+            cropped = cropped if data.is_complex() else cropped.real
+        result = with_meta_of(slices_last(cropped, self.spatial_dims).contiguous(), data)
+        return _coarser(result, grid, size) if isinstance(result, MetaTensor) else result
+
+
+def _coarser(image: MetaTensor, grid: tuple[int, ...], size: tuple[int, ...]) -> MetaTensor:
+    """Update the affine: old index = n // 2 + (new index - r // 2) * n / r along every cropped axis."""
+    affine = image.affine
+    new_to_old = torch.eye(affine.shape[-1], dtype=affine.dtype, device=affine.device)
+    for axis, (n, r) in enumerate(zip(grid, size, strict=True)):
+        if axis < affine.shape[-1] - 1:
+            new_to_old[axis, axis] = n / r
+            new_to_old[axis, -1] = n // 2 - (r // 2) * n / r
+    image.affine = affine @ new_to_old
+    return image
+
+
+class CropKSpaced(MapTransform):
+    """Dictionary version of :class:`CropKSpace`; replaces every key's data.
+
+    Args:
+        keys: keys of the k-spaces or images.
+        roi_size: size of the centre along each spatial axis; -1 keeps an axis.
+        domain: ``"kspace"`` or ``"image"``.
+        spatial_dims: number of axes after the channel that are cropped.
+        allow_missing_keys: skip missing keys instead of raising KeyError.
+
+    Example:
+        >>> import torch
+        >>> CropKSpaced("image", 4, domain="image")({"image": torch.ones(1, 8, 8)})["image"].shape
+        torch.Size([1, 4, 4])
+    """
+
+    backend = CropKSpace.backend
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        roi_size: Sequence[int] | int,
+        domain: str = "kspace",
+        spatial_dims: int = 2,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.transform = CropKSpace(roi_size, domain, spatial_dims)
+
+    def __call__(self, data: Mapping[Hashable, NdarrayOrTensor]) -> dict[Hashable, NdarrayOrTensor]:
+        """Crop every key."""
+        d = dict(data)
+        for key in self.key_iterator(d):
+            d[key] = self.transform(d[key])
+        return d
+
+
+CropKSpaceD = CropKSpaceDict = CropKSpaced

@@ -18,8 +18,8 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from pydicom.valuerep import DSfloat
 from scipy import ndimage
 
-from infomri_monai.atomic import atomic_path
 from infomri_monai.data.embedded import FIELD_OF_VIEW, embedded_subjects
+from infomri_monai.files import atomic_path
 
 __all__ = ["KINDS", "ExampleGeometry", "ExamplePatient", "example_datasets", "write_example_series"]
 

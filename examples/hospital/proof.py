@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 
 from infomri_monai.deploy.case import DeployError
-from infomri_monai.deploy.counted import counted
-from infomri_monai.deploy.dicom.guard import guarded
+from infomri_monai.deploy.dicom.common import guarded
 from infomri_monai.deploy.dicom.slices import slice_headers
+from infomri_monai.deploy.files import counted
 
 __all__ = ["prove"]
 

@@ -17,8 +17,8 @@ import numpy as np
 from ismrmrd import hdf5, xsd
 from numpy.typing import ArrayLike, NDArray
 
-from infomri_monai.atomic import atomic_path
 from infomri_monai.data.embedded import embedded_subjects
+from infomri_monai.files import atomic_path
 
 __all__ = [
     "EXAMPLE_SUBJECT",

@@ -1,10 +1,9 @@
 """The measurement y = m * (F S x + noise): Fourier transform, noise, conjugate symmetry, k-space statistics."""
 
-from infomri_monai.acquisition.checksum import ImageChecksum
 from infomri_monai.acquisition.fourier import crop_kspace, image_to_kspace, kspace_to_image
 from infomri_monai.acquisition.measurement import FourierMeasurement
 from infomri_monai.acquisition.noise import ComplexGaussianNoise, NoiseModel, PoissonNoise, RicianNoise
-from infomri_monai.acquisition.statistics import KSpaceStatistics
+from infomri_monai.acquisition.statistics import ImageChecksum, KSpaceStatistics
 from infomri_monai.acquisition.symmetry import (
     conjugate_partner,
     hermitian_completion,

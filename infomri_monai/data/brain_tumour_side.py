@@ -10,10 +10,9 @@ import numpy as np
 from monai.utils import optional_import
 from numpy.typing import NDArray
 
-from infomri_monai.data.prepare import check_finite, check_size, prepare_images
+from infomri_monai.data.labels import check_subset
+from infomri_monai.data.prepare import check_finite, check_size, check_split, prepare_images
 from infomri_monai.data.segmentation_sets import check_stretches, load_tumours, tumour_rows
-from infomri_monai.data.simulated_raters import check_subset
-from infomri_monai.data.splits import check_split
 
 ndimage, _ = optional_import("scipy.ndimage")
 

@@ -23,10 +23,8 @@ import numpy as np
 from monai.utils import optional_import
 from numpy.typing import NDArray
 
-from infomri_monai.data.labels import fit_to_grid
-from infomri_monai.data.prepare import check_size
-from infomri_monai.data.simulated_raters import add_raters, rater_model
-from infomri_monai.data.splits import check_split, split_cases
+from infomri_monai.data.labels import add_raters, fit_to_grid, rater_model
+from infomri_monai.data.prepare import check_size, check_split, split_cases
 
 pil_image, _ = optional_import("PIL.Image")
 

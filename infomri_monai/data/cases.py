@@ -1,22 +1,32 @@
-"""What inference reconstructs: one entry per case, found and checked before any work."""
+"""What inference reconstructs: one entry per case, found and checked before any work.
+
+Also here: Reading one case for inference, and a data set in which a case that cannot be read does not stop the
+others.
+"""
 
 from __future__ import annotations
 
 import glob
 import os
+import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+import torch
+from monai.data import Dataset, MetaTensor
+from monai.data.utils import to_affine_nd
+from monai.transforms import Transform
 
+from infomri_monai.data.embedded import embedded_lesions as make_lesions
 from infomri_monai.data.embedded import embedded_subjects
-from infomri_monai.data.embedded_lesions import embedded_lesions as make_lesions
 from infomri_monai.data.headers import find_volumes
-from infomri_monai.data.kspace_file import KSPACE_SUFFIXES, check_kspace_file
+from infomri_monai.data.kspace_file import KSPACE_SUFFIXES, check_kspace_file, read_kspace
+from infomri_monai.transforms.common import checked_tensor, plain
 
-__all__ = ["inference_cases"]
+__all__ = ["CaseDataset", "ReadCaseD", "ReadCaseDict", "ReadCased", "inference_cases"]
 
 _EMBEDDED_SUBJECTS, _EMBEDDED_LESION_SUBJECTS = 2, 4
 
@@ -38,7 +48,7 @@ def inference_cases(
             ``"kspace"`` for raw undersampled k-space: ``.npz``, ``.npy`` and HDF5 (an array "kspace" as fastMRI's files have it, or
             ISMRMRD), see :func:`~infomri_monai.data.kspace_file.read_kspace`.
         embedded_grid: (height, width) of the embedded subjects.
-        embedded_lesions: "embedded" is four subjects of :func:`~infomri_monai.data.embedded_lesions.embedded_lesions`, with a
+        embedded_lesions: "embedded" is four subjects of :func:`~infomri_monai.data.embedded.embedded_lesions`, with a
             simulated lesion in some slices.
 
     Returns:
@@ -125,3 +135,122 @@ def _embedded(grid: Sequence[int], lesions: bool) -> list[dict[str, Any]]:
         }
         for index, subject in enumerate(subjects, 1)
     ]
+
+
+class ReadCased(Transform):
+    """Read an entry of :func:`~infomri_monai.data.inference_cases`.
+
+    An "image" becomes a MetaTensor, float32 or complex64, shape (1, height, width[, slice]), in the file's intensity units with
+    its 4 x 4 affine (RAS, mm; the identity where the source has none) and nothing else of its header. A "kspace" becomes a
+    complex64 tensor of that shape, with "mask" (float32, same shape) if the file holds one; a tensor or array instead of a path is
+    k-space in memory, already in that shape, and so is a "mask" beside it. "has_geometry", a bool, says whether
+    the affine is the source's: PNG, arrays and k-space have none, and so no size of a voxel. The path and the reader are
+    dropped. Messages of errors name no file: the file's name may be a patient's.
+
+    Args:
+        magnitude: take the magnitude of complex images, for networks that were trained on magnitudes. k-space stays as it is.
+        swap_axes: swap the first two axes of images that were read from a file or have an affine, and those of the affine: MONAI's
+            readers give (column, row) of an axial slice, while a network may have been trained on (row, column), the way a slice
+            is looked at. k-space and arrays without affine (the embedded data) stay as they are.
+
+    Raises:
+        OSError: when called, if the file is unreadable.
+        ValueError: when called, if the data hold NaN or Inf, have other axes, or are real where complex is needed.
+
+    Example:
+        >>> ReadCased()({"image": np.ones((1, 4, 5)), "name": "flat", "index": 1})["image"].shape
+        torch.Size([1, 4, 5])
+    """
+
+    def __init__(self, magnitude: bool = False, swap_axes: bool = False) -> None:
+        for name, value in (("magnitude", magnitude), ("swap_axes", swap_axes)):
+            if not isinstance(value, bool):
+                raise ValueError(
+                    f"{name} must be True or False (on a command line with a capital letter), got {value!r}."
+                )
+        self.magnitude, self.swap_axes = magnitude, swap_axes
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        reader = d.pop("reader", None)
+        if "image" in d:
+            image, d["has_geometry"] = _image(d["image"], reader)
+            if self.swap_axes and (reader is not None or d["has_geometry"]):
+                image = _swapped(image)
+            d["image"] = image.abs() if self.magnitude and image.is_complex() else image
+        elif isinstance(d["kspace"], (str, os.PathLike)):
+            kspace, mask = read_kspace(d["kspace"])
+            d["kspace"], d["has_geometry"] = _slices_last(kspace), False
+            if mask is not None:
+                d["mask"] = _slices_last(mask)
+        else:
+            d["kspace"] = plain(checked_tensor(d["kspace"], "kspace", 2, kspace=True)).to(torch.complex64)
+            d.setdefault("has_geometry", False)
+        return d
+
+
+ReadCaseD = ReadCaseDict = ReadCased
+
+
+def _image(source: Any, reader: Any) -> tuple[MetaTensor, bool]:
+    """The image, and whether its affine is the source's."""
+    array, affine = source, getattr(source, "affine", None)
+    if reader is not None:
+        try:
+            with warnings.catch_warnings():
+                # MONAI warns even where the series is named
+                warnings.filterwarnings("ignore", message="the directory: .* contains more than one DICOM series")
+                array, meta = reader.get_data(reader.read(source))
+        except Exception as error:  # readers differ in what they raise; their messages may quote the header
+            raise OSError(f"the image cannot be read ({type(error).__name__}).") from None
+        array, affine = np.asarray(array)[None], meta.get("affine")
+    pixels = plain(checked_tensor(array, "image", 2))
+    if pixels.shape[0] != 1:
+        raise ValueError(f"image must have one channel, got shape {tuple(pixels.shape)}.")
+    pixels = pixels.to(torch.complex64 if pixels.is_complex() else torch.float32)
+    matrix = np.asarray(np.eye(4) if affine is None else affine, dtype=np.float64)
+    return MetaTensor(pixels, affine=torch.as_tensor(to_affine_nd(3, matrix))), affine is not None
+
+
+def _swapped(image: MetaTensor) -> MetaTensor:
+    """The image with its first two spatial axes, and those of its affine, exchanged."""
+    affine = torch.as_tensor(image.affine)[:, [1, 0, 2, 3]]
+    return MetaTensor(image.as_tensor().transpose(1, 2).contiguous(), affine=affine)
+
+
+def _slices_last(stack: np.ndarray) -> torch.Tensor:
+    """(height, width) or (slice, height, width) as (1, height, width[, slice])."""
+    tensor = torch.from_numpy(np.array(stack))[None]
+    return tensor.movedim(1, -1) if tensor.ndim == 4 else tensor
+
+
+class CaseDataset(Dataset):
+    """A MONAI data set whose unreadable entries become items that say why, instead of an exception.
+
+    Args:
+        data: entries of :func:`~infomri_monai.data.inference_cases`.
+        transform: preprocessing that begins with :class:`ReadCased`.
+
+    Every item has "failure": "" if all went well, else the reason, beside "name", "index" and an image of one zero.
+
+    Example:
+        >>> dataset = CaseDataset([{"image": np.full((1, 4, 5), np.nan), "name": "broken", "index": 1}], ReadCased())
+        >>> dataset[0]["failure"]
+        'ValueError: image holds NaN or Inf values.'
+    """
+
+    def _transform(self, index: int) -> dict[Hashable, Any]:
+        try:
+            return {**super()._transform(index), "failure": ""}
+        except (OSError, ValueError, RuntimeError) as error:
+            cause: BaseException = error
+            while isinstance(cause, RuntimeError) and cause.__cause__ is not None:  # Compose's wrapping
+                cause = cause.__cause__
+            reason = f"{type(cause).__name__}: {cause}"
+        entry = self.data[index]
+        return {
+            "image": MetaTensor(torch.zeros(1, 1, 1)),
+            "failure": reason,
+            "name": entry.get("name", ""),
+            "index": entry.get("index", index + 1),
+        }

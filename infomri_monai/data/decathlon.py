@@ -14,7 +14,7 @@ from monai.data import load_decathlon_datalist
 
 from infomri_monai.data.folder import read_volume
 from infomri_monai.data.headers import Volume, file_volume
-from infomri_monai.data.splits import check_split, split_cases
+from infomri_monai.data.prepare import check_split, split_cases
 
 __all__ = ["decathlon_slices"]
 
@@ -36,7 +36,7 @@ def decathlon_slices(
 
     Split: the list's own "training", "validation" and "test" where their items have labels (those of the Decathlon's "test"
     have none). A part that the list lacks is taken from "training" by
-    :func:`~infomri_monai.data.splits.split_cases`: items in the order of the list, ``seed``, the fractions of "train" and the
+    :func:`~infomri_monai.data.prepare.split_cases`: items in the order of the list, ``seed``, the fractions of "train" and the
     lacking parts scaled to a sum of 1. An item is never divided: one file a patient, and no patient is on two sides.
 
     Args:

@@ -13,10 +13,10 @@ import torch
 from monai.utils import optional_import
 from numpy.typing import NDArray
 
-from infomri_monai.data.coil_combination import coil_warning, combine_coils
+from infomri_monai.acquisition.coils import coil_warning, combine_coils
 from infomri_monai.data.fastmri import open_volume
-from infomri_monai.data.ismrmrd_file import check_ismrmrd, is_ismrmrd, read_ismrmrd
-from infomri_monai.data.raw_errors import RawDataError, RawFileError
+from infomri_monai.data.ismrmrd import check_ismrmrd, is_ismrmrd, read_ismrmrd
+from infomri_monai.data.ismrmrd_header import RawDataError, RawFileError
 
 h5py, _ = optional_import("h5py")
 
@@ -49,7 +49,7 @@ def check_kspace_file(path: str | os.PathLike[str]) -> None:
     Args:
         path: ``.npz`` or HDF5 with an array "kspace", or ``.npy``; complex, shape (height, width) or (slice, height, width), of
             HDF5 also (slice, coil, height, width) as fastMRI's multi-coil files have it. Or an ISMRMRD file, see
-            :func:`~infomri_monai.data.ismrmrd_file.read_ismrmrd`.
+            :func:`~infomri_monai.data.ismrmrd.read_ismrmrd`.
 
     Raises:
         RawFileError: if the file is unreadable.
@@ -62,7 +62,7 @@ def check_kspace_file(path: str | os.PathLike[str]) -> None:
         >>> np.save(path, np.ones((2, 8, 8)))
         >>> check_kspace_file(path)
         Traceback (most recent call last):
-        infomri_monai.data.raw_errors.RawDataError: kspace must be complex, got float64.
+        infomri_monai.data.ismrmrd_header.RawDataError: kspace must be complex, got float64.
     """
     path = Path(path)
     if _is_ismrmrd(path):
@@ -88,7 +88,7 @@ def _checked_shape(path: Path) -> tuple[int, ...]:
 def read_kspace_file(path: str | os.PathLike[str]) -> KspaceFile:
     """Read raw k-space and, where the file holds one, its mask.
 
-    Several coils of ISMRMRD and fastMRI files are combined by :func:`~infomri_monai.data.coil_combination.combine_coils`, slice
+    Several coils of ISMRMRD and fastMRI files are combined by :func:`~infomri_monai.acquisition.coils.combine_coils`, slice
     by slice. Where a fastMRI file of several coils has no mask, what is zero in all coils counts as not measured.
 
     Args:

@@ -1,4 +1,7 @@
-"""k-space statistics of a data list, kept in a file that knows its data, and the entropy estimate made from them."""
+"""k-space statistics of a data list, kept in a file that knows its data, and the entropy estimate made from them.
+
+Also here: The training set's mean k-space magnitude, from which policies start.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,10 @@ import torch
 from torch import Tensor
 
 from infomri_monai.acquisition import ComplexGaussianNoise, ImageChecksum, KSpaceStatistics
-from infomri_monai.acquisition.streaming import gather_batches
+from infomri_monai.acquisition.statistics import gather_batches
 from infomri_monai.information import MarginalEntropy
 
-__all__ = ["kspace_statistics", "load_kspace_statistics", "marginal_entropy_of"]
+__all__ = ["kspace_statistics", "load_kspace_statistics", "marginal_entropy_of", "mean_kspace_magnitude"]
 
 _LOGGER = logging.getLogger(__name__)
 _SECONDS_BETWEEN_LINES = 10.0
@@ -169,3 +172,25 @@ def _check_cache(
             f"{statistics.checksum[:12]}..., the data are {count} images, {checksum.hexdigest()[:12]}...; give another path, or "
             "delete the file."
         )
+
+
+def mean_kspace_magnitude(data: Iterable[Mapping[str, Any]], image_key: str = "image", spatial_dims: int = 2) -> Tensor:
+    """Mean over a data list of the k-space magnitude of its images.
+
+    Args:
+        data: items holding an image (1, *spatial) as array or tensor under ``image_key``, all of one grid.
+        image_key: key of the image.
+        spatial_dims: number of spatial axes.
+
+    Returns:
+        Real tensor, shape ``spatial``, centred.
+
+    Raises:
+        ValueError: if the data list is empty or the grids differ.
+
+    Example:
+        >>> import torch
+        >>> mean_kspace_magnitude([{"image": torch.ones(1, 4, 4)}])[2, 2]
+        tensor(4.)
+    """
+    return kspace_statistics(data, image_key=image_key, spatial_dims=spatial_dims).mean_magnitude.float()

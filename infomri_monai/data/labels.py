@@ -1,21 +1,46 @@
-"""What every reader does to labels: values inside the classes, and the image's own k-space crop of the one-hot map."""
+"""What every reader does to labels: values inside the classes, and the image's own k-space crop of the one-hot map.
+
+Also here: Simulated raters for the data lists of sets that have one expert's label. A check that every class, and of
+every label both values, occurs in a split. How often every class occurs in a data set, where a classifier's biases
+start. Transform that reads one slice of an image and of its raters' labels.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from monai.transforms import ResizeWithPadOrCrop
+from monai.config import KeysCollection
+from monai.transforms import MapTransform, ResizeWithPadOrCrop
 from numpy.typing import NDArray
+from torch import Tensor
 
 from infomri_monai.acquisition import image_to_kspace, kspace_to_image
+from infomri_monai.data.folder import extract_slice, read_volume
+from infomri_monai.data.headers import file_volume
 from infomri_monai.data.prepare import check_size, crop_kspace_keeping_intensity, prepare_images
-from infomri_monai.transforms import MISSING_RATER
+from infomri_monai.transforms import MISSING_RATER, SimulateRaters, check_label
 from infomri_monai.transforms.common import plain
 
-__all__ = ["check_labels", "crop_labels", "fit_to_grid", "join_raters"]
+__all__ = [
+    "ReadLabelledSliceD",
+    "ReadLabelledSliceDict",
+    "ReadLabelledSliced",
+    "add_raters",
+    "check_classes",
+    "check_labels",
+    "check_subset",
+    "class_frequencies",
+    "crop_labels",
+    "fit_to_grid",
+    "join_raters",
+    "rater_model",
+]
 
 
 def check_labels(label: NDArray, num_classes: int, where: str) -> NDArray[np.int16]:
@@ -166,3 +191,286 @@ def fit_to_grid(
     magnitude = magnitude and (crop is not None or np.iscomplexobj(image))  # a real image keeps its sign
     image = prepare_images(image, crop, magnitude, normalise)
     return image, (label if crop is None else crop_labels(label, num_classes, crop))
+
+
+_OPTIONS = ("bias", "amplitude", "wavelength")
+
+
+def rater_model(
+    raters: int, num_classes: int, options: Mapping[str, float] | None = None, seed: int = 0
+) -> SimulateRaters | None:
+    """The simulation that a reader's arguments ask for.
+
+    Args:
+        raters: number of raters; 1 asks for no simulation.
+        num_classes: classes of the label, background included.
+        options: any of "bias", "amplitude" and "wavelength" of :class:`~infomri_monai.transforms.SimulateRaters`, pixels.
+        seed: any non-negative integer; another one gives other raters.
+
+    Returns:
+        The transform, or None where ``raters`` is 1.
+
+    Raises:
+        ValueError: if an option is unknown or an argument is outside its range.
+
+    Example:
+        >>> rater_model(1, num_classes=2) is None
+        True
+    """
+    unknown = sorted(set(options or {}) - set(_OPTIONS))
+    if unknown:
+        raise ValueError(f"rater_options may hold {', '.join(_OPTIONS)}, got {', '.join(unknown)}.")
+    model = SimulateRaters(raters, num_classes=num_classes, seed=seed, **(options or {}))
+    return model if model.raters > 1 else None
+
+
+def add_raters(entry: dict[str, Any], num_classes: int, model: SimulateRaters | None) -> dict[str, Any]:
+    """Replace an entry's single label by raters' labels.
+
+    Args:
+        entry: "label", integers (1, height, width); "subject" and "slice", which tell the image from the others.
+        num_classes: classes of the label, background included.
+        model: what simulates the raters; None keeps the single label.
+
+    Returns:
+        The same dictionary with "label", uint8 (rater, height, width), and "simulated_raters", a bool.
+
+    Raises:
+        ValueError: if the label has another grid than "image", or a value outside the classes.
+
+    Example:
+        >>> entry = {"label": np.eye(8, dtype=np.uint8)[None], "image": np.eye(8)[None], "subject": 0, "slice": 0}
+        >>> add_raters(entry, 2, rater_model(3, 2))["label"].shape
+        (3, 8, 8)
+    """
+    label, where = entry["label"], f"subject {entry['subject']}, slice {entry['slice']}: label"
+    if label.shape != entry["image"].shape:
+        raise ValueError(f"{where} must have the image's shape {entry['image'].shape}, got {label.shape}.")
+    check_label(label, num_classes, name=where)
+    label = label.astype(np.uint8)
+    if model is not None:
+        label = np.asarray(model(label, index=(entry["subject"], entry["slice"])))
+    entry.update(label=label, simulated_raters=model is not None)
+    return entry
+
+
+def check_subset(subset: int | None) -> int:
+    """The step that keeps every ``subset``-th entry of a list; None keeps all.
+
+    Raises:
+        ValueError: unless it is None or a whole number of at least 1.
+
+    Example:
+        >>> "abcdefg"[:: check_subset(3)]
+        'adg'
+    """
+    if subset is None:
+        return 1
+    if isinstance(subset, bool | Sequence) or int(subset) != subset or subset < 1:
+        raise ValueError(f"subset must be None or a whole number of at least 1, got {subset!r}.")
+    return int(subset)
+
+
+Data = TypeVar("Data", bound=Sequence[Mapping[str, Any]])
+
+
+def check_classes(
+    data: Data, num_classes: int, multi_label: bool = False, name: str = "data", label_key: str = "label"
+) -> Data:
+    """Return the data of a classification task, if every class occurs among their labels.
+
+    A class that a training split lacks is never predicted, and one that a test split lacks has no AUROC. A configuration puts
+    this function around its readers; the shares of the classes are :func:`~infomri_monai.data.class_frequencies`.
+
+    Args:
+        data: entries with a label: a class number from 0, or (num_classes,) of 0 and 1 if ``multi_label``.
+        num_classes: exclusive classes, at least 2; or labels if ``multi_label``, at least 1.
+        multi_label: independent binary labels.
+        name: the split's name in error messages, e.g. the configuration's argument "validation_data".
+        label_key: key of the label.
+
+    Returns:
+        ``data``, as it is.
+
+    Raises:
+        ValueError: if there is no entry, an entry lacks its label, a label is no such number, or a class (of a label, a value) is
+            absent.
+
+    Example:
+        >>> check_classes([{"label": 0}, {"label": 2}], num_classes=3, name="test_data")
+        Traceback (most recent call last):
+        ValueError: test_data: class 1 of 3 is absent from its 2 entries (0: 1, 2: 1).
+    """
+    if num_classes < (1 if multi_label else 2):
+        raise ValueError(f"num_classes must be at least {1 if multi_label else 2}, got {num_classes}.")
+    if not len(data):
+        raise ValueError(f"{name} must hold at least one entry.")
+    labels = _labels(data, (num_classes,) if multi_label else (), 2 if multi_label else num_classes, name, label_key)
+    if not multi_label:
+        counts = np.bincount(labels.astype(np.int64), minlength=num_classes)
+        absent = [str(c) for c in np.flatnonzero(counts == 0)]
+        if absent:
+            found = ", ".join(f"{c}: {counts[c]}" for c in np.flatnonzero(counts))
+            raise ValueError(
+                f"{name}: class {', '.join(absent)} of {num_classes} is absent from its {len(data)} entries ({found})."
+            )
+        return data
+    for value, word in ((1, "positive"), (0, "negative")):
+        absent = [str(c) for c in np.flatnonzero((labels != value).all(0))]
+        if absent:
+            raise ValueError(
+                f"{name}: label {', '.join(absent)} of {num_classes} has no {word} entry among {len(data)}."
+            )
+    return data
+
+
+def _labels(data: Sequence[Mapping[str, Any]], shape: tuple[int, ...], below: int, name: str, key: str) -> NDArray:
+    """All labels, (entry, *shape), each a whole number in [0, below)."""
+    found = []
+    for number, entry in enumerate(data):
+        if key not in entry:
+            raise ValueError(f"{name}: entry {number} lacks {key!r}.")
+        label = np.asarray(entry[key])
+        if label.shape != shape or label.dtype.kind not in "buif" or not np.isin(label, np.arange(below)).all():
+            raise ValueError(
+                f"{name}: entry {number}: {key!r} must have shape {shape} and values 0 to {below - 1}, "
+                f"got shape {label.shape}: {np.array2string(label, threshold=8)}."
+            )
+        found.append(label)
+    return np.stack(found)
+
+
+def class_frequencies(
+    data: Iterable[Mapping[str, Any]], num_classes: int, multi_label: bool = False, label_key: str = "label"
+) -> list[float]:
+    """Share of every class, over all pixels of all images and raters; a missing rater (-1) does not count.
+
+    Args:
+        data: entries with a label, (R, *spatial) of class numbers, or (R, label, *spatial) of 0 and 1 if ``multi_label``. Or one
+            label an image: a class number, or (label,) of 0 and 1 if ``multi_label``; it counts as a pixel does.
+        num_classes: classes with the background, or labels if ``multi_label``.
+        multi_label: independent binary labels.
+        label_key: key of the label.
+
+    Returns:
+        ``num_classes`` shares, each at least one pixel in ten million, so that its logarithm is finite. Of exclusive classes they
+        sum to 1.
+
+    Raises:
+        ValueError: if there is no labelled pixel, or a label holds another class or another number of labels.
+
+    Example:
+        >>> class_frequencies([{"label": np.array([[[0, 0, 0, 1]]])}], num_classes=2)
+        [0.75, 0.25]
+        >>> class_frequencies([{"label": 1}, {"label": 0}, {"label": 1}, {"label": 1}], num_classes=2)
+        [0.25, 0.75]
+    """
+    counts, pixels = np.zeros(num_classes), 0
+    for entry in data:
+        label = np.asarray(entry[label_key])
+        if label.size and label.max() >= (2 if multi_label else num_classes):
+            raise ValueError(f"{label_key} must lie below {2 if multi_label else num_classes}, got {label.max()}.")
+        if multi_label:
+            known = label >= 0
+            per_label = np.atleast_2d(label)  # (label,) is that of one rater of one pixel
+            if per_label.shape[1] != num_classes:
+                raise ValueError(f"{label_key} must hold {num_classes} labels (num_classes), got shape {label.shape}.")
+            counts += (per_label == 1).sum(axis=(0, *range(2, per_label.ndim)))
+            pixels += int(known.sum()) // num_classes
+        else:
+            counts += np.bincount(label[label >= 0].ravel(), minlength=num_classes)
+            pixels += int((label >= 0).sum())
+    if not pixels:
+        raise ValueError(f"data must hold at least one labelled pixel under {label_key!r}.")
+    return [float(share) for share in np.clip(counts / pixels, 1e-7, 1 - 1e-7)]
+
+
+class ReadLabelledSliced(MapTransform):
+    """Read one slice of an image and of its raters' labels from disk, and bring both to a grid.
+
+    Reads the entries of :func:`~infomri_monai.data.decathlon_slices`. NIfTI and PNG; axes are in the file's order (x, y, z). The
+    last case that was read is kept, so that its slices in a row cost one reading; shuffled slices want
+    ``monai.data.CacheDataset`` with ``num_workers=1``. Images are taken as magnitudes of MR: no value is shifted.
+
+    Args:
+        keys: key of the image's path, replaced by float32 (complex64 where resampled and not ``magnitude``), (1, *grid).
+        label_key: key of the labels' paths, None for a missing rater, replaced by (raters, *grid): uint8, or int16 with -1 in
+            every pixel of a missing rater where there are several slots.
+        num_classes: C; label values must be 0 to C - 1.
+        grid: (height, width); None keeps the slice's own, which then must be one for a whole batch.
+        resample: False crops and pads the image to the grid; True keeps the field of view and lowers the resolution in k-space, see
+            :func:`~infomri_monai.data.labels.fit_to_grid`.
+        magnitude: take the image's magnitude after resampling; else it is complex then.
+        normalise: divide the image by its largest magnitude.
+        allow_missing_keys: pass entries without the key.
+
+    Raises:
+        ValueError: if ``num_classes`` is below 2 or ``grid`` is no size; when called, if the slice does not exist, label and image
+            differ in grid, a label value is outside the classes, or the image holds NaN or Inf.
+        OSError: when called, if a file is unreadable.
+
+    Example:
+        >>> import tempfile, nibabel
+        >>> path = tempfile.mkdtemp() + "/a.nii"
+        >>> nibabel.Nifti1Image(np.ones((4, 6, 2), np.float32), np.eye(4)).to_filename(path)
+        >>> entry = {"image": path, "label": [path, None], "slice": 1, "axis": 2, "channel": 0}
+        >>> read = ReadLabelledSliced("image", grid=(4, 4))(entry)
+        >>> read["image"].shape, read["label"].shape, read["label"][:, 0, 0].tolist()
+        (torch.Size([1, 4, 4]), torch.Size([2, 4, 4]), [1, -1])
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection = "image",
+        label_key: str = "label",
+        num_classes: int = 2,
+        grid: Sequence[int] | None = (128, 128),
+        resample: bool = False,
+        magnitude: bool = True,
+        normalise: bool = True,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        if num_classes < 2:
+            raise ValueError(f"num_classes must be at least 2, background included, got {num_classes}.")
+        self.label_key, self.num_classes = label_key, num_classes
+        self.grid = None if grid is None else check_size(grid, "grid")
+        self.resample, self.magnitude, self.normalise = resample, magnitude, normalise
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            paths = (d[key], *d[self.label_key])
+            volumes = _case(paths, int(d.pop("channel", 0)), _stamps(paths))
+            place = (int(d["slice"]), int(d.pop("axis", 2)))
+            image, *labels = (None if volume is None else _plane(volume, *place) for volume in volumes)
+            assert image is not None
+            names = ["" if path is None else Path(path).name for path in paths[1:]]
+            label = join_raters(labels, names, image.shape, self.num_classes)
+            grid = self.grid or image.shape
+            options = (self.num_classes, grid, self.resample, self.magnitude, self.normalise)
+            image, label = fit_to_grid(image, label, *options)
+            label = label if len(label) > 1 else label.astype(np.uint8)
+            d[key], d[self.label_key] = torch.from_numpy(image), torch.from_numpy(label)
+        return d
+
+
+ReadLabelledSliceD = ReadLabelledSliceDict = ReadLabelledSliced
+
+
+def _stamps(paths: Sequence[str | None]) -> tuple[Any, ...]:
+    """What changes with a file's content, so that a file written anew is read anew."""
+    found = [Path(p).stat() if p and Path(p).is_file() else None for p in paths]
+    return tuple(f and (f.st_mtime_ns, f.st_size) for f in found)
+
+
+@lru_cache(maxsize=1)
+def _case(paths: tuple[str | None, ...], channel: int, stamps: tuple[Any, ...]) -> list[Tensor | None]:
+    """All volumes of one case, the image first."""
+    accepted = [(2, 3, 4)] + [(2, 3)] * (len(paths) - 1)
+    volumes = [p and file_volume(Path(p), Path(p).name, axes) for p, axes in zip(paths, accepted, strict=True)]
+    return [read_volume(v, channel) if v else None for v in volumes]
+
+
+def _plane(volume: Tensor, index: int, axis: int) -> NDArray[np.float32]:
+    return extract_slice(volume, index, axis)[0].as_tensor().numpy()  # type: ignore[attr-defined]

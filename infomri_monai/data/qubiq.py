@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 from infomri_monai.data.folder import read_volume
 from infomri_monai.data.headers import file_volume
 from infomri_monai.data.labels import fit_to_grid, join_raters
-from infomri_monai.data.prepare import check_size
-from infomri_monai.data.splits import check_split, split_cases
+from infomri_monai.data.prepare import check_size, check_split, split_cases
 
 __all__ = ["qubiq_prostate"]
 
@@ -44,7 +43,7 @@ def qubiq_prostate(
     """Read QUBIQ 2021 prostate slices with the labels of all raters.
 
     Split: the official training cases are divided into "train" and "validation" by
-    :func:`~infomri_monai.data.splits.split_cases` (cases in the order of their numbers, ``seed``); the official validation
+    :func:`~infomri_monai.data.prepare.split_cases` (cases in the order of their numbers, ``seed``); the official validation
     cases are "test", because no labels of the official test cases are public. Both tasks have the same split.
 
     Args:

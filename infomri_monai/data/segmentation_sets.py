@@ -11,11 +11,9 @@ import torch
 from monai.transforms import ResizeWithPadOrCrop
 from numpy.typing import NDArray
 
-from infomri_monai.data.labels import crop_labels
+from infomri_monai.data.labels import add_raters, check_subset, crop_labels, rater_model
 from infomri_monai.data.npz import load_arrays
-from infomri_monai.data.prepare import check_finite, check_size, prepare_images
-from infomri_monai.data.simulated_raters import add_raters, check_subset, rater_model
-from infomri_monai.data.splits import check_split, split_cases
+from infomri_monai.data.prepare import check_finite, check_size, check_split, prepare_images, split_cases
 from infomri_monai.transforms import check_label
 from infomri_monai.transforms.common import plain
 

@@ -1,32 +1,140 @@
-"""One of our bundles in memory: the configured pre-processing, acquisition, network and post-processing for any case."""
+"""One of our bundles in memory: the configured pre-processing, acquisition, network and post-processing for any case.
+
+Also here: Whether raw k-space stands for the network as its training images did: a scanner may read out in any
+direction. How long the network itself works, so that everything else can be told from it. Between the results of a
+bundle and the DICOM writers.
+"""
 
 from __future__ import annotations
 
 import logging
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
 from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from monai.utils import CommonKeys
+from numpy.typing import NDArray
+from torch import Tensor
 
-from infomri_monai.deploy.case import EXIT_USAGE, DeployCase, DeployError, ModelIdentity
-from infomri_monai.deploy.case_log import about_case
-from infomri_monai.deploy.class_names import class_names
+from infomri_monai.deploy.case import EXIT_USAGE, CaseSource, DeployCase, DeployError, ModelIdentity
+from infomri_monai.deploy.logs import about_case
 from infomri_monai.deploy.model_files import BundleFiles, find_bundle, sha256
-from infomri_monai.deploy.orientation import orientation_warning
-from infomri_monai.deploy.settings import blame, check_settings, evaluate_settings
-from infomri_monai.deploy.stopwatch import TimedNetwork
+from infomri_monai.deploy.settings import blame, check_settings, class_names, evaluate_settings
 from infomri_monai.engines.case import CaseFailure
-from infomri_monai.intact import check_intact
+from infomri_monai.files import check_intact
 from infomri_monai.networks.checkpoint import fill_network
 from infomri_monai.triage import ReviewThreshold, load_threshold
 
-__all__ = ["DeployBundle", "Inference"]
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+__all__ = [
+    "DeployBundle",
+    "Inference",
+    "TimedNetwork",
+    "as_reference",
+    "orientation_warning",
+    "slice_names",
+    "volume_of",
+]
+
+_RAS_TO_LPS = np.array([-1.0, -1.0, 1.0])
+#: where the axes of the patient (LPS) run from and to
+_RUNS = (("right", "left"), ("anterior", "posterior"), ("feet", "head"))
+#: by the axis that the slices' normal is nearest to: the plane, and which way is down in its pictures, LPS
+_PLANES = (("sagittal", (0, 0, -1)), ("coronal", (0, 0, -1)), ("axial", (0, 1, 0)))
+
+
+def orientation_warning(case: DeployCase) -> str:
+    """What to tell if a case's anatomy is turned by more than 45 degrees from how one looks at its plane.
+
+    Upright, the readout runs down: in axial slices from anterior to posterior, in coronal and sagittal ones from head to feet.
+    k-space is never turned, as its lines would no longer be those of the policy. A mirrored image counts as upright.
+
+    Args:
+        case: raw k-space with a geometry; of images, and where there is none, nothing is told.
+
+    Returns:
+        The warning, or "".
+
+    Example:
+        >>> import torch
+        >>> from infomri_monai.deploy.case import CaseSource
+        >>> affine = np.diag([-2.0, -2.0, 4.0, 1.0])  # RAS: the readout runs to the left, phase encoding to the back
+        >>> orientation_warning(DeployCase(1, "kspace", torch.zeros(1, 8, 8, 1), affine, CaseSource((), None)))[:63]
+        'the anatomy lies on its side for the model: the axial slices we'
+
+    References:
+        DICOM PS3.3 (2024), C.7.6.2.1.1: the axes of the patient.
+    """
+    if case.domain != "kspace" or not case.has_geometry:
+        return ""
+    read, phase = (case.affine[:3, axis] * _RAS_TO_LPS for axis in (0, 1))
+    read = read / np.linalg.norm(read)
+    normal = np.cross(read, phase)
+    normal /= np.linalg.norm(normal)
+    plane, down = _PLANES[int(np.abs(normal).argmax())]
+    in_plane = down - (down @ normal) * normal
+    cosine = float(read @ in_plane / np.linalg.norm(in_plane))
+    if cosine >= np.sqrt(0.5):
+        return ""
+    posture = "is upside down" if cosine <= -np.sqrt(0.5) else "lies on its side"
+    return (
+        f"the anatomy {posture} for the model: the {plane} slices were read out from {_run(read)}, it was trained on upright "
+        f"ones, read out from {_run(np.array(down, float))}; its results may be worse."
+    )
+
+
+def _run(direction: np.ndarray) -> str:
+    """Where a direction (LPS) mainly runs, in words."""
+    axis = int(np.abs(direction).argmax())
+    return " to ".join(_RUNS[axis] if direction[axis] > 0 else _RUNS[axis][::-1])
+
+
+class TimedNetwork:
+    """A network that adds up the seconds spent in it.
+
+    It has the network's attributes; the calls of itself, ``posterior``, ``logits`` and ``reconstruct`` are timed.
+
+    Args:
+        network: the network.
+        clock: what tells the time, in seconds.
+
+    Example:
+        >>> import torch
+        >>> timed = TimedNetwork(torch.nn.Linear(2, 3))
+        >>> timed(torch.ones(1, 2)).shape, timed.seconds > 0, timed.out_features
+        (torch.Size([1, 3]), True, 3)
+    """
+
+    def __init__(self, network: Any, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.network, self.clock = network, clock
+        self.seconds = 0.0
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the network."""
+        return self._timed(self.network)(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self.__dict__["network"], name)
+        return self._timed(attribute) if name in ("posterior", "logits", "reconstruct") else attribute
+
+    def _timed(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            start = self.clock()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self.seconds += self.clock() - start
+
+        return call
+
 
 _LOGGER = logging.getLogger(__name__)
 _PROJECT = "infomri_monai"
@@ -204,3 +312,32 @@ def _network_of_archive(parser: ConfigParser, archive: Path) -> torch.nn.Module:
 def _threshold(parser: ConfigParser) -> ReviewThreshold | None:
     path = _file_beside(parser, "triage")
     return None if path is None else load_threshold(path)
+
+
+def volume_of(map_: Tensor, case: DeployCase, bundle: DeployBundle, leading: int = 0) -> NDArray[Any]:
+    """A map of a result in the layout of its case.
+
+    Args:
+        map_: shape (*leading, height, width[, slices]), on the CPU.
+        case: what it is of.
+        bundle: may have been given images with swapped axes. Of raw k-space without geometry the readout runs down, as in
+            fastMRI's arrays (height, width); with a geometry it runs along the rows, and the geometry says where that is.
+        leading: number of axes before the spatial ones.
+
+    Returns:
+        Shape (*leading, columns, rows, slices).
+    """
+    array = map_.numpy()
+    array = array[..., np.newaxis] if array.ndim == 2 + leading else array
+    turned = bundle.swap_axes if case.domain == "image" else not case.has_geometry
+    return array.swapaxes(leading, leading + 1) if turned else array
+
+
+def slice_names(folder: str, series: Sequence[Dataset]) -> dict[str, Dataset]:
+    """File names of a series' instances below a folder, numbered from 1."""
+    return {f"{folder}/slice_{number:04d}.dcm": instance for number, instance in enumerate(series, 1)}
+
+
+def as_reference(series: Sequence[Dataset], source: CaseSource) -> CaseSource:
+    """A series that was just made as the source of further objects, for raw k-space, which has no instances."""
+    return CaseSource(tuple(series), source.attributes)

@@ -1,4 +1,7 @@
-"""The command line of the applications: ``python -m infomri_monai.deploy.<name> -i IN -o OUT -m MODELS``."""
+"""The command line of the applications: ``python -m infomri_monai.deploy.<name> -i IN -o OUT -m MODELS``.
+
+Also here: Command lines: that of the applications, and a parser whose errors do not repeat what was given.
+"""
 
 from __future__ import annotations
 
@@ -10,23 +13,137 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from infomri_monai.deploy.arguments import application_arguments, check_given
 from infomri_monai.deploy.case import EXIT_NOTHING_TO_DO, EXIT_USAGE, DeployError, system_words
-from infomri_monai.deploy.case_log import CaseFormatter
-from infomri_monai.deploy.counted import counted
-from infomri_monai.deploy.interruption import Interrupted, Interruption
-from infomri_monai.deploy.launch import INTERRUPTED
-from infomri_monai.deploy.quiet import LOGGERS
+from infomri_monai.deploy.files import counted
+from infomri_monai.deploy.launch import INTERRUPTED, Interrupted, Interruption
+from infomri_monai.deploy.logs import LOGGERS, CaseFormatter
 from infomri_monai.deploy.settings import load_settings
 
 if TYPE_CHECKING:
     from infomri_monai.deploy.inputs import ReadableCase
 
-__all__ = ["run_application"]
+__all__ = ["QuietParser", "application_arguments", "check_given", "named_path", "run_application"]
+
+#: what an application needs, each of which may come from the environment, too
+_NEEDED = {
+    "input": "folder of DICOM series or raw k-space (ISMRMRD, fastMRI HDF5, npz, npy), or one raw file",
+    "output": "folder for the DICOM objects",
+    "model": "a bundle's directory, a TorchScript archive of it, or a folder that holds one",
+}
+_OPTION = re.compile(r"-[A-Za-z]|--[A-Za-z][A-Za-z-]*")
+
+
+class QuietParser(argparse.ArgumentParser):
+    """Its errors name the option that is wrong, but not its value: a path or a UID may identify a patient.
+
+    Example:
+        >>> parser = QuietParser(prog="program")
+        >>> _ = parser.add_argument("-l", "--level", choices=["INFO"])
+        >>> parser.parse_args(["-l", "INFO", "JANE"])
+        Traceback (most recent call last):
+        SystemExit: 2
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"allow_abbrev": False, **kwargs})
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """Parse all arguments; those that are unknown are named if they look like options."""
+        given, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            names = [word.partition("=")[0] for word in unknown]
+            options = [name for name in names if _OPTION.fullmatch(name)]
+            about = f" (unknown: {', '.join(options)})" if options else ""
+            self._end(f"the arguments do not fit this usage{about}")
+        return given
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and what is wrong, and exit."""
+        if message.startswith("the following arguments are required:"):
+            self._end(message)  # the program's own names
+        about = message.partition(":")[0] if message.startswith("argument -") else "the arguments"
+        self._end(f"{about} {'does' if about.startswith('argument') else 'do'} not fit this usage")
+
+    def _end(self, wrong: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        print(f"{self.prog}: {wrong}; see --help.", file=sys.stderr)
+        sys.exit(EXIT_USAGE)
+
+
+def named_path(text: str) -> Path:
+    """A path of a command line; an empty one, as of a variable that is not set, would mean the working directory.
+
+    Args:
+        text: as it was given.
+
+    Raises:
+        argparse.ArgumentTypeError: if it is empty.
+
+    Example:
+        >>> named_path(" ")
+        Traceback (most recent call last):
+        argparse.ArgumentTypeError: a path must not be empty
+    """
+    if not text.strip():
+        raise argparse.ArgumentTypeError("a path must not be empty")
+    return Path(text)
+
+
+def application_arguments(name: str) -> argparse.Namespace:
+    """The SDK's arguments and environment; its own parser would print and log the paths.
+
+    Args:
+        name: the application's name.
+
+    Returns:
+        input, output and model, each a Path or None; config, likewise; log_level.
+    """
+    parser = QuietParser(prog=f"python -m infomri_monai.deploy.{name}")
+    for key, says in _NEEDED.items():
+        default = os.environ.get(_variable(key), "").strip()
+        parser.add_argument(
+            f"-{key[0]}",
+            f"--{key}",
+            type=named_path,
+            default=Path(default) if default else None,
+            help=f"{says} ({_variable(key)})",
+        )
+    parser.add_argument("-c", "--config", type=named_path, help="settings that differ from those of its app.yaml")
+    parser.add_argument("-w", "--workdir", type=Path, help="accepted for the SDK; not used")
+    levels = ("DEBUG", "INFO", "WARN", "ERROR", "CRITICAL")
+    parser.add_argument("-l", "--log-level", type=str.upper, default="INFO", choices=levels)
+    return parser.parse_args()
+
+
+def check_given(given: argparse.Namespace) -> None:
+    """Check that nothing is lacking.
+
+    Args:
+        given: of :func:`application_arguments`.
+
+    Raises:
+        DeployError: names what is missing; exit code ``EXIT_USAGE``.
+
+    Example:
+        >>> check_given(argparse.Namespace(input=Path("in"), output=None, model=None))
+        Traceback (most recent call last):
+        infomri_monai.deploy.case.DeployError: output and model must be given, as -o and -m or by HOLOSCAN_OUTPUT_PATH and ...
+    """
+    lacking = [key for key in _NEEDED if getattr(given, key) is None]
+    if lacking:
+        words = (lacking, [f"-{key[0]}" for key in lacking], list(map(_variable, lacking)))
+        names, options, variables = (" and ".join(filter(None, [", ".join(w[:-1]), w[-1]])) for w in words)
+        raise DeployError(f"{names} must be given, as {options} or by {variables}.", EXIT_USAGE)
+
+
+def _variable(key: str) -> str:
+    """Where the SDK's containers have it."""
+    return f"HOLOSCAN_{key.upper()}_PATH"
+
 
 _LOGGER = logging.getLogger("infomri_monai.deploy")
 _CASE = re.compile("case_[0-9]")
@@ -106,7 +223,7 @@ def _run(
     bundle = DeployBundle(given.model, task, settings)
     journal = Journal(name, bundle.identity, len(cases), bundle.beside, bundle.settings)
 
-    from infomri_monai.deploy.application import BundleApplication
+    from infomri_monai.deploy.operators import BundleApplication
 
     _LOGGER.info("%s, %s", counted(len(cases), "case"), name)
     _make_output(given.output)

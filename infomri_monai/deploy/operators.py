@@ -2,6 +2,8 @@
 
 Cases go through one at a time, so that memory holds one of them. A case that fails is handed on with its reason: it does not stop
 the others, and an exception (whose message Holoscan would print, with whatever header it quotes) never leaves an operator.
+
+Also here: The application that all three share: a chain of three operators on the MONAI Deploy App SDK.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from monai.deploy.conditions import CountCondition
-from monai.deploy.core import Fragment, Operator, OperatorSpec
+from monai.deploy.core import Application, Fragment, Operator, OperatorSpec
 
 from infomri_monai.deploy.bundle import DeployBundle, Inference
 from infomri_monai.deploy.case import DeployCase, DeployError
@@ -21,7 +23,7 @@ from infomri_monai.deploy.dicom.save import save_objects
 from infomri_monai.deploy.inputs import ReadableCase
 from infomri_monai.deploy.journal import Delivery, Journal, safe_reason, where
 
-__all__ = ["BuildObjects", "BundleInferenceOperator", "CaseLoaderOperator", "CaseWriterOperator"]
+__all__ = ["BuildObjects", "BundleApplication", "BundleInferenceOperator", "CaseLoaderOperator", "CaseWriterOperator"]
 
 _LOGGER = logging.getLogger(__name__)
 _PORT = "case"
@@ -155,3 +157,38 @@ class CaseWriterOperator(Operator):
         with self.journal.writing:
             _step(delivery, "write", save)
             self.journal.add(delivery)
+
+
+class BundleApplication(Application):
+    """Load, infer, write: :class:`~infomri_monai.deploy.operators.CaseLoaderOperator` to
+    :class:`~infomri_monai.deploy.operators.BundleInferenceOperator` to
+    :class:`~infomri_monai.deploy.operators.CaseWriterOperator`.
+
+    Args:
+        cases: what was found in the input; at least one.
+        bundle: the loaded bundle.
+        build: builds the DICOM objects of a result.
+        output: the output folder; made if absent.
+        journal: takes the outcomes.
+    """
+
+    def __init__(
+        self,
+        cases: Sequence[ReadableCase],
+        bundle: DeployBundle,
+        build: BuildObjects,
+        output: Path,
+        journal: Journal,
+    ) -> None:
+        self.cases, self.bundle, self.build, self.output, self.journal = cases, bundle, build, output, journal
+        super().__init__()
+
+    def compose(self) -> None:
+        """Chain the operators."""
+        load = CaseLoaderOperator(self, cases=self.cases, name="load")
+        infer = BundleInferenceOperator(self, bundle=self.bundle, name="infer")
+        write = CaseWriterOperator(
+            self, build=self.build, bundle=self.bundle, output=self.output, journal=self.journal, name="write"
+        )
+        self.add_flow(load, infer, {("case", "case")})
+        self.add_flow(infer, write, {("case", "case")})

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from infomri_monai.deploy.case import Derivation, ModelIdentity
-from infomri_monai.engines.slice_acquisition import AcquisitionRecord
+from infomri_monai.engines.case import AcquisitionRecord
 
 __all__ = ["acquisition_words", "derivation"]
 
@@ -16,7 +16,7 @@ _LONGEST = 960
 
 
 def acquisition_words(record: AcquisitionRecord, ratio: Tensor) -> str:
-    """One sentence on the acquisition; that it is simulated, :func:`~infomri_monai.deploy.dicom.wording.derivation_text` says.
+    """One sentence on the acquisition; that it is simulated, :func:`~infomri_monai.deploy.dicom.common.derivation_text` says.
 
     Args:
         record: how k-space came about.

@@ -1,20 +1,21 @@
 """What MONAI's supervised engines lack for amortised sampling: the batch's ratios and generators, whole cases, a CPU's memory."""
 
+from importlib import import_module
+
 from infomri_monai.engines.autocast import AutocastInferer
-from infomri_monai.engines.case import CaseFailure, PrepareCase, TolerantInferer
-from infomri_monai.engines.classification_inferer import ClassificationInferer
-from infomri_monai.engines.ensemble_inferer import EnsembleInferer
+from infomri_monai.engines.case import AcquisitionRecord, CaseFailure, PrepareCase, TolerantInferer
+from infomri_monai.engines.classification import ClassificationInferer, EnsembleInferer, VolumeClassification
 from infomri_monai.engines.memory import keep_freed_memory
-from infomri_monai.engines.posterior_inferer import PosteriorInferer
-from infomri_monai.engines.prepare import FollowIterations, PrepareAmortizedBatch, PrepareRatioSweep
-from infomri_monai.engines.prepare_classification import PrepareLabels
-from infomri_monai.engines.prepare_segmentation import PrepareOneRater, PrepareRaters
-from infomri_monai.engines.privacy_audit import PrivacyAudit
-from infomri_monai.engines.segmentation_inferer import SegmentationInferer
-from infomri_monai.engines.slice_acquisition import AcquisitionRecord
-from infomri_monai.engines.volume_classification import VolumeClassification
-from infomri_monai.engines.volume_inferer import VolumeInferer, VolumeReconstruction
-from infomri_monai.engines.volume_segmentation import VolumeSegmentation
+from infomri_monai.engines.prepare import (
+    FollowIterations,
+    PrepareAmortizedBatch,
+    PrepareLabels,
+    PrepareOneRater,
+    PrepareRaters,
+    PrepareRatioSweep,
+)
+from infomri_monai.engines.reconstruction import VolumeInferer, VolumeReconstruction
+from infomri_monai.engines.segmentation import PosteriorInferer, SegmentationInferer, VolumeSegmentation
 
 __all__ = [
     "AcquisitionRecord",
@@ -39,3 +40,10 @@ __all__ = [
     "VolumeSegmentation",
     "keep_freed_memory",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """The audit has a room of its own above this one, and is looked up there when it is asked for."""
+    if name == "PrivacyAudit":
+        return getattr(import_module("infomri_monai.audit"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

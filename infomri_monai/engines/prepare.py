@@ -1,4 +1,8 @@
-"""From a batch of images to the arguments of a system: ratios and seeded generators, drawn once per iteration."""
+"""From a batch of images to the arguments of a system: ratios and seeded generators, drawn once per iteration.
+
+Also here: From a batch of labelled images to the arguments of a classification system. From a batch of images with
+several experts' labels to the arguments of a segmentation system.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +18,20 @@ from monai.data import MetaTensor
 from monai.engines import PrepareBatch
 from torch import Tensor
 
+from infomri_monai.losses import SegmentationTarget
+from infomri_monai.metrics.structures import channel_masks, structure_masks
+from infomri_monai.networks.task_model import structures_of
 from infomri_monai.sampling.policy import check_ratio, check_ratio_range
 
-__all__ = ["FollowIterations", "PrepareAmortizedBatch", "PrepareRatioSweep", "seeded_generator"]
+__all__ = [
+    "FollowIterations",
+    "PrepareAmortizedBatch",
+    "PrepareLabels",
+    "PrepareOneRater",
+    "PrepareRaters",
+    "PrepareRatioSweep",
+    "seeded_generator",
+]
 
 
 def seeded_generator(device: str | torch.device | None, *key: int) -> torch.Generator:
@@ -205,3 +220,202 @@ class PrepareRatioSweep(SeededPrepareBatch):
         """The images repeated ratio by ratio."""
         repeated = image.repeat(len(self.ratios), *[1] * (image.ndim - 1))
         return repeated, self.ratios.to(image.device).repeat_interleave(image.shape[0])
+
+
+class PrepareLabels(PrepareBatch):
+    """The images' labels as the target, for training and (repeated ratio by ratio like the images) for evaluation.
+
+    Args:
+        prepare: draws or repeats, e.g. :class:`~infomri_monai.engines.PrepareAmortizedBatch` or
+            :class:`~infomri_monai.engines.PrepareRatioSweep`.
+        num_classes: exclusive classes, or labels if ``multi_label``.
+        multi_label: independent binary labels, (batch, C), instead of class numbers, (batch,).
+        label_key: the batch's key of the labels.
+        flip_axes: spatial axes (0 is the first) along which an image is mirrored with probability 1/2; for training.
+        max_shift: pixels by which an image is shifted at most, circularly, along each axis, in training.
+
+    Raises:
+        ValueError: if an axis is not 0 or 1, or ``max_shift`` is negative; when called, if a label is missing or no class number.
+
+    Example:
+        >>> import torch
+        >>> from infomri_monai.engines import PrepareRatioSweep
+        >>> batch = {"image": torch.ones(2, 1, 8, 8), "label": torch.tensor([0, 1])}
+        >>> image, target, (ratio,), _ = PrepareLabels(PrepareRatioSweep((0.1, 0.2)), num_classes=2)(batch)
+        >>> image.shape[0], target
+        (4, tensor([0, 1, 0, 1]))
+    """
+
+    def __init__(
+        self,
+        prepare: SeededPrepareBatch,
+        num_classes: int,
+        multi_label: bool = False,
+        label_key: str = "label",
+        flip_axes: Sequence[int] = (),
+        max_shift: int = 0,
+    ) -> None:
+        self.flip_axes = check_flip_axes(flip_axes)
+        if max_shift < 0:
+            raise ValueError(f"max_shift must be >= 0, got {max_shift}.")
+        self.prepare, self.max_shift = prepare, int(max_shift)
+        self.num_classes, self.multi_label, self.label_key = num_classes, multi_label, label_key
+
+    def attach(self, engine: Engine) -> None:
+        """Follow the engine's iterations."""
+        self.prepare.attach(engine)
+
+    def __call__(
+        self,
+        batchdata: dict[str, Any],
+        device: str | torch.device | None = None,
+        non_blocking: bool = False,
+        **kwargs: Any,
+    ) -> tuple[Tensor, Tensor, tuple[Tensor], dict[str, torch.Generator]]:
+        """Return (images, labels, (ratio,), {"generator": generator})."""
+        image, _, (ratio,), named = self.prepare(batchdata, device, non_blocking, **kwargs)
+        label = self._label(batchdata, len(batchdata[self.prepare.image_key])).to(image.device)
+        label = label.repeat(len(image) // len(label), *[1] * (label.ndim - 1))
+        (image,) = mirrored([image], self.flip_axes, named["generator"])
+        return shifted(image, self.max_shift, named["generator"]), label, (ratio,), named
+
+    def _label(self, batchdata: dict[str, Any], images: int) -> Tensor:
+        label = read_label(batchdata, self.label_key)
+        expected = (images, self.num_classes) if self.multi_label else (images,)
+        if tuple(label.shape) != expected:
+            raise ValueError(
+                f"label must have shape {expected} (multi_label={self.multi_label}), got {tuple(label.shape)}."
+            )
+        values = torch.arange(2 if self.multi_label else self.num_classes, device=label.device)
+        known = torch.isin(label.to(torch.float64), values.to(torch.float64))
+        if not bool(known.all()):
+            accepted = "0 or 1" if self.multi_label else f"0 to {self.num_classes - 1}"
+            raise ValueError(f"label must be {accepted}, got {label[~known][:4].tolist()}.")
+        return label
+
+
+class LabelledBatch:
+    """The raters' masks of a batch, checked against its images.
+
+    Args:
+        num_classes: classes with the background, or labels if ``multi_label``.
+        multi_label: independent binary labels, (batch, R, S, H, W), instead of a class map, (batch, R, H, W).
+        label_key: the batch's key of the labels.
+    """
+
+    def __init__(self, num_classes: int, multi_label: bool, label_key: str) -> None:
+        self.structures = structures_of(num_classes, multi_label)
+        self.num_classes, self.multi_label, self.label_key = num_classes, multi_label, label_key
+
+    def label(self, batchdata: dict[str, Any], image: Tensor) -> Tensor:
+        """The labels as they are, on the device of ``image``."""
+        label = read_label(batchdata, self.label_key).to(image.device)
+        axes, expected = image.ndim + int(self.multi_label), tuple(image.shape[2:])
+        if label.ndim != axes or label.shape[0] != image.shape[0] or tuple(label.shape[-len(expected) :]) != expected:
+            shape = "(batch, rater, label, *spatial)" if self.multi_label else "(batch, rater, *spatial)"
+            raise ValueError(f"label must have shape {shape} on the image's grid {expected}, got {tuple(label.shape)}.")
+        return label
+
+    def masks(self, label: Tensor) -> Tensor:
+        """Structure masks (batch, R, S, *spatial), float32, NaN for a missing rater."""
+        return channel_masks(label) if self.multi_label else structure_masks(label, self.num_classes)
+
+
+class PrepareOneRater(PrepareBatch):
+    """One expert's label of every image, drawn at random in every step (decision 19), for training.
+
+    Args:
+        prepare: draws the ratios, e.g. :class:`~infomri_monai.engines.PrepareAmortizedBatch`; its generator draws the experts.
+        num_classes: classes with the background, or labels if ``multi_label``.
+        multi_label: independent binary labels, (batch, R, S, H, W), instead of a class map, (batch, R, H, W).
+        label_key: the batch's key of the labels.
+        flip_axes: spatial axes (0 is the first) along which image and label are mirrored together, each with probability 1/2.
+
+    Raises:
+        ValueError: if an axis is not 0 or 1; when called, if an image has no expert, an expert's label is missing (-1) in some
+            pixels only, or label and image have different grids.
+
+    Example:
+        >>> import torch
+        >>> from infomri_monai.engines import PrepareAmortizedBatch
+        >>> batch = {"image": torch.ones(2, 1, 8, 8), "label": torch.ones(2, 6, 8, 8, dtype=torch.uint8)}
+        >>> image, target, (ratio, label), _ = PrepareOneRater(PrepareAmortizedBatch((0.1, 0.2)), num_classes=2)(batch)
+        >>> label.shape
+        torch.Size([2, 1, 8, 8])
+    """
+
+    def __init__(
+        self,
+        prepare: SeededPrepareBatch,
+        num_classes: int,
+        multi_label: bool = False,
+        label_key: str = "label",
+        flip_axes: Sequence[int] = (),
+    ) -> None:
+        self.prepare = prepare
+        self.flip_axes = check_flip_axes(flip_axes)
+        self.labels = LabelledBatch(num_classes, multi_label, label_key)
+
+    def attach(self, engine: Engine) -> None:
+        """Follow the engine's iterations."""
+        self.prepare.attach(engine)
+
+    def __call__(
+        self,
+        batchdata: dict[str, Any],
+        device: str | torch.device | None = None,
+        non_blocking: bool = False,
+        **kwargs: Any,
+    ) -> tuple[Tensor, SegmentationTarget, tuple[Tensor, Tensor], dict[str, torch.Generator]]:
+        """Return (image, target, (ratio, label), {"generator": generator})."""
+        image, _, (ratio,), named = self.prepare(batchdata, device, non_blocking, **kwargs)
+        masks = self.labels.masks(self.labels.label(batchdata, image))
+        present = ~masks.flatten(2).isnan().any(2)
+        if not bool(present.any(1).all()):
+            raise ValueError("label: an image of the batch has no expert (all of its raters are missing).")
+        chosen = torch.multinomial(present.float(), 1, generator=named["generator"])[:, 0]
+        label = masks[torch.arange(len(masks), device=masks.device), chosen]
+        image, label = mirrored([image, label], self.flip_axes, named["generator"])
+        return image, SegmentationTarget(image, label), (ratio, label), named
+
+
+class PrepareRaters(PrepareBatch):
+    """All experts' labels as the target, -1 for a missing one, repeated ratio by ratio like the images, for evaluation.
+
+    Args:
+        prepare: repeats the images, e.g. :class:`~infomri_monai.engines.PrepareRatioSweep`.
+        num_classes: classes with the background, or labels if ``multi_label``.
+        multi_label: independent binary labels instead of a class map.
+        label_key: the batch's key of the labels.
+
+    Example:
+        >>> import torch
+        >>> from infomri_monai.engines import PrepareRatioSweep
+        >>> batch = {"image": torch.ones(2, 1, 8, 8), "label": torch.ones(2, 6, 8, 8, dtype=torch.uint8)}
+        >>> image, target, (ratio,), _ = PrepareRaters(PrepareRatioSweep((0.1, 0.2)), num_classes=3)(batch)
+        >>> image.shape[0], target.shape
+        (4, torch.Size([4, 6, 8, 8]))
+    """
+
+    def __init__(
+        self, prepare: SeededPrepareBatch, num_classes: int, multi_label: bool = False, label_key: str = "label"
+    ) -> None:
+        self.prepare = prepare
+        self.labels = LabelledBatch(num_classes, multi_label, label_key)
+
+    def attach(self, engine: Engine) -> None:
+        """Follow the engine's iterations."""
+        self.prepare.attach(engine)
+
+    def __call__(
+        self,
+        batchdata: dict[str, Any],
+        device: str | torch.device | None = None,
+        non_blocking: bool = False,
+        **kwargs: Any,
+    ) -> tuple[Tensor, Tensor, tuple[Tensor], dict[str, torch.Generator]]:
+        """Return (images, labels, (ratio,), {"generator": generator})."""
+        image, _, (ratio,), named = self.prepare(batchdata, device, non_blocking, **kwargs)
+        sweeps = image.shape[0] // len(batchdata[self.prepare.image_key])
+        label = self.labels.label(batchdata, image[: len(image) // sweeps])
+        return image, label.repeat(sweeps, *[1] * (label.ndim - 1)), (ratio,), named

@@ -1,9 +1,15 @@
-"""Handlers of the training run: gradient clipping, variance calibration, the trained system's files."""
+"""Handlers of the training run: gradient clipping, variance calibration, the trained system's files.
+
+Also here: Handler that keeps the curves of a training run: a table and a picture. Handler that lets the weight of a
+loss's information term grow at the beginning of a training.
+"""
 
 from __future__ import annotations
 
+import csv
 import logging
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +18,26 @@ import torch
 from ignite import distributed as idist
 from ignite.engine import Engine, Events
 from monai.engines import IterationEvents, SupervisedEvaluator
+from monai.utils import CommonKeys
 from torch import nn
 
 from infomri_monai.acquisition import KSpaceStatistics
-from infomri_monai.atomic import atomic_path
+from infomri_monai.figures import save_figure, training_figure
+from infomri_monai.files import atomic_path
+from infomri_monai.losses import BottleneckLoss, ELBOLoss
 from infomri_monai.sampling import save_policy
 from infomri_monai.systems import ReconstructionSystem, System
 
-__all__ = ["AverageBuffers", "CalibrateVariance", "ClipGradientNorm", "OutputAsList", "SaveStatistics", "SaveSystem"]
+__all__ = [
+    "AverageBuffers",
+    "CalibrateVariance",
+    "ClipGradientNorm",
+    "OutputAsList",
+    "SaveStatistics",
+    "SaveSystem",
+    "TrainingCurves",
+    "WarmUp",
+]
 
 
 class ClipGradientNorm:
@@ -181,3 +199,135 @@ class SaveSystem:
             network = self.system.network
             torch.save(getattr(network, "inference_state", network.state_dict)(), temporary)
         save_policy(self.system.policy, self.policy_path)
+
+
+RECONSTRUCTION_PANELS = {
+    "PSNR [dB], mean over ratios": {"psnr": "reconstruction", "zero_filled_psnr": "zero-filled"},
+}
+
+
+class TrainingCurves:
+    """Loss of every epoch and validation quality: ``training.csv``, continued after a resume, and ``training.png``.
+
+    Args:
+        output_dir: folder of the two files.
+        validator: the validation evaluator, whose metrics are drawn.
+        panels: title of every panel to the metrics in it and their labels, e.g. ``{"GED": {"ged": "InfoMRI"}}``; None for
+            the reconstruction's PSNR.
+        loss_unit: unit of the loss, for the picture.
+        loss_terms: a loss whose terms get a panel each (``loss_task``, ``loss_kl`` and so on; nats per image).
+    """
+
+    def __init__(
+        self,
+        output_dir: str | Path,
+        validator: SupervisedEvaluator,
+        panels: Mapping[str, Mapping[str, str]] | None = None,
+        loss_unit: str = "nats per pixel",
+        loss_terms: ELBOLoss | BottleneckLoss | None = None,
+    ) -> None:
+        self.output_dir = Path(output_dir)
+        self.validator = validator
+        self.panels = dict(RECONSTRUCTION_PANELS if panels is None else panels)
+        self.loss_unit, self.loss_terms = loss_unit, loss_terms
+        self.rows: list[dict[str, float]] = []
+        self._losses: list[dict[str, float]] = []
+        self._validated = False
+
+    def attach(self, engine: Engine) -> None:
+        """Register on the trainer and on the validator."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self._continue)  # a checkpoint is loaded by then
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._finish_epoch)
+        engine.add_event_handler(Events.COMPLETED, self._draw)
+        self.validator.add_event_handler(Events.EPOCH_COMPLETED, self._mark)
+
+    def _continue(self, engine: Engine) -> None:
+        path = self.output_dir / "training.csv"
+        if not self.rows and engine.state.epoch > 1 and path.exists():
+            with path.open(newline="") as file:
+                rows = [{name: float(value or "nan") for name, value in row.items()} for row in csv.DictReader(file)]
+            self.rows = [row | {"epoch": int(row["epoch"])} for row in rows if row["epoch"] < engine.state.epoch]
+
+    def _collect(self, engine: Engine) -> None:
+        output: Any = engine.state.output
+        losses = {"loss": output[0][CommonKeys.LOSS].item()}
+        if self.loss_terms is not None and self.loss_terms.latest is not None:
+            losses |= {f"loss_{name}": float(value) for name, value in self.loss_terms.latest._asdict().items()}
+        self._losses.append(losses)
+
+    def _mark(self, engine: Engine) -> None:
+        self._validated = True
+
+    def _finish_epoch(self, engine: Engine) -> None:
+        metrics = self.validator.state.metrics if self._validated else {}
+        names = [name for panel in self.panels.values() for name in panel]
+        means = {key: sum(step[key] for step in self._losses) / len(self._losses) for key in self._losses[0]}
+        quality = {f"validation_{name}": metrics.get(name, math.nan) for name in names}
+        self.rows.append({"epoch": engine.state.epoch, **means, **quality})
+        self._losses, self._validated = [], False
+        if idist.get_rank() == 0:
+            with atomic_path(self.output_dir / "training.csv") as part, part.open("w", newline="") as file:
+                # a resumed run may draw other quantities than the one before it
+                columns = dict.fromkeys(name for row in self.rows for name in row)
+                writer = csv.DictWriter(file, list(columns), restval=math.nan)
+                writer.writeheader()
+                writer.writerows(self.rows)
+
+    def _draw(self, engine: Engine) -> None:
+        if idist.get_rank() != 0 or not self.rows:
+            return
+        terms = [key for key in self.rows[-1] if key.startswith("loss")]
+        panels = {
+            f"{key.replace('_', ': ', 1).replace('_', ' ')} [{self.loss_unit}]": {"training": self._curve(key)}
+            for key in terms
+        }
+        for title, metrics in self.panels.items():
+            curves = {label: self._curve(f"validation_{name}") for name, label in metrics.items()}
+            panels |= {title: curves} if all(epochs for epochs, _ in curves.values()) else {}
+        save_figure(training_figure(panels), self.output_dir / "training.png")
+
+    def _curve(self, key: str) -> tuple[list[float], list[float]]:
+        """Epochs at which there is a value, and the values."""
+        rows = [row for row in self.rows if math.isfinite(row.get(key, math.nan))]
+        return [row["epoch"] for row in rows], [row[key] for row in rows]
+
+
+class WarmUp:
+    """Let a weight (of the KL term, or beta of the bottleneck) grow linearly from 0 to its value over the first part of a training.
+
+    The scale is a function of the iteration number alone, so that a resumed run goes on where it was.
+
+    Args:
+        loss: the loss whose ``warm_up`` is set.
+        share: length of the warm-up as a share of the training; 0 has the full weight from the start.
+
+    Raises:
+        ValueError: if ``share`` is outside [0, 1].
+
+    References:
+        Bowman et al., "Generating sentences from a continuous space", CoNLL 2016.
+
+    Example:
+        >>> loss, engine = ELBOLoss(), Engine(lambda engine, batch: None)
+        >>> WarmUp(loss, share=0.5).attach(engine)
+        >>> engine.add_event_handler(Events.ITERATION_COMPLETED(once=3), lambda _: print(loss.warm_up))  # doctest: +ELLIPSIS
+        <...>
+        >>> _ = engine.run([0], max_epochs=8)
+        0.75
+    """
+
+    def __init__(self, loss: ELBOLoss | BottleneckLoss, share: float = 0.0) -> None:
+        if not 0 <= share <= 1:
+            raise ValueError(f"share must lie in [0, 1], got {share}.")
+        self.loss = loss
+        self.share = float(share)
+
+    def attach(self, engine: Engine) -> None:
+        """Register before every iteration."""
+        engine.add_event_handler(Events.ITERATION_STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Set the scale of this iteration."""
+        total = (engine.state.max_epochs or 1) * (engine.state.epoch_length or 1)
+        self.loss.warm_up = min(1.0, engine.state.iteration / (self.share * total)) if self.share else 1.0

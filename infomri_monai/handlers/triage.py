@@ -14,11 +14,9 @@ from monai.engines import SupervisedEvaluator
 from monai.utils import CommonKeys, evenly_divisible_all_gather
 from torch import Tensor
 
-from infomri_monai.handlers.batch_agreement import batch_agreement
-from infomri_monai.handlers.swept_images import SweptImages
+from infomri_monai.handlers.sweep import SweptImages, batch_agreement
 from infomri_monai.metrics import dice_to_raters, mask_pixels, volume_quantiles
-from infomri_monai.metrics.structure_masks import rater_masks
-from infomri_monai.metrics.structure_names import structure_names
+from infomri_monai.metrics.structures import rater_masks, structure_names
 from infomri_monai.systems import SegmentationPosterior
 from infomri_monai.triage import (
     StructureVolume,

@@ -12,20 +12,21 @@ from typing import Any
 
 from torch import Tensor
 
-from infomri_monai.engines.volume_segmentation import VolumeSegmentation
-from infomri_monai.handlers.case_entry import scaled_entry, worklist_entry
-from infomri_monai.handlers.case_figure import draw_segmented_case
-from infomri_monai.handlers.case_files import (
+from infomri_monai.engines.segmentation import VolumeSegmentation
+from infomri_monai.files import null_unless_finite
+from infomri_monai.handlers.cases import (
+    WriteCases,
     case_sidecar,
     describe,
+    draw_segmented_case,
     grid_affine,
+    scaled_entry,
     source_affine,
     voxel_volume,
+    worklist_entry,
     write_files,
 )
-from infomri_monai.handlers.write_cases import WriteCases
-from infomri_monai.json_numbers import null_unless_finite
-from infomri_monai.metrics.structure_names import structure_names
+from infomri_monai.metrics.structures import structure_names
 from infomri_monai.triage import StructureVolume, WorklistEntry, load_threshold, write_worklist
 
 __all__ = ["WriteSegmentation"]
@@ -48,7 +49,7 @@ class WriteSegmentation(WriteCases):
 
     Args:
         output_dir: folder of the files; made if absent.
-        name_by: ``"stem"`` or ``"index"``, see :class:`~infomri_monai.handlers.write_cases.WriteCases`; names stand in the
+        name_by: ``"stem"`` or ``"index"``, see :class:`~infomri_monai.handlers.cases.WriteCases`; names stand in the
             worklist too.
         figure: also draw ``<case>.png``: the slice with the most foreground.
         structures: names of the structures; None numbers them.

@@ -1,8 +1,6 @@
 """Pure functions of the paper's quantities, in nats."""
 
-from infomri_monai.information.divergence import gaussian_kl
-from infomri_monai.information.entropy import bernoulli_entropy, categorical_entropy
-from infomri_monai.information.likelihood import gaussian_nll
+from infomri_monai.information.likelihood import bernoulli_entropy, categorical_entropy, gaussian_kl, gaussian_nll
 from infomri_monai.information.marginal_entropy import (
     MarginalEntropy,
     measurement_entropy,

@@ -1,11 +1,15 @@
-"""Likelihoods of the paper's variational bounds."""
+"""Likelihoods of the paper's variational bounds.
+
+Also here: Kullback-Leibler divergences of the paper's variational bounds, in nats. Entropies of discrete
+distributions, in nats.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-__all__ = ["gaussian_nll"]
+__all__ = ["bernoulli_entropy", "categorical_entropy", "gaussian_kl", "gaussian_nll"]
 
 
 def gaussian_nll(target: Tensor, mean: Tensor, log_variance: Tensor, reduction: str = "sum_pixels") -> Tensor:
@@ -50,3 +54,102 @@ def gaussian_nll(target: Tensor, mean: Tensor, log_variance: Tensor, reduction: 
     if reduction == "sum_pixels":
         return nll.flatten(1).sum(1).mean()
     raise ValueError(f"reduction must be 'sum_pixels', 'mean' or 'none', got {reduction!r}.")
+
+
+# float32 ends at exp(88.7); the rest is room for squared differences and for sums over latents
+_LARGEST_EXPONENT = 60.0
+
+
+def gaussian_kl(
+    mean_q: Tensor, log_variance_q: Tensor, mean_p: Tensor, log_variance_p: Tensor, reduction: str = "sum"
+) -> Tensor:
+    """KL(q || p) of diagonal Gaussians in closed form (equation 20; the term of the latent variable).
+
+    ``expm1(d) - d`` with ``d = log(variance_q / variance_p)`` errs by no more than the rounding of d where the two nearly agree
+    (``exp(d) - 1 - d`` loses all digits there). From an exponent of 60 on, the exponential goes on as its tangent, a lower bound,
+    so that no ratio of variances gives Inf or NaN and the gradient still draws the variances together.
+
+    Args:
+        mean_q: shape (batch, ...), any unit.
+        log_variance_q: of the same shape.
+        mean_p: of the same shape and unit.
+        log_variance_p: of the same shape.
+        reduction: ``"sum"`` sums over latents and averages over the batch, ``"batch"`` sums over latents only, (batch,), ``"none"``
+            keeps every latent.
+
+    Returns:
+        Nats; a scalar, (batch,) or the shape of the arguments. 0 for latents of no elements.
+
+    Raises:
+        ValueError: if the shapes differ or ``reduction`` is unknown.
+
+    References:
+        Kingma and Welling, "Auto-encoding variational Bayes", ICLR 2014, appendix B.
+
+    Example:
+        >>> import torch
+        >>> zero = torch.zeros(1, 3)
+        >>> gaussian_kl(zero + 1, zero, zero, zero)
+        tensor(1.5000)
+    """
+    shapes = [tuple(t.shape) for t in (mean_q, log_variance_q, mean_p, log_variance_p)]
+    if len(set(shapes)) != 1:
+        raise ValueError(f"mean_q, log_variance_q, mean_p and log_variance_p must have one shape, got {shapes}.")
+    if reduction not in ("sum", "batch", "none"):
+        raise ValueError(f"reduction must be 'sum', 'batch' or 'none', got {reduction!r}.")
+    log_ratio = log_variance_q - log_variance_p
+    held = log_ratio.clamp(max=_LARGEST_EXPONENT)
+    spread = torch.expm1(held) + torch.exp(held) * (log_ratio - held) - log_ratio
+    shift = (mean_q - mean_p).square() * torch.exp((-log_variance_p).clamp(max=_LARGEST_EXPONENT))
+    kl = 0.5 * (spread + shift)
+    if reduction == "none":
+        return kl
+    per_image = kl.flatten(1).sum(1)
+    return per_image if reduction == "batch" else per_image.mean()
+
+
+def _entropy_terms(probabilities: Tensor) -> Tensor:
+    """-p log p; written out, because torch.special.entr has no form in ONNX."""
+    smallest = 1.1754943508222875e-38  # of float32's normal numbers
+    return -probabilities * torch.log(probabilities.clamp(min=smallest))
+
+
+def categorical_entropy(probabilities: Tensor, dim: int = 1) -> Tensor:
+    """Entropy -sum p log p over one axis; 0 log 0 is 0.
+
+    Args:
+        probabilities: non-negative, sum to 1 over ``dim``.
+        dim: axis of the classes.
+
+    Returns:
+        Nats, without the axis ``dim``.
+
+    References:
+        Cover and Thomas, "Elements of information theory", 2005, equation 2.1.
+
+    Example:
+        >>> import torch
+        >>> categorical_entropy(torch.tensor([[0.5, 0.5], [1.0, 0.0]]))
+        tensor([0.6931, 0.0000])
+    """
+    return _entropy_terms(probabilities).sum(dim)
+
+
+def bernoulli_entropy(probabilities: Tensor) -> Tensor:
+    """Entropy of every independent binary variable.
+
+    Args:
+        probabilities: of a 1, in [0, 1], any shape.
+
+    Returns:
+        Nats, the same shape.
+
+    References:
+        Cover and Thomas, "Elements of information theory", 2005, equation 2.5.
+
+    Example:
+        >>> import torch
+        >>> bernoulli_entropy(torch.tensor([0.5, 1.0]))
+        tensor([0.6931, 0.0000])
+    """
+    return _entropy_terms(probabilities) + _entropy_terms(1 - probabilities)

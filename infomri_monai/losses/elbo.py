@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from infomri_monai.information.divergence import gaussian_kl
+from infomri_monai.information.likelihood import gaussian_kl
 from infomri_monai.losses.gaussian import GaussianNLLLoss
 from infomri_monai.systems.segmentation import SegmentationTraining
 

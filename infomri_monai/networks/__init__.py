@@ -1,16 +1,14 @@
 """Networks: reconstructors that return a mean and a variance per pixel, and task models that return segmentations."""
 
 from infomri_monai.networks.attacker import ThreeLayerReconstructor
+from infomri_monai.networks.certain_segmenters import DeterministicSegmenter, ReconstructThenSegment
 from infomri_monai.networks.checkpoint import load_network
-from infomri_monai.networks.deterministic_segmenter import DeterministicSegmenter
+from infomri_monai.networks.classifier import ImageClassifier
 from infomri_monai.networks.gaussian import channels_to_complex, complex_to_channels
 from infomri_monai.networks.gaussian_unet import GaussianUNet
-from infomri_monai.networks.image_classifier import ImageClassifier
-from infomri_monai.networks.latent_noise import latent_noise
+from infomri_monai.networks.latent import latent_noise
 from infomri_monai.networks.latent_segmenter import LatentSegmenter
-from infomri_monai.networks.reconstruct_then_segment import ReconstructThenSegment
-from infomri_monai.networks.task_model import TaskModel
-from infomri_monai.networks.task_posterior import TaskPass, TaskPosterior
+from infomri_monai.networks.task_model import TaskModel, TaskPass, TaskPosterior
 from infomri_monai.networks.unrolled import UnrolledReconstructor
 
 __all__ = [

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from infomri_monai.networks.latent_distribution import LatentDistribution
+from infomri_monai.networks.latent import LatentDistribution
 from infomri_monai.networks.task_model import (
     TaskModel,
+    TaskPass,
+    TaskPosterior,
     autoencoder_blocks,
     encoder_input,
     image_channels,
@@ -18,7 +20,6 @@ from infomri_monai.networks.task_model import (
     pad_to_multiple,
     start_at_frequencies,
 )
-from infomri_monai.networks.task_posterior import TaskPass, TaskPosterior
 
 __all__ = ["LatentSegmenter"]
 

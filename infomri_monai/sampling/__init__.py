@@ -3,14 +3,13 @@
 from infomri_monai.sampling.checkpoint import load_policy, save_policy
 from infomri_monai.sampling.equispaced import Equispaced
 from infomri_monai.sampling.loupe import LOUPE
-from infomri_monai.sampling.pgn import PatternGenerationNetwork
+from infomri_monai.sampling.pgn import PatternGenerationNetwork, warm_started_pgn
 from infomri_monai.sampling.poisson_disk import PoissonDisk
 from infomri_monai.sampling.policy import MaskSample, SamplingPolicy
 from infomri_monai.sampling.radial import Radial
 from infomri_monai.sampling.spectrum import Spectrum
 from infomri_monai.sampling.uniform import UniformRandom
 from infomri_monai.sampling.variable_density import VariableDensity
-from infomri_monai.sampling.warm_start import warm_started_pgn
 
 __all__ = [
     "LOUPE",

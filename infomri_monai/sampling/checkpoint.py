@@ -8,8 +8,7 @@ from typing import Any
 
 import torch
 
-from infomri_monai.atomic import atomic_path
-from infomri_monai.plain_checkpoint import read_plain
+from infomri_monai.files import atomic_path, read_plain
 from infomri_monai.sampling.equispaced import Equispaced
 from infomri_monai.sampling.loupe import LOUPE
 from infomri_monai.sampling.pgn import PatternGenerationNetwork

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from infomri_monai.sampling.exact import centre_block, check_centre, position_count, uniform_deviates
+from infomri_monai.sampling.draw import centre_block, check_centre, position_count, uniform_deviates
 from infomri_monai.sampling.policy import SamplingPolicy
 
 __all__ = ["Equispaced"]

@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from infomri_monai.sampling.bernoulli import rescale_probabilities, sample_within_tolerance
-from infomri_monai.sampling.interpolate import interpolate_positions
-from infomri_monai.sampling.policy import SamplingPolicy, check_ratio_range
+from infomri_monai.sampling.draw import rescale_probabilities, sample_within_tolerance
+from infomri_monai.sampling.policy import SamplingPolicy, check_ratio_range, interpolate_positions
 
 __all__ = ["LOUPE"]
 

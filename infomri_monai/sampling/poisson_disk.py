@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from infomri_monai.sampling.exact import centre_distance, position_count, scale_to_count, uniform_deviates
+from infomri_monai.sampling.draw import centre_distance, position_count, scale_to_count, uniform_deviates
 from infomri_monai.sampling.policy import SamplingPolicy
 
 __all__ = ["PoissonDisk"]
@@ -19,7 +19,7 @@ class PoissonDisk(SamplingPolicy):
 
     Darts are thrown at all positions in random order, DC first; a dart sticks unless it lies inside the disc of an
     earlier one. The disc at distance d from DC has the radius ``scale * (1 + slope * d) + v`` positions, with d as in
-    :func:`~infomri_monai.sampling.exact.centre_distance` and v ~ U(-1/2, 1/2) drawn for every position, which smooths
+    :func:`~infomri_monai.sampling.draw.centre_distance` and v ~ U(-1/2, 1/2) drawn for every position, which smooths
     the steps that a hard radius makes on a grid. ``scale`` is the largest that still fits the wanted count, and
     throwing stops when the count is reached: the ratio is exact, no corner is cropped, and no position is added against
     the law. On non-square grids discs have the grid's proportions. Discs wrap around the edges, as discrete k-space

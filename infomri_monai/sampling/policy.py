@@ -1,7 +1,12 @@
-"""The one interface of everything that chooses which k-space positions to measure."""
+"""The one interface of everything that chooses which k-space positions to measure.
+
+Also here: Linear interpolation of k-space patterns between grids, DC to DC. A policy that whoever uses it cannot
+change.
+"""
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 from abc import ABC, abstractmethod
@@ -12,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-__all__ = ["MaskSample", "SamplingPolicy", "check_ratio", "check_ratio_range"]
+__all__ = ["FrozenPolicy", "MaskSample", "SamplingPolicy", "check_ratio", "check_ratio_range", "interpolate_positions"]
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -249,3 +254,86 @@ class SamplingPolicy(nn.Module, ABC):
                 f"grid {tuple(shape)} differs from the policy's grid {tuple(self.grid)}; "
                 f"call policy.for_grid({tuple(shape)}) to carry the learned pattern over by interpolation."
             )
+
+
+def interpolate_positions(pattern: Tensor, positions: Sequence[int]) -> Tensor:
+    """Interpolate a pattern linearly in normalised, centred k-space coordinates.
+
+    Index i of an axis of n positions has the coordinate ``(i - n // 2) / n`` (cycles per pixel). Coordinates beyond the
+    last position of the old grid take its value.
+
+    Args:
+        pattern: values on the old grid, DC at index ``n // 2``, shape (..., *old_positions).
+        positions: new grid with the same number of axes.
+
+    Returns:
+        Values on the new grid, shape (..., *positions). A pattern that is linear in k stays so inside the old grid.
+
+    Raises:
+        ValueError: if an axis size is below 1 or ``pattern`` has fewer axes.
+
+    Example:
+        >>> import torch
+        >>> interpolate_positions(torch.tensor([4.0, 2.0, 0.0, 2.0]), (8,))  # DC at index 2, then at index 4
+        tensor([4., 3., 2., 1., 0., 1., 2., 2.])
+    """
+    if len(positions) > pattern.ndim or min(positions, default=0) < 1:
+        raise ValueError(f"positions must be 1 to {pattern.ndim} sizes >= 1, got {tuple(positions)}.")
+    for axis, new in zip(range(-len(positions), 0), positions, strict=True):
+        old = pattern.shape[axis]
+        k = (torch.arange(new, device=pattern.device, dtype=torch.float64) - new // 2) / new
+        index = (k * old + old // 2).clamp(0, old - 1)
+        low = index.floor().long()
+        high = (low + 1).clamp_max(old - 1)
+        weight = (index - low).to(pattern.dtype).reshape(-1, *[1] * (-axis - 1))
+        pattern = torch.lerp(pattern.index_select(axis, low), pattern.index_select(axis, high), weight)
+    return pattern
+
+
+class FrozenPolicy(SamplingPolicy):
+    """Draws the masks of a copy of a trained policy that has no parameters for the outside: nothing can train it.
+
+    The copy is in evaluation mode, draws without gradients, and is no submodule: ``train()``, an optimiser, a checkpoint and
+    ``requires_grad_`` of the system around it do not reach it.
+
+    Args:
+        policy: the trained policy; it is copied and left as it is.
+        device: device of the copy.
+
+    Example:
+        >>> from infomri_monai.sampling import PatternGenerationNetwork
+        >>> frozen = FrozenPolicy(PatternGenerationNetwork((8, 8)))
+        >>> list(frozen.parameters()), frozen(0.25, (8, 8)).ratio
+        ([], tensor([0.2500]))
+    """
+
+    def __init__(self, policy: SamplingPolicy, device: str | torch.device = "cpu") -> None:
+        super().__init__(policy.readout_axis)
+        self.grid, self.ratio_range = policy.grid, policy.ratio_range
+        # in a tuple, where nn.Module does not look for submodules
+        self._kept = (copy.deepcopy(policy).to(device).eval().requires_grad_(False),)
+        self._device = torch.device(device)
+
+    @property
+    def policy(self) -> SamplingPolicy:
+        """The copy that draws."""
+        return self._kept[0]
+
+    @torch.no_grad()
+    def draw(
+        self, ratio: Tensor, positions: tuple[int, ...], generator: torch.Generator | None, acquired: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Draw masks; see :meth:`SamplingPolicy.draw`."""
+        return self.policy.draw(ratio, positions, generator, acquired)
+
+    def config(self) -> dict[str, Any]:
+        """The policy that is frozen, and its device.
+
+        The policy is no plain type as other policies' arguments are: a frozen one lives while it is attacked and is not saved
+        (``save_policy`` refuses it); what is saved is :attr:`policy`.
+        """
+        return {"policy": self.policy, "device": str(self._device)}
+
+    def regrid(self, shape: tuple[int, ...]) -> SamplingPolicy:
+        """The frozen policy on another grid, on its device."""
+        return FrozenPolicy(self.policy.regrid(shape), self._device)

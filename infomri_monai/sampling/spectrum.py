@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from infomri_monai.sampling.exact import position_count, top_count
-from infomri_monai.sampling.interpolate import interpolate_positions
-from infomri_monai.sampling.policy import SamplingPolicy
+from infomri_monai.sampling.draw import position_count, top_count
+from infomri_monai.sampling.policy import SamplingPolicy, interpolate_positions
 
 __all__ = ["Spectrum"]
 

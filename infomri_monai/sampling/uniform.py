@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from infomri_monai.sampling.exact import draw_exactly, position_count
+from infomri_monai.sampling.draw import draw_exactly, position_count
 from infomri_monai.sampling.policy import SamplingPolicy
 
 __all__ = ["UniformRandom"]

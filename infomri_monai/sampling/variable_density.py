@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from infomri_monai.sampling.exact import (
+from infomri_monai.sampling.draw import (
     centre_block,
     centre_distance,
     check_centre,

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from infomri_monai.acquisition.measurement import FourierMeasurement
 from infomri_monai.information.marginal_entropy import MarginalEntropy
+from infomri_monai.networks.classifier import ImageClassifier, averaged_members
 from infomri_monai.networks.gaussian import complex_to_channels
-from infomri_monai.networks.image_classifier import ImageClassifier, averaged_members
 from infomri_monai.sampling.policy import MaskSample, SamplingPolicy
-from infomri_monai.systems.acquire import acquire
+from infomri_monai.systems.system import acquire
 
 __all__ = ["ClassificationPosterior", "ClassificationSystem", "ClassificationTraining"]
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from infomri_monai.acquisition.measurement import FourierMeasurement
 from infomri_monai.networks.gaussian import channels_to_complex, complex_to_channels
 from infomri_monai.sampling.policy import SamplingPolicy
-from infomri_monai.systems.acquire import acquire
+from infomri_monai.systems.system import acquire
 
 __all__ = ["ReconstructionResult", "ReconstructionSystem"]
 

@@ -11,7 +11,7 @@ from infomri_monai.acquisition.measurement import FourierMeasurement
 from infomri_monai.networks.gaussian import channels_to_complex, complex_to_channels
 from infomri_monai.networks.task_model import TaskModel
 from infomri_monai.sampling.policy import SamplingPolicy
-from infomri_monai.systems.acquire import acquire
+from infomri_monai.systems.system import acquire
 
 __all__ = ["SegmentationPosterior", "SegmentationSystem", "SegmentationTraining"]
 

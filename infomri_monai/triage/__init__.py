@@ -2,8 +2,7 @@
 
 from infomri_monai.triage.agreement import sample_agreement
 from infomri_monai.triage.risk_coverage import RiskCoverage, risk_coverage, share_removed
-from infomri_monai.triage.threshold import ReviewThreshold, choose_threshold
-from infomri_monai.triage.threshold_file import load_threshold, save_threshold
+from infomri_monai.triage.threshold import ReviewThreshold, choose_threshold, load_threshold, save_threshold
 from infomri_monai.triage.worklist import StructureVolume, WorklistEntry, write_worklist
 
 __all__ = [

@@ -11,8 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
 
-from infomri_monai.atomic import atomic_path
-from infomri_monai.json_numbers import null_unless_finite
+from infomri_monai.files import atomic_path, null_unless_finite
 
 __all__ = ["StructureVolume", "WorklistEntry", "write_worklist"]
 

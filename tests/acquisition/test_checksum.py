@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infomri_monai.acquisition import ImageChecksum, KSpaceStatistics, image_to_kspace
-from infomri_monai.acquisition.streaming import gather_batches
+from infomri_monai.acquisition.statistics import gather_batches
 
 
 def checksum(*batches: torch.Tensor) -> str:
@@ -83,7 +83,7 @@ def test_statistics_know_their_images(tmp_path):
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=12), st.integers(1, 40))
 def test_gathered_batches_are_the_images(sizes, limit):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("infomri_monai.acquisition.streaming._BATCH", limit)
+        patch.setattr("infomri_monai.acquisition.statistics._BATCH", limit)
         images = [torch.rand(1, 2, 3) if size == 0 else torch.rand(size, 1, 2, 3) for size in sizes]
         batches = list(gather_batches(images, 2))
     expected = torch.cat([image if image.ndim == 4 else image[None] for image in images])

@@ -12,7 +12,7 @@ from monai.transforms import Compose
 from test_folder import PATIENT, write_dicom_series, write_nifti, write_png
 
 from infomri_monai.data import CaseDataset, ReadCased, embedded_subjects, inference_cases
-from infomri_monai.data.embedded_lesions import embedded_lesions
+from infomri_monai.data.embedded import embedded_lesions
 from infomri_monai.data.kspace_file import check_kspace_file, read_kspace
 
 

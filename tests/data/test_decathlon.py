@@ -175,7 +175,7 @@ def test_png_pairs(tmp_path):
 
 
 def test_a_cached_set_reads_each_case_once(published, monkeypatch):
-    from infomri_monai.data import labelled_slice
+    from infomri_monai.data import labels as labelled_slice
 
     reads = []
     original = labelled_slice.read_volume

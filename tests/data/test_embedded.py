@@ -11,7 +11,7 @@ from monai.transforms import Compose, EnsureTyped, RandFlipd
 
 from infomri_monai.acquisition import image_to_kspace
 from infomri_monai.data import SPLITS, embedded_subjects
-from infomri_monai.data.template import TEMPLATE_SLICES, template_slice
+from infomri_monai.data.embedded import TEMPLATE_SLICES, template_slice
 
 
 @pytest.fixture(scope="module")

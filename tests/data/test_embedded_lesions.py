@@ -8,8 +8,7 @@ from monai.data import DataLoader, Dataset
 from scipy import ndimage
 
 from infomri_monai.data import SPLITS, embedded_lesions, embedded_subjects
-from infomri_monai.data.embedded import CONTRASTS, draw_subject
-from infomri_monai.data.simulated_lesion import DIAMETER, add_lesion
+from infomri_monai.data.embedded import CONTRASTS, DIAMETER, add_lesion, draw_subject
 
 
 @pytest.fixture(scope="module")

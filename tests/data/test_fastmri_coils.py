@@ -11,8 +11,8 @@ from monai.apps.reconstruction.mri_utils import root_sum_of_squares
 from monai.networks.blocks.fft_utils_t import fftn_centered_t, ifftn_centered_t
 
 h5py = pytest.importorskip("h5py")
+from infomri_monai.acquisition.coils import coil_warning  # noqa: E402
 from infomri_monai.data import ReadCased, inference_cases  # noqa: E402
-from infomri_monai.data.coil_combination import coil_warning  # noqa: E402
 from infomri_monai.data.kspace_file import check_kspace_file, read_kspace, read_kspace_file  # noqa: E402
 
 SHAPE = (2, 3, 9, 8)  # slice, coil, row, column

@@ -18,7 +18,7 @@ from infomri_monai.data import (
     fastmri_plus_knee,
     fastmri_plus_volumes,
 )
-from infomri_monai.data.fastmri_labels import Annotations, read_annotations, read_file_list, slice_labels
+from infomri_monai.data.fastmri_plus import Annotations, read_annotations, read_file_list, slice_labels
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 REAL = (SHARED / "fastmri_plus" / "knee.csv", SHARED / "fastmri_plus" / "knee_file_list.csv")

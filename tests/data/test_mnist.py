@@ -12,8 +12,7 @@ from monai.data import DataLoader, Dataset
 from scipy import ndimage
 
 from infomri_monai.data import MNIST_SPLITS, SPLITS, mnist
-from infomri_monai.data.idx import read_idx
-from infomri_monai.data.mnist import digit_slant
+from infomri_monai.data.mnist import digit_slant, read_idx
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "mnist.npz"
 needs_shared = pytest.mark.skipif(not SHARED.is_file(), reason="the shared data are not here")

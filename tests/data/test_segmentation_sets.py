@@ -11,7 +11,7 @@ from monai.data import DataLoader, Dataset
 from monai.transforms import Compose, EnsureTyped
 
 from infomri_monai.data import SPLITS, brain_tumour_1380, embedded_segmentation, embedded_subjects, hippocampus_200
-from infomri_monai.data.simulated_raters import add_raters, check_subset
+from infomri_monai.data.labels import add_raters, check_subset
 from infomri_monai.transforms import RandRaterd, SimulateRaters
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infomri_monai.data.splits import check_split, split_cases
+from infomri_monai.data.prepare import check_split, split_cases
 
 PARTS = {"train": 0.7, "validation": 0.15, "test": 0.15}
 

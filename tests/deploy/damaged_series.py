@@ -13,7 +13,7 @@ from faults import FILE, FOLDER, GRID, PATIENT, Fault
 from pydicom.pixels import get_encoder
 
 from hospital.mr_series import example_datasets
-from infomri_monai.deploy.quiet import quiet
+from infomri_monai.deploy.logs import quiet
 
 
 def datasets(folder: Path, kind: str = "classic") -> list[pydicom.Dataset]:

@@ -21,7 +21,7 @@ from faults import EXECUTED, secrets
 
 import infomri_monai.deploy
 from infomri_monai.deploy.command import run_application
-from infomri_monai.deploy.quiet import LOGGERS
+from infomri_monai.deploy.logs import LOGGERS
 
 #: what each application's bundle is called, and does
 BUNDLES = {

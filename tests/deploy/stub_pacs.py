@@ -12,10 +12,10 @@ from typing import Any
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import Verification
 
+from infomri_monai.deploy.logs import quiet
 from infomri_monai.deploy.pacs.dimse import FIND, GET, MOVE, DimsePacs
 from infomri_monai.deploy.pacs.orthanc import free_port
 from infomri_monai.deploy.pacs.presentation import DOCUMENTS, IMAGES, transfer_syntaxes
-from infomri_monai.deploy.quiet import quiet
 
 SERVICES = (FIND, GET, MOVE, Verification)
 

@@ -59,7 +59,7 @@ def sidecar(runs, name, case):
 def test_the_reconstruction_is_the_bundles(runs, case):
     found, mean = both(runs, "reconstruction", case, "reconstruction", "mean")
     assert mean.dtype == np.float32
-    bound = float(mean.max() - mean.min()) / 65535 / 2  # of 16 bits, see infomri_monai.deploy.dicom.quantise
+    bound = float(mean.max() - mean.min()) / 65535 / 2  # of 16 bits, see infomri_monai.deploy.dicom.geometry
     rounding = 1e-9 * float(np.abs(mean).max())  # of slope and intercept, there too
     error = np.abs(found - mean.astype(np.float64)).max()
     assert error <= bound + rounding

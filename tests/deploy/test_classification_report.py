@@ -13,8 +13,8 @@ from reading_objects import evaluations, evidence, numbers, own, read_report  # 
 
 from infomri_monai.deploy.case import DeployError  # noqa: E402
 from infomri_monai.deploy.dicom.report import classification_report, report_text  # noqa: E402
-from infomri_monai.engines.slice_acquisition import AcquisitionRecord  # noqa: E402
-from infomri_monai.engines.volume_classification import VolumeClassification  # noqa: E402
+from infomri_monai.engines.case import AcquisitionRecord  # noqa: E402
+from infomri_monai.engines.classification import VolumeClassification  # noqa: E402
 
 
 def tensor(*values):

@@ -23,15 +23,14 @@ from series_files import assert_no_identifier
 from validate import assert_valid_dicom
 
 from infomri_monai.data import embedded_segmentation
-from infomri_monai.deploy.bundle import DeployBundle
+from infomri_monai.deploy.bundle import DeployBundle, volume_of
 from infomri_monai.deploy.demo import command, run
 from infomri_monai.deploy.demo.masks import drawn_masks
 from infomri_monai.deploy.demo.result import read_result, recognised
-from infomri_monai.deploy.dicom.report_text import report_text
+from infomri_monai.deploy.dicom.report import report_text
 from infomri_monai.deploy.dicom.scan import find_series
 from infomri_monai.deploy.dicom.series import read_series
 from infomri_monai.deploy.pacs.orthanc import orthanc_missing
-from infomri_monai.deploy.volumes import volume_of
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "infomri_monai.deploy.demo", "--models", str(ROOT / "bundles/infomri_segmentation")]

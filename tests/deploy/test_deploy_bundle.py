@@ -17,8 +17,8 @@ from infomri_monai.data.embedded import embedded_subjects
 from infomri_monai.deploy.bundle import DeployBundle
 from infomri_monai.deploy.case import EXIT_USAGE, CaseSource, DeployCase, DeployError
 from infomri_monai.deploy.command import _quiet
+from infomri_monai.deploy.logs import LOGGERS
 from infomri_monai.deploy.model_files import sha256
-from infomri_monai.deploy.quiet import LOGGERS
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
 RECON, SEGMENTATION, PRIVACY = (

@@ -16,15 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 pytest.importorskip("pydicom")
+from infomri_monai.deploy.bundle import TimedNetwork, as_reference, slice_names, volume_of
 from infomri_monai.deploy.case import CaseSource, DeployCase, DeployError, ModelIdentity
-from infomri_monai.deploy.dicom.wording import derivation_text, series_description
-from infomri_monai.deploy.interruption import SIGNALS
+from infomri_monai.deploy.dicom.common import derivation_text, series_description
 from infomri_monai.deploy.journal import CaseFacts, Delivery
-from infomri_monai.deploy.launch import end_quietly, raise_stack_limit
-from infomri_monai.deploy.stopwatch import TimedNetwork
-from infomri_monai.deploy.volumes import as_reference, slice_names, volume_of
+from infomri_monai.deploy.launch import SIGNALS, end_quietly, raise_stack_limit
 from infomri_monai.deploy.words import acquisition_words, derivation
-from infomri_monai.engines.slice_acquisition import AcquisitionRecord
+from infomri_monai.engines.case import AcquisitionRecord
 
 MODEL = ModelIdentity("InfoMRI segmentation", "0.1.0", "ab" * 32)
 MEASURED = AcquisitionRecord(False, *(None,) * 7, (64, 64), "native", (0, 0))

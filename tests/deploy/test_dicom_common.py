@@ -16,14 +16,20 @@ from written_case import ACQUIRED, MODEL, SIMULATED, make_case, raw_source, with
 import infomri_monai
 from hospital.mr_series import example_datasets
 from infomri_monai.deploy.case import CaseSource
-from infomri_monai.deploy.dicom.common import copied, series_attributes
+from infomri_monai.deploy.dicom.common import (
+    copied,
+    derivation_text,
+    equipment,
+    guarded,
+    image_type,
+    series_attributes,
+    series_description,
+)
 from infomri_monai.deploy.dicom.geometry import decimal, dicom_frames, slice_geometry
-from infomri_monai.deploy.dicom.guard import guarded
 from infomri_monai.deploy.dicom.mr_series import mr_series
 from infomri_monai.deploy.dicom.parametric_map import parametric_map
 from infomri_monai.deploy.dicom.references import slice_references, source_image_item
 from infomri_monai.deploy.dicom.save import save_objects
-from infomri_monai.deploy.dicom.wording import derivation_text, equipment, image_type, series_description
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 

@@ -15,8 +15,11 @@ from pydicom.sr.codedict import codes  # noqa: E402
 from validate import assert_valid_dicom  # noqa: E402
 
 from infomri_monai.deploy.case import DeployError  # noqa: E402
-from infomri_monai.deploy.dicom.segment_codes import segment_code  # noqa: E402
-from infomri_monai.deploy.dicom.segmentation import binary_segmentation, fractional_segmentation  # noqa: E402
+from infomri_monai.deploy.dicom.segmentation import (  # noqa: E402
+    binary_segmentation,
+    fractional_segmentation,
+    segment_code,
+)
 
 KINDS = [("classic", 4), ("enhanced", 4), ("classic", 1), ("enhanced", 1)]
 NAMES = ["csf", "grey", "white"]

@@ -20,7 +20,7 @@ from fault_runs import Outcome, environment
 from faults import PATIENT
 
 from hospital.mr_series import write_example_series
-from infomri_monai.deploy.interruption import SIGNALS, Interrupted, Interruption
+from infomri_monai.deploy.launch import SIGNALS, Interrupted, Interruption
 
 #: the application as it is started, but for a disk that takes a second for an object
 SLOW_DISK = """

@@ -10,8 +10,8 @@ from hypothesis.extra.numpy import arrays
 from validate import assert_valid_dicom
 from written_case import ACQUIRED, SIMULATED, make_case, raw_source, read_volume, write
 
+from infomri_monai.deploy.dicom.geometry import quantise
 from infomri_monai.deploy.dicom.mr_series import display_window, mr_series
-from infomri_monai.deploy.dicom.quantise import quantise
 
 KINDS = ("classic", "enhanced")
 

@@ -21,14 +21,13 @@ from PIL import Image
 from reading_objects import grid_of, on_grid, volume
 from validate import assert_valid_dicom
 
-from infomri_monai.deploy.bundle import DeployBundle
+from infomri_monai.deploy.bundle import DeployBundle, volume_of
 from infomri_monai.deploy.demo.proof import prove
 from infomri_monai.deploy.demo.result import read_result, recognised
 from infomri_monai.deploy.dicom.save import save_objects
 from infomri_monai.deploy.dicom.scan import find_series
 from infomri_monai.deploy.inputs import find_cases
 from infomri_monai.deploy.pacs.records import StudyQuery
-from infomri_monai.deploy.volumes import volume_of
 
 ROOT = Path(__file__).parents[2]
 BUNDLES = {

@@ -8,7 +8,7 @@ from threading import Event, Thread
 
 import pytest
 
-from infomri_monai.deploy.quiet import LOGGERS, quiet
+from infomri_monai.deploy.logs import LOGGERS, quiet
 
 
 @pytest.mark.parametrize("name", LOGGERS)

@@ -18,8 +18,7 @@ from hospital.raw_scan import (
 )
 from infomri_monai.data import ReadCased, inference_cases
 from infomri_monai.deploy.case import EXIT_USAGE, DeployError
-from infomri_monai.deploy.raw import RawCandidate, find_raw, read_raw
-from infomri_monai.deploy.raw_attributes import raw_attributes
+from infomri_monai.deploy.raw import RawCandidate, find_raw, raw_attributes, read_raw
 
 GRID = (24, 20)
 LINES = [2, 5, 8, 9, 10, 11, 12, 17]

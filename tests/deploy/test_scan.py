@@ -8,10 +8,9 @@ from series_files import assert_no_identifier, save_series
 
 from hospital.mr_series import example_datasets, write_example_series
 from infomri_monai.deploy.case import EXIT_USAGE, DeployError
+from infomri_monai.deploy.dicom.common import MANUFACTURER
 from infomri_monai.deploy.dicom.scan import find_series
-from infomri_monai.deploy.dicom.slices import slice_headers
-from infomri_monai.deploy.dicom.stack import stack_slices
-from infomri_monai.deploy.dicom.wording import MANUFACTURER
+from infomri_monai.deploy.dicom.slices import slice_headers, stack_slices
 
 pydicom = pytest.importorskip("pydicom")
 SMALL = {"slices": 3, "grid": (32, 32)}

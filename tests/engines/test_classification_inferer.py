@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from infomri_monai.acquisition import ComplexGaussianNoise, FourierMeasurement, image_to_kspace
 from infomri_monai.engines import CaseFailure, ClassificationInferer, TolerantInferer, VolumeInferer
-from infomri_monai.engines.slice_acquisition import centre_fit
-from infomri_monai.engines.volume_classification import summarised
+from infomri_monai.engines.case import centre_fit
+from infomri_monai.engines.classification import summarised
 from infomri_monai.networks import DeterministicSegmenter, ImageClassifier, UnrolledReconstructor, complex_to_channels
 from infomri_monai.sampling import PatternGenerationNetwork, UniformRandom, VariableDensity
 

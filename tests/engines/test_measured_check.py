@@ -7,9 +7,9 @@ import torch
 
 from infomri_monai.acquisition import FourierMeasurement, image_to_kspace
 from infomri_monai.engines import VolumeInferer
-from infomri_monai.engines.measured_check import check_measured, is_far
+from infomri_monai.engines.case_inferer import check_measured, is_far
 from infomri_monai.sampling import PatternGenerationNetwork, VariableDensity
-from infomri_monai.sampling.frozen import FrozenPolicy
+from infomri_monai.sampling.policy import FrozenPolicy
 
 GRID = (16, 20)
 

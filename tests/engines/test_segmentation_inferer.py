@@ -11,7 +11,7 @@ from threshold_network import ThresholdNetwork
 
 from infomri_monai.acquisition import ComplexGaussianNoise, FourierMeasurement, image_to_kspace
 from infomri_monai.engines import CaseFailure, SegmentationInferer, TolerantInferer, VolumeInferer
-from infomri_monai.engines.slice_acquisition import centre_fit
+from infomri_monai.engines.case import centre_fit
 from infomri_monai.networks import DeterministicSegmenter, LatentSegmenter, TaskPosterior, UnrolledReconstructor
 from infomri_monai.sampling import PatternGenerationNetwork, UniformRandom, VariableDensity
 from infomri_monai.triage.agreement import sample_agreement

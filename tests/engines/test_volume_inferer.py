@@ -11,7 +11,7 @@ from monai.inferers import SimpleInferer
 
 from infomri_monai.acquisition import ComplexGaussianNoise, FourierMeasurement, image_to_kspace
 from infomri_monai.engines import CaseFailure, PrepareCase, TolerantInferer, VolumeInferer
-from infomri_monai.engines.slice_acquisition import centre_fit
+from infomri_monai.engines.case import centre_fit
 from infomri_monai.networks import UnrolledReconstructor
 from infomri_monai.sampling import PatternGenerationNetwork, UniformRandom, VariableDensity
 from infomri_monai.systems import ReconstructionSystem

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from infomri_monai.figures import save_figure
-from infomri_monai.figures.attack import AttackExample, attack_figure
+from infomri_monai.figures.privacy import AttackExample, attack_figure
 from infomri_monai.metrics import psnr
 
 

@@ -20,10 +20,10 @@ from infomri_monai.figures import (
     roc_figure,
     save_figure,
 )
-from infomri_monai.figures.roc import roc_curve
+from infomri_monai.figures.calibration import roc_curve
 from infomri_monai.figures.style import PALETTE
 from infomri_monai.metrics.bootstrap import Estimate
-from infomri_monai.metrics.probability_calibration import ReliabilityDiagram
+from infomri_monai.metrics.probability import ReliabilityDiagram
 from infomri_monai.systems import ClassificationPosterior
 
 GRID = (16, 12)

@@ -18,8 +18,7 @@ from infomri_monai.figures import (
     privacy_utility_figure,
     save_figure,
 )
-from infomri_monai.figures.labels import label_points, power_of_ten
-from infomri_monai.figures.style import PALETTE, styled
+from infomri_monai.figures.style import PALETTE, label_points, power_of_ten, styled
 from infomri_monai.information import MarginalEntropy
 from infomri_monai.sampling import PatternGenerationNetwork, UniformRandom
 

@@ -21,11 +21,10 @@ from infomri_monai.figures import (
     segmentation_figure,
     sweep_figure,
 )
-from infomri_monai.figures.outlines import STRUCTURE_COLOURS, draw_outlines, window
-from infomri_monai.figures.segmented_case import top_entropy
+from infomri_monai.figures.segmentations import STRUCTURE_COLOURS, draw_outlines, top_entropy, window
 from infomri_monai.figures.style import styled
 from infomri_monai.metrics import dice_to_raters
-from infomri_monai.metrics.probability_calibration import ReliabilityDiagram
+from infomri_monai.metrics.probability import ReliabilityDiagram
 from infomri_monai.networks import TaskPosterior
 from infomri_monai.systems import SegmentationPosterior
 from infomri_monai.triage import risk_coverage, sample_agreement

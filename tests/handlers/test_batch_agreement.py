@@ -13,7 +13,7 @@ from monai.utils import CommonKeys
 from infomri_monai.handlers import CalibrateTriage, CaseTable, EvaluationWorklist
 from infomri_monai.handlers import SegmentationFigures as Figures
 from infomri_monai.handlers import SegmentationQualityHandler as Quality
-from infomri_monai.handlers.batch_agreement import batch_agreement
+from infomri_monai.handlers.sweep import batch_agreement
 from infomri_monai.triage import sample_agreement
 
 
@@ -22,7 +22,7 @@ def computed(monkeypatch):
     """Samples whose agreement was computed, batch by batch."""
     batches = []
     monkeypatch.setattr(
-        "infomri_monai.handlers.batch_agreement.sample_agreement",
+        "infomri_monai.handlers.sweep.sample_agreement",
         lambda samples: (batches.append(samples), sample_agreement(samples))[1],
     )
     return batches
@@ -30,7 +30,7 @@ def computed(monkeypatch):
 
 @pytest.mark.parametrize("order", list(permutations(range(3)))[::2])
 def test_handlers_in_any_order_compute_it_once_a_batch(computed, tmp_path, monkeypatch, order):
-    monkeypatch.setattr("infomri_monai.handlers.segmentation_figures.save_figure", lambda figure, path: None)
+    monkeypatch.setattr("infomri_monai.handlers.segmentation.save_figure", lambda figure, path: None)
     quality = Quality(RATIOS, "known", STRUCTURES, multi_label=True)
     three = [CaseTable(RATIOS, tmp_path), EvaluationWorklist(RATIOS, tmp_path), Figures(quality, tmp_path)]
     engine = evaluator([quality, *(three[i] for i in order)])

@@ -13,7 +13,7 @@ from monai.utils import CommonKeys
 from infomri_monai.figures import ged_by_samples_figure
 from infomri_monai.handlers import CaseTable
 from infomri_monai.metrics import dice_to_raters, energy_distance
-from infomri_monai.metrics.structure_masks import structure_masks
+from infomri_monai.metrics.structures import structure_masks
 from infomri_monai.systems import SegmentationPosterior
 from infomri_monai.triage import sample_agreement
 
@@ -118,7 +118,7 @@ def test_the_picture_shows_the_means_and_says_simulated_raters(tmp_path, monkeyp
         drawn.update(curves=curves, title=title)
         return ged_by_samples_figure(curves, title=title)
 
-    monkeypatch.setattr("infomri_monai.handlers.case_table.ged_by_samples_figure", figure)
+    monkeypatch.setattr("infomri_monai.handlers.segmentation.ged_by_samples_figure", figure)
     handler = CaseTable(RATIOS, tmp_path, [4, 1, 2, 2], simulated_raters=True)
     run(handler, outputs())
     assert (tmp_path / "ged_by_samples.png").stat().st_size > 5000
@@ -169,7 +169,7 @@ def test_labels_that_overlap_are_read_as_well(tmp_path):
 
 
 def test_other_ranks_write_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr("infomri_monai.handlers.case_table.idist.get_rank", lambda: 1)
+    monkeypatch.setattr("infomri_monai.handlers.segmentation.idist.get_rank", lambda: 1)
     run(CaseTable(RATIOS, tmp_path), outputs())
     assert not list(tmp_path.iterdir())
 

@@ -13,10 +13,10 @@ from monai.utils import CommonKeys
 from tiny_runs import GRID, RATIOS
 
 from infomri_monai.acquisition import FourierMeasurement
-from infomri_monai.figures.roc import roc_curve
+from infomri_monai.figures.calibration import roc_curve
 from infomri_monai.handlers import ClassificationFigures, ClassificationQualityHandler
 from infomri_monai.information import MarginalEntropy
-from infomri_monai.metrics.classification_scores import class_accuracy
+from infomri_monai.metrics.classification import class_accuracy
 from infomri_monai.networks import ImageClassifier
 from infomri_monai.sampling import PatternGenerationNetwork
 from infomri_monai.systems import ClassificationSystem
@@ -68,7 +68,7 @@ def case(request):
 def caught(monkeypatch):
     """File name -> figure, of all figures saved."""
     figures = {}
-    for module in ("classification_figures", "first_batch"):
+    for module in ("classification", "sweep"):
         monkeypatch.setattr(
             f"infomri_monai.handlers.{module}.save_figure", lambda figure, path: figures.update({path.stem: figure})
         )

@@ -77,7 +77,7 @@ def test_refuses_what_could_be_a_name(tmp_path, subject):
 
 
 def test_other_ranks_write_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr("infomri_monai.handlers.prediction_table.idist.get_rank", lambda: 1)
+    monkeypatch.setattr("infomri_monai.handlers.classification.idist.get_rank", lambda: 1)
     evaluator([PredictionTable(RATIOS, tmp_path)]).run()
     assert not list(tmp_path.iterdir())
 

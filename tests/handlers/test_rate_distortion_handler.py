@@ -13,9 +13,9 @@ from tiny_runs import GRID, RATIOS, evaluator, tiny_data, tiny_system
 
 from infomri_monai.engines import PrepareRatioSweep
 from infomri_monai.handlers import RateDistortionHandler
-from infomri_monai.handlers.ratio_sweep import _as_numbers
+from infomri_monai.handlers.sweep import _as_numbers
 from infomri_monai.metrics import RateDistortion
-from infomri_monai.metrics.rate_distortion_table import RateDistortionRow
+from infomri_monai.metrics.rate_distortion import RateDistortionRow
 
 
 def run(handler, system=None, **options):
@@ -92,7 +92,7 @@ def test_files_hold_the_table_and_the_log_prints_it(tmp_path, caplog):
 
 
 def test_other_ranks_write_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr("infomri_monai.handlers.ratio_sweep.idist.get_rank", lambda: 1)
+    monkeypatch.setattr("infomri_monai.handlers.sweep.idist.get_rank", lambda: 1)
     assert run(RateDistortionHandler(RATIOS, output_dir=tmp_path / "report"))
     assert not list(tmp_path.iterdir())
 

@@ -14,7 +14,7 @@ from tiny_runs import GRID, RATIOS
 from infomri_monai.acquisition import FourierMeasurement
 from infomri_monai.handlers import SegmentationFigures, SegmentationQualityHandler
 from infomri_monai.metrics import dice_to_raters, reliability_diagram
-from infomri_monai.metrics.structure_masks import structure_masks
+from infomri_monai.metrics.structures import structure_masks
 from infomri_monai.networks import LatentSegmenter
 from infomri_monai.sampling import PatternGenerationNetwork, UniformRandom
 from infomri_monai.systems import SegmentationSystem
@@ -60,7 +60,7 @@ def outputs(system):
 def caught(monkeypatch):
     """File name -> figure, of all figures saved."""
     figures = {}
-    for module in ("segmentation_figures", "first_batch"):
+    for module in ("segmentation", "sweep"):
         monkeypatch.setattr(
             f"infomri_monai.handlers.{module}.save_figure", lambda figure, path: figures.update({path.name: figure})
         )

@@ -13,7 +13,7 @@ from known_cases import RATIOS, evaluator
 from monai.data import DataLoader, DistributedSampler
 
 from infomri_monai.handlers import CaseTable, EvaluationWorklist
-from infomri_monai.handlers.swept_images import SweptImages
+from infomri_monai.handlers.sweep import SweptImages
 
 REPORT = ("cases.csv", "worklist.csv", "worklist.json")
 

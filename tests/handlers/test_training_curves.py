@@ -89,8 +89,8 @@ def test_validation_stands_in_the_epochs_that_were_validated(whole):
 def test_the_picture_has_a_panel_for_every_term_and_metric(whole, tmp_path, monkeypatch):
     assert (whole[0] / "training.png").read_bytes()[:4] == b"\x89PNG"
     drawn = {}
-    monkeypatch.setattr("infomri_monai.handlers.training_curves.training_figure", lambda panels: drawn.update(panels))
-    monkeypatch.setattr("infomri_monai.handlers.training_curves.save_figure", lambda *_: None)
+    monkeypatch.setattr("infomri_monai.handlers.training.training_figure", lambda panels: drawn.update(panels))
+    monkeypatch.setattr("infomri_monai.handlers.training.save_figure", lambda *_: None)
     train(tmp_path, epochs=2)
     unit = "[nats per image]"
     losses = [
@@ -129,7 +129,7 @@ def test_a_run_resumed_with_other_quantities_keeps_both(tmp_path):
 
 
 def test_other_ranks_write_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr("infomri_monai.handlers.training_curves.idist.get_rank", lambda: 1)
+    monkeypatch.setattr("infomri_monai.handlers.training.idist.get_rank", lambda: 1)
     system = segmentation_system()
     trainer(system, handlers=[TrainingCurves(tmp_path, validator(system), PANELS)], epochs=1).run()
     assert not list(tmp_path.iterdir())

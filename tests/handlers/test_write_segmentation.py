@@ -19,7 +19,7 @@ from infomri_monai.acquisition import FourierMeasurement
 from infomri_monai.data import CaseDataset, ReadCased, inference_cases
 from infomri_monai.engines import PrepareCase, SegmentationInferer, TolerantInferer
 from infomri_monai.handlers import WriteSegmentation
-from infomri_monai.handlers.case_files import voxel_volume
+from infomri_monai.handlers.cases import voxel_volume
 from infomri_monai.networks import DeterministicSegmenter
 from infomri_monai.sampling import PatternGenerationNetwork, UniformRandom
 from infomri_monai.triage import choose_threshold, save_threshold

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from infomri_monai.metrics import SubjectBootstrap
+from infomri_monai.metrics.auroc import auroc_estimates
 from infomri_monai.metrics.bootstrap import mean_estimate, number_subjects
-from infomri_monai.metrics.roc_auc import auroc_estimates
 
 
 def naive_interval(values, subjects, resamples, seed, level=0.95):

@@ -26,7 +26,7 @@ from infomri_monai.metrics import (
     class_calibration_bins,
     class_negative_log_likelihood,
 )
-from infomri_monai.metrics.probability_calibration import error_of_bins
+from infomri_monai.metrics.probability import error_of_bins
 
 N, C = 24, 3
 RATIO = torch.tensor([0.1, 0.25, 0.1]).repeat(N // 3)

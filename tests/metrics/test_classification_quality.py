@@ -24,10 +24,10 @@ from infomri_monai.metrics import (
     class_negative_log_likelihood,
     exact_match,
 )
+from infomri_monai.metrics.auroc import auroc_estimates
 from infomri_monai.metrics.bootstrap import mean_estimate
-from infomri_monai.metrics.class_labels import class_targets
-from infomri_monai.metrics.probability_calibration import diagram_of_bins, error_of_bins
-from infomri_monai.metrics.roc_auc import auroc_estimates
+from infomri_monai.metrics.classification import class_targets
+from infomri_monai.metrics.probability import diagram_of_bins, error_of_bins
 
 N = 20
 NAMES = ["ACL sprain", "meniscus tear", "abnormal"]

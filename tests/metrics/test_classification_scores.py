@@ -20,8 +20,8 @@ from infomri_monai.metrics import (
     class_negative_log_likelihood,
     exact_match,
 )
-from infomri_monai.metrics.class_labels import class_names, class_targets
-from infomri_monai.metrics.probability_calibration import diagram_of_bins, error_of_bins
+from infomri_monai.metrics.classification import class_names, class_targets
+from infomri_monai.metrics.probability import diagram_of_bins, error_of_bins
 
 
 @settings(deadline=None, max_examples=40)

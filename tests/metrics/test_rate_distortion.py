@@ -11,7 +11,7 @@ import torch
 from helper import random_tensor
 
 from infomri_monai.acquisition import FourierMeasurement, redundancy_ratio
-from infomri_monai.atomic import atomic_path
+from infomri_monai.files import atomic_path
 from infomri_monai.metrics import RateDistortion, RateDistortionRow, RateDistortionTable, psnr
 from infomri_monai.networks import UnrolledReconstructor
 from infomri_monai.sampling import PatternGenerationNetwork

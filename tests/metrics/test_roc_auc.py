@@ -13,8 +13,8 @@ from monai.metrics import ROCAUCMetric, compute_roc_auc
 from sklearn.metrics import roc_auc_score
 
 from infomri_monai.metrics import SubjectBootstrap, class_auroc
+from infomri_monai.metrics.auroc import auroc_estimates, weighted_auroc
 from infomri_monai.metrics.bootstrap import number_subjects
-from infomri_monai.metrics.roc_auc import auroc_estimates, weighted_auroc
 
 
 def pairs(scores, positive, weights):

@@ -7,7 +7,7 @@ import torch
 from monai.networks.utils import one_hot
 
 from infomri_monai.metrics import channel_masks, structure_masks
-from infomri_monai.metrics.structure_masks import rater_masks
+from infomri_monai.metrics.structures import rater_masks
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int64, torch.float32])

@@ -7,7 +7,7 @@ import torch
 
 from infomri_monai.figures import segmentation_figure
 from infomri_monai.metrics import SegmentationQuality
-from infomri_monai.metrics.structure_names import structure_names
+from infomri_monai.metrics.structures import structure_names
 from infomri_monai.networks import TaskPosterior
 
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from infomri_monai.acquisition import FourierMeasurement
 from infomri_monai.networks import ImageClassifier, complex_to_channels
-from infomri_monai.networks.image_classifier import averaged_members
+from infomri_monai.networks.classifier import averaged_members
 
 
 def classifier(num_classes=3, multi_label=False, **options):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from infomri_monai.networks import latent_noise
-from infomri_monai.networks.latent_noise import _hash
+from infomri_monai.networks.latent import _hash
 
 PRIME = 2**31 - 1
 

@@ -13,7 +13,7 @@ from reconstructors import every_kind, every_network, measured, trained
 from infomri_monai.acquisition import conjugate_partner, hermitian_completion, image_to_kspace, kspace_to_image
 from infomri_monai.networks import GaussianUNet, UnrolledReconstructor, channels_to_complex, complex_to_channels
 from infomri_monai.networks.unrolled import ProximalStep
-from infomri_monai.sampling.bernoulli import straight_through
+from infomri_monai.sampling.draw import straight_through
 
 GRIDS = [(32, 32), (33, 35), (32, 41), (48, 31)]
 

@@ -18,7 +18,7 @@ from infomri_monai.sampling import (
     UniformRandom,
     VariableDensity,
 )
-from infomri_monai.sampling.exact import centre_distance
+from infomri_monai.sampling.draw import centre_distance
 
 
 class Case(NamedTuple):

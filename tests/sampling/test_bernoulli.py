@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.autograd import gradcheck
 
-from infomri_monai.sampling.bernoulli import (
+from infomri_monai.sampling.draw import (
     exact_count_threshold,
     rescale_probabilities,
     sample_within_tolerance,
+    shift_to_ratio,
     straight_through,
 )
-from infomri_monai.sampling.logit_shift import shift_to_ratio
 
 
 def seeded(seed: int = 0) -> torch.Generator:

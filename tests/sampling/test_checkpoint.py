@@ -141,7 +141,7 @@ def test_every_concrete_policy_can_be_saved():
         return {cls, *(deeper for sub in cls.__subclasses__() for deeper in subclasses(sub))}
 
     from infomri_monai.sampling.checkpoint import POLICIES
-    from infomri_monai.sampling.frozen import (
+    from infomri_monai.sampling.policy import (
         FrozenPolicy,
     )  # wraps a policy during an audit; what is saved is the policy
 

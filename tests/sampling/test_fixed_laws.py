@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from policies import magnitude
 
 from infomri_monai.sampling import Equispaced, PoissonDisk, Radial, Spectrum, UniformRandom, VariableDensity
-from infomri_monai.sampling.exact import (
+from infomri_monai.sampling.draw import (
     centre_block,
     centre_distance,
     draw_exactly,
@@ -18,7 +18,7 @@ from infomri_monai.sampling.exact import (
     scale_to_count,
     top_count,
 )
-from infomri_monai.sampling.interpolate import interpolate_positions
+from infomri_monai.sampling.policy import interpolate_positions
 
 
 def seeded(seed: int = 0) -> torch.Generator:

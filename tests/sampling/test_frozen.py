@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from infomri_monai.sampling import PatternGenerationNetwork, UniformRandom, save_policy
-from infomri_monai.sampling.frozen import FrozenPolicy
+from infomri_monai.sampling.policy import FrozenPolicy
 
 
 def policy(readout_axis=None):

@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq
 
-from infomri_monai.sampling.bernoulli import rescale_probabilities
-from infomri_monai.sampling.logit_shift import shift_to_ratio
+from infomri_monai.sampling.draw import rescale_probabilities, shift_to_ratio
 
 
 def logits(n, seed=0, spread=4.0, dtype=torch.float64):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from infomri_monai.sampling import LOUPE, load_policy, save_policy
-from infomri_monai.sampling.bernoulli import rescale_probabilities
+from infomri_monai.sampling.draw import rescale_probabilities
 
 
 def test_probabilities_are_those_of_the_logits_rescaled(generator):

@@ -13,7 +13,7 @@ from scipy.spatial.distance import pdist, squareform
 from infomri_monai.acquisition.fourier import image_to_kspace
 from infomri_monai.sampling import PoissonDisk, UniformRandom
 from infomri_monai.sampling.darts import largest_scale, throw_darts
-from infomri_monai.sampling.exact import centre_distance
+from infomri_monai.sampling.draw import centre_distance
 
 
 def seeded(seed: int = 0) -> torch.Generator:

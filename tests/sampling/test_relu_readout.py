@@ -7,8 +7,8 @@ import torch
 from helper import random_tensor
 from torch.autograd import gradcheck
 
-from infomri_monai.sampling import relu_readout as module
-from infomri_monai.sampling.relu_readout import relu_readout
+from infomri_monai.sampling import pgn as module
+from infomri_monai.sampling.pgn import relu_readout
 
 
 def arguments(n, batch=3, hidden=5):

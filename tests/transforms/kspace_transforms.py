@@ -7,7 +7,7 @@ import torch
 from monai.data import MetaTensor
 
 from infomri_monai.sampling import SamplingPolicy
-from infomri_monai.sampling.bernoulli import exact_count_threshold
+from infomri_monai.sampling.draw import exact_count_threshold
 from infomri_monai.transforms import (
     CropKSpace,
     CropKSpaced,

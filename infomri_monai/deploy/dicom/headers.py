@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from monai.utils import optional_import
 
 from infomri_monai.deploy.case import DeployError
+from infomri_monai.deploy.dicom.common import MANUFACTURER
 from infomri_monai.deploy.dicom.slices import SliceHeader, slice_headers
-from infomri_monai.deploy.dicom.wording import MANUFACTURER
 
 pydicom, _ = optional_import("pydicom")
 

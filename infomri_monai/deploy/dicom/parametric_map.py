@@ -11,14 +11,17 @@ from monai.utils import optional_import
 from numpy.typing import ArrayLike, NDArray
 
 from infomri_monai.deploy.case import CaseSource, Derivation
-from infomri_monai.deploy.dicom.common import series_attributes
+from infomri_monai.deploy.dicom.common import content_description, derivation_text, guarded, series_attributes
 from infomri_monai.deploy.dicom.geometry import dicom_frames, slice_geometry
-from infomri_monai.deploy.dicom.guard import guarded
 from infomri_monai.deploy.dicom.mr_series import display_window
-from infomri_monai.deploy.dicom.proxies import identity_arguments, source_proxies
-from infomri_monai.deploy.dicom.references import SliceReference, slice_references, source_image_item
-from infomri_monai.deploy.dicom.report_codes import SCHEME
-from infomri_monai.deploy.dicom.wording import content_description, derivation_text
+from infomri_monai.deploy.dicom.references import (
+    SliceReference,
+    identity_arguments,
+    slice_references,
+    source_image_item,
+    source_proxies,
+)
+from infomri_monai.deploy.dicom.report_content import SCHEME
 
 highdicom, _ = optional_import("highdicom")
 highdicom_pm, _ = optional_import("highdicom.pm")

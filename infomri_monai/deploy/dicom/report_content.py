@@ -1,19 +1,111 @@
-"""The pieces that our structured reports are made of, and the DICOM object around them (template TID 1500)."""
+"""The pieces that our structured reports are made of, and the DICOM object around them (template TID 1500).
+
+Also here: Codes of our structured reports for what DICOM's own coding schemes have no word for.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import math
+import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from monai.utils import optional_import
 
 from infomri_monai.deploy.case import CaseSource, Derivation
-from infomri_monai.deploy.dicom.common import new_uid, series_attributes
-from infomri_monai.deploy.dicom.guard import guarded
-from infomri_monai.deploy.dicom.items import unnamed
-from infomri_monai.deploy.dicom.proxies import identity_arguments
-from infomri_monai.deploy.dicom.report_codes import SCHEME, own_code, unit
+from infomri_monai.deploy.dicom.common import guarded, new_uid, series_attributes, unnamed
+from infomri_monai.deploy.dicom.references import identity_arguments
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+__all__ = [
+    "AUTOMATIC",
+    "NATS",
+    "ONE",
+    "SCHEME",
+    "case_group",
+    "document",
+    "label_code",
+    "measurements",
+    "own_code",
+    "percentile_code",
+    "unit",
+]
+
+coding, _ = optional_import("pydicom.sr.coding")
+
+
+#: private coding scheme; its designator begins with 99, as the standard asks of private ones
+SCHEME = "99INFOMRI"
+
+_MEANINGS = {
+    "AGREEMENT": "Agreement: mean pairwise Dice coefficient of the samples",
+    "MEAN_ENTROPY": "Mean predictive entropy per pixel",
+    "ENTROPY": "Predictive entropy",
+    "MUTUAL_INFO": "Mutual information of label and mask",
+    "SAMPLES": "Number of posterior samples",
+    "MASKS": "Number of sampling masks",
+    "RATIO": "Sampling ratio, mean over slices and masks",
+    "RATIO_ALL_MASKS": "Sampling ratio of all masks together",
+    "ACCELERATION": "Acceleration",
+    "SIMULATED": "k-space was simulated from images",
+    "REVIEW": "A person must review the segmentation",
+    "MOST_PROBABLE": "Most probable label",
+    "ABOVE_HALF": "Label of a probability above one half",
+    "REVIEW_WORDS": "What the review decision means",
+    "ACQUISITION": "Acquisition",
+    "MEANING": "What the numbers mean",
+    "NO_IMAGE": "Privacy",
+    "SLICES": "Values of every slice",
+    "WARNING": "Warning",
+}
+
+#: UCUM codes of units and their meanings
+ONE, NATS = "1", "{nat}"
+_UNITS = {
+    ONE: "no units",
+    NATS: "nat",
+    "mm3": "cubic millimeter",
+    "{voxels}": "voxels",
+    "{nat}/{pixel}": "nat per pixel",
+}
+
+
+def own_code(value: str) -> Any:
+    """One of our codes, ``pydicom.sr.coding.Code``.
+
+    Example:
+        >>> own_code("RATIO").meaning
+        'Sampling ratio, mean over slices and masks'
+    """
+    return coding.Code(value, SCHEME, _MEANINGS[value])
+
+
+def percentile_code(percent: int) -> Any:
+    """The 5th or the 95th percentile, as the derivation of a number (SNOMED CT, in plain words)."""
+    return coding.Code({5: "371888009", 95: "371889001"}[percent], "SCT", f"{percent}th percentile")
+
+
+def unit(value: str) -> Any:
+    """A unit of UCUM; what is in braces is an annotation of a number without unit."""
+    return coding.Code(value, "UCUM", _UNITS[value])
+
+
+def label_code(label: str) -> Any:
+    """The code of a classifier's label: the label itself, or a hash of it where it is too long for a code or not plain ASCII.
+
+    Args:
+        label: 1 to 64 characters.
+
+    Example:
+        >>> label_code("right").value, label_code("right, behind").value
+        ('right', 'd0cb410f6d5400c3')
+    """
+    plain = re.fullmatch(r"[A-Za-z0-9_.+-]{1,16}", label) is not None and label not in _MEANINGS
+    return coding.Code(label if plain else hashlib.sha256(label.encode()).hexdigest()[:16], SCHEME, label)
+
 
 schemes, _ = optional_import("highdicom.coding_schemes")
 reports, _ = optional_import("highdicom.sr")
@@ -21,10 +113,6 @@ pydicom, _ = optional_import("pydicom")
 coding, _ = optional_import("pydicom.sr.coding")
 codes, _ = optional_import("pydicom.sr.codedict", name="codes")
 
-if TYPE_CHECKING:
-    from pydicom import Dataset
-
-__all__ = ["AUTOMATIC", "case_group", "document", "measurements"]
 
 #: of our series attributes what a report, which is no image, does not have
 _OF_IMAGES = ("FrameOfReferenceUID", "PositionReferenceIndicator", "PatientPosition", "BodyPartExamined", "Laterality")

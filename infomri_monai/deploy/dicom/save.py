@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from monai.utils import optional_import
 
 from infomri_monai.deploy.case import DeployError
-from infomri_monai.deploy.dicom.guard import guarded
+from infomri_monai.deploy.dicom.common import guarded
 
 pydicom, _ = optional_import("pydicom")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from infomri_monai.deploy.bundle import DeployBundle, Inference
 from infomri_monai.deploy.case import DeployCase
 from infomri_monai.deploy.dicom.report import classification_report
-from infomri_monai.deploy.quiet import quiet
+from infomri_monai.deploy.logs import quiet
 from infomri_monai.deploy.words import derivation
 from infomri_monai.engines import VolumeClassification
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from infomri_monai.deploy.bundle import DeployBundle, Inference
+from infomri_monai.deploy.bundle import DeployBundle, Inference, as_reference, slice_names, volume_of
 from infomri_monai.deploy.case import DeployCase
 from infomri_monai.deploy.dicom.mr_series import mr_series
 from infomri_monai.deploy.dicom.parametric_map import parametric_map
-from infomri_monai.deploy.quiet import quiet
-from infomri_monai.deploy.volumes import as_reference, slice_names, volume_of
+from infomri_monai.deploy.logs import quiet
 from infomri_monai.deploy.words import derivation
 from infomri_monai.engines import VolumeReconstruction
 

@@ -11,18 +11,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from infomri_monai.acquisition.fourier import kspace_to_image
-from infomri_monai.deploy.bundle import DeployBundle, Inference
+from infomri_monai.deploy.bundle import DeployBundle, Inference, as_reference, slice_names, volume_of
 from infomri_monai.deploy.case import CaseSource, DeployCase, Derivation
-from infomri_monai.deploy.counted import counted
 from infomri_monai.deploy.dicom.mr_series import mr_series
 from infomri_monai.deploy.dicom.parametric_map import parametric_map
 from infomri_monai.deploy.dicom.report import triage_report
 from infomri_monai.deploy.dicom.segmentation import binary_segmentation, fractional_segmentation
-from infomri_monai.deploy.quiet import quiet
-from infomri_monai.deploy.volumes import as_reference, slice_names, volume_of
+from infomri_monai.deploy.files import counted
+from infomri_monai.deploy.logs import quiet
 from infomri_monai.deploy.words import derivation
 from infomri_monai.engines import VolumeSegmentation
-from infomri_monai.handlers.case_entry import scaled_entry, worklist_entry
+from infomri_monai.handlers.cases import scaled_entry, worklist_entry
 
 if TYPE_CHECKING:
     from pydicom import Dataset

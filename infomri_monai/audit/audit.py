@@ -1,0 +1,282 @@
+"""The privacy audit: attackers are trained against a frozen policy, tested, and reported in words.
+
+Also here: What an audit states about the defender, and what an attacker knows without any measurement.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from ignite import distributed as idist
+from ignite.engine import Engine, Events
+from monai.data import DataLoader
+from monai.engines.workflow import Workflow
+from torch import Tensor, nn
+
+from infomri_monai.acquisition.measurement import FourierMeasurement
+from infomri_monai.audit.attack import Scene
+from infomri_monai.audit.outputs import attack_examples, draw_curves_of, write_examples, write_report
+from infomri_monai.audit.report import AuditReport
+from infomri_monai.audit.rounds import AuditAttacks, AuditProbe, Maker
+from infomri_monai.audit.scene import AuditData, Budget, mean_magnitude, seeded, size, told_apart
+from infomri_monai.audit.store import AuditStore, checksum_of_data, checksum_of_module, fingerprint
+from infomri_monai.audit.verdict import ZERO_FILLED, judge
+from infomri_monai.metrics.image_quality import psnr, ssim
+from infomri_monai.sampling.policy import FrozenPolicy, SamplingPolicy
+
+__all__ = ["ConstantGuess", "PrivacyAudit", "constant_guess", "facts_of", "policy_warnings"]
+
+
+class ConstantGuess(NamedTuple):
+    """Quality of the training images' mean magnitude as a guess of every test image, (images,) each; PSNR in dB."""
+
+    psnr: Tensor
+    ssim: Tensor
+
+
+def constant_guess(scene: Scene, batch_size: int) -> ConstantGuess:
+    """Compare every test image with the training images' mean magnitude."""
+    guess = mean_magnitude(scene.data.train, scene.image_key, batch_size)
+    values = []
+    for batch in DataLoader(scene.data.test, batch_size=batch_size):
+        image = torch.as_tensor(batch[scene.image_key]).abs().float()
+        same = guess.expand_as(image)
+        values.append((psnr(same, image), ssim(same, image)))
+    return ConstantGuess(*(torch.cat(parts) for parts in zip(*values, strict=True)))
+
+
+def policy_warnings(policy: SamplingPolicy, ratios: Sequence[float]) -> list[str]:
+    """What makes an audit of this policy say less than it seems to; also logged.
+
+    Raises:
+        ValueError: if a parameter or buffer of the policy is not finite.
+    """
+    bad = [name for name, tensor in policy.state_dict().items() if not bool(torch.isfinite(tensor).all())]
+    if bad:
+        raise ValueError(f"policy holds NaN or Inf in {', '.join(bad[:3])}: its training diverged.")
+    warnings = []
+    if any(True for _ in policy.parameters()) and policy.ratio_range is None:
+        warnings.append(
+            "The policy does not say for which ratios it was trained; it may be untrained, and then this is no audit of a learned "
+            "policy."
+        )
+    outside = [ratio for ratio in ratios if policy.extrapolates(ratio)]
+    for ratio in outside:
+        policy.warn_where_extrapolating(ratio)
+    if outside:
+        listed = ", ".join(f"{ratio:.4g}" for ratio in outside)
+        warnings.append(
+            f"The policy was trained for the range {policy.ratio_range}; its masks at {listed} are extrapolated."
+        )
+    return warnings
+
+
+def facts_of(scene: Scene, ratios: Sequence[float]) -> dict[str, Any]:
+    """Policy, ratios, noise and data in words."""
+    policy = scene.policy.policy
+    sizes = {name: size(data) for name, data in scene.data._asdict().items()}
+    image = torch.as_tensor(scene.data.test[0][scene.image_key])
+    noise = scene.measurement.noise
+    lines = "single positions" if policy.readout_axis is None else f"lines along axis {policy.readout_axis}"
+    return {
+        "policy": f"{type(policy).__name__}, {lines}, {sum(p.numel() for p in policy.parameters())} parameters, not changed",
+        "ratios": ", ".join(f"{ratio:.4g}" for ratio in ratios),
+        "noise": "none" if noise is None else _noise(noise),
+        "images": f"{'complex' if image.is_complex() else 'real'}, {image.shape[1]} x {image.shape[2]}; "
+        + ", ".join(f"{count} {name}" for name, count in sizes.items()),
+        "the attackers are given": "the masks (networks without a mask input do not use them), and for training measurements with "
+        "the defender's noise of images of the same distribution",
+    }
+
+
+def _noise(noise: nn.Module) -> str:
+    """Class and numbers of a noise model."""
+    plain = {
+        k: v
+        for k, v in vars(noise).items()
+        if k not in ("training", "spatial_dims") and isinstance(v, (bool, float, int))
+    }
+    numbers = ", ".join(f"{key} {value}" for key, value in plain.items() if not key.startswith("_"))
+    return f"{type(noise).__name__} ({numbers})" if numbers else type(noise).__name__
+
+
+_LOGGER = logging.getLogger(__name__)
+_VERSION = 2  # of what is trained and tested: raise it and older results are not taken over
+
+
+class PrivacyAudit(Workflow):
+    """Train attackers to reconstruct images from a defender's measurements, and report what they reached.
+
+    The policy is copied and frozen. Every attacker meets fresh masks and the defender's noise, is given the masks, and is trained
+    on images of the same distribution with MONAI's ``SupervisedTrainer`` until validation stops improving; the weights of the best
+    validation are tested. A classifier that predicts the entries' attribute from the same measurements probes for other leaks.
+
+    It is an Ignite engine whose iterations are the networks to train, so that handlers (MONAI's ``MLFlowHandler``,
+    :class:`~infomri_monai.handlers.TrackOutputs`) attach as to an evaluator. ``state.metrics`` holds
+    ``<attacker>_psnr_at_<ratio>`` and so on. Under ``output_dir``: ``attackers.csv``, ``.json``, ``.md``, ``.png``; ``report.md``,
+    ``report.json``; ``attribute_probe.*``; ``reconstructions.png`` (images of the test data), ``learning_curves.png``; and
+    ``models/``, from which a second run with the same settings takes what is finished.
+
+    Args:
+        policy: the trained policy to attack.
+        measurement: the defender's measurement, with its noise.
+        attackers: name -> network as :class:`~infomri_monai.systems.ReconstructionSystem` takes it, or a function that makes one
+            (in a config ``"_mode_": "callable"``), which is called under the audit's seed. Networks are copied.
+        train_data: what attackers learn from: a data set or list of entries with an image (1, H, W), real or complex.
+        validation_data: what ends their training.
+        test_data: what they are tested on.
+        ratios: sampling ratios that are attacked; results are named by four decimals, in which they must differ.
+        output_dir: folder of the results.
+        method: what is audited, for titles.
+        learning_rate: of Adam; one for all or one per attacker.
+        batch_size: images per gradient step.
+        max_epochs: most passes over the training data.
+        max_steps: most gradient steps; None for no other limit.
+        validation_interval: gradient steps between validations, less where that divides ``max_steps`` better; None validates once
+            per pass.
+        patience: validations in a row without a lower mean squared error that end a training.
+        per_ratio: train one network per ratio; else one per attacker for all ratios, drawn uniformly, one per image.
+        probe: classifier of the attribute, an :class:`~infomri_monai.networks.ImageClassifier` or a function that makes one; None
+            for a small ResNet.
+        attribute_key: the entries' key of the attribute, a class number; None for no probe. Entries without it: no probe.
+        probe_learning_rate: of the probe.
+        probe_fully_sampled: also train and test the probe on fully sampled measurements.
+        recoverable_margin: gain in dB over the guess without a measurement from which the report calls an image recoverable.
+        seed: of everything random.
+        device: where everything runs.
+        mixed_precision: bfloat16 while training; tests are in float32.
+        num_workers: processes of the data loaders.
+        image_key: the entries' key of the image.
+        val_handlers: handlers to attach.
+
+    Attributes:
+        report: the :class:`~infomri_monai.audit.report.AuditReport` after a run.
+
+    Raises:
+        ValueError: if there is no attacker, a name is no file name, a number is out of range, a split is empty or does not fit the
+            policy's grid, an attacker cannot take the measurement, or the policy holds NaN.
+        RuntimeError: if several processes run it, or a network's gradient or prediction is not finite.
+
+    References:
+        InfoMRI (2026), section IV-C.
+    """
+
+    def __init__(
+        self,
+        policy: SamplingPolicy,
+        measurement: FourierMeasurement,
+        attackers: Mapping[str, Maker],
+        train_data: Any,
+        validation_data: Any,
+        test_data: Any,
+        ratios: Sequence[float],
+        output_dir: str | os.PathLike[str],
+        method: str = "InfoMRI",
+        learning_rate: float | Mapping[str, float] = 1e-3,
+        batch_size: int = 64,
+        max_epochs: int = 100,
+        max_steps: int | None = None,
+        validation_interval: int | None = None,
+        patience: int = 5,
+        per_ratio: bool = False,
+        probe: Maker | None = None,
+        attribute_key: str | None = "attribute",
+        probe_learning_rate: float = 1e-3,
+        probe_fully_sampled: bool = True,
+        recoverable_margin: float = 3.0,
+        seed: int = 0,
+        device: str | torch.device = "cpu",
+        mixed_precision: bool = False,
+        num_workers: int = 0,
+        image_key: str = "image",
+        val_handlers: Sequence[Any] | None = None,
+    ) -> None:
+        _check_alone()
+        self.method, self.output_dir, self.margin = method, Path(output_dir), _checked_margin(recoverable_margin)
+        where, limits = torch.device(device), (batch_size, max_epochs, max_steps, validation_interval, patience)
+        self.budget = Budget(probe_learning_rate, *limits, seed, bool(mixed_precision), num_workers, where).check()
+        self.ratios = told_apart(ratios)
+        self.warnings = policy_warnings(policy, self.ratios)
+        data = AuditData.of(train_data, validation_data, test_data)
+        self.scene = Scene(FrozenPolicy(policy, where), copy.deepcopy(measurement).to(where), data, image_key)
+        data.check(self.scene.policy, image_key)
+        store, common = AuditStore(self.output_dir / "models"), _fingerprint_of(self.scene)
+        self.attacks = AuditAttacks(
+            self.scene, attackers, self.ratios, self.budget, learning_rate, per_ratio, store, common
+        )
+        self.probe = AuditProbe(
+            self.scene, self.ratios, attribute_key, probe, self.budget, store, common, probe_fully_sampled
+        )
+        self.report: AuditReport | None = None
+        work = [*self.attacks.trials, *self.probe.trials]
+        super().__init__(device=where, max_epochs=1, data_loader=work, decollate=False)
+        self.add_event_handler(Events.EPOCH_COMPLETED, self._conclude)
+        self._register_handlers(val_handlers or [])
+
+    def _iteration(self, engine: Any, batchdata: Any) -> dict:
+        """Train and test one network, or take it from an earlier run."""
+        place, total = engine.state.iteration, engine.state.epoch_length
+        _LOGGER.info("privacy audit of %s, %d of %d: %s", self.method, place, total, batchdata)
+        with seeded(self.budget.device, self.budget.seed):
+            (self.probe if batchdata in self.probe.trials else self.attacks).run(batchdata)
+        return {}
+
+    def _conclude(self, engine: Engine) -> None:
+        with seeded(self.budget.device, self.budget.seed):
+            self.conclude()
+
+    def conclude(self) -> None:
+        """Compare with what is known without a measurement, publish the numbers, write tables, report and pictures."""
+        outcomes = self.attacks.outcomes()
+        constant = constant_guess(self.scene, self.budget.batch_size)
+        zero_filled = next(iter(outcomes.values())).images["zero_filled_psnr"]
+        attacks = [
+            {ZERO_FILLED: zero_filled[i], **{name: outcome.images["psnr"][i] for name, outcome in outcomes.items()}}
+            for i in range(len(self.ratios))
+        ]
+        verdicts = [judge(s, a, constant.psnr, self.margin) for s, a in zip(self.ratios, attacks, strict=True)]
+        self.report = AuditReport(
+            method=self.method,
+            facts=facts_of(self.scene, self.ratios),
+            budget=self.budget,
+            margin=self.margin,
+            attackers=self.attacks.reports(),
+            constant=(float(constant.psnr.nanmean()), float(constant.ssim.nanmean())),
+            verdicts=verdicts,
+            probe=self.probe.report(),
+            warnings=self.warnings,
+        )
+        self.state.metrics |= self.report.metrics()
+        write_report(self.report, self.output_dir)
+        draw_curves_of(self.report, self.output_dir)
+        examples = attack_examples(self.scene, self.attacks.trained, outcomes, self.budget.seed, self.budget.device)
+        write_examples(examples, self.method, self.output_dir)
+        _LOGGER.info("privacy audit of %s: %s", self.method, self.report.summary())
+
+
+def _check_alone() -> None:
+    if idist.get_world_size() > 1:
+        raise RuntimeError("the privacy audit runs in one process; start it without torchrun.")
+
+
+def _checked_margin(margin: float) -> float:
+    if not margin > 0:
+        raise ValueError(f"recoverable_margin must be > 0 dB, got {margin}.")
+    return float(margin)
+
+
+def _fingerprint_of(scene: Scene) -> str:
+    """What all networks of an audit have in common."""
+    return fingerprint(
+        version=_VERSION,
+        policy=checksum_of_module(scene.policy.policy),
+        measurement=checksum_of_module(scene.measurement),
+        data=[checksum_of_data(part, scene.image_key) for part in scene.data],
+        image_key=scene.image_key,
+    )

@@ -1,0 +1,250 @@
+"""Masks written to files, from Python and from the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from infomri_monai.sampling import Equispaced, PatternGenerationNetwork, UniformRandom, VariableDensity, save_policy
+from infomri_monai.scanner.export import main, write_masks
+from infomri_monai.scanner.gradient_echo import GradientEcho
+from infomri_monai.scanner.phase_encodes import read_phase_encodes
+from infomri_monai.scanner.pulseq import read_pulseq_lines
+
+PROTOCOL = GradientEcho(fov_mm=(220, 200))
+
+
+def test_npz_and_png_hold_the_mask_and_how_it_was_made(tmp_path):
+    policy, grid = VariableDensity(), (20, 30)
+    paths = write_masks(policy, [0.1, 0.251], grid, tmp_path / "new" / "masks", seed=7)
+    assert [path.suffix for path in paths] == [".npz", ".png"] * 2
+    for ratio, npz, png in zip([0.1, 0.251], paths[::2], paths[1::2], strict=True):
+        expected = policy(ratio, grid, torch.Generator().manual_seed(7)).mask[0, 0].numpy()
+        with np.load(npz, allow_pickle=False) as file:
+            assert file["mask"].dtype == np.uint8
+            np.testing.assert_array_equal(file["mask"], expected)
+            assert float(file["ratio_requested"]) == ratio
+            assert float(file["ratio_realised"]) == pytest.approx(expected.mean())
+            assert int(file["seed"]) == 7
+            assert str(file["policy"]) == "VariableDensity"
+            assert file["grid"].tolist() == [20, 30]
+            assert "lines" not in file
+        with Image.open(png) as image:
+            np.testing.assert_array_equal(np.asarray(image), expected * 255)
+            assert image.text["seed"] == "7"
+            assert image.text["ratio_requested"] == str(ratio)
+    assert len(list((tmp_path / "new" / "masks").iterdir())) == 4
+
+
+def test_lines_are_written_as_lines_and_as_a_full_mask(tmp_path):
+    (npz,) = write_masks(Equispaced(readout_axis=0), [0.25], (6, 16), tmp_path, seed=1, formats=["npz"])
+    with np.load(npz, allow_pickle=False) as file:
+        assert len(file["lines"]) == 4
+        assert file["mask"].shape == (6, 16)
+        np.testing.assert_array_equal(np.flatnonzero(file["mask"][3]), file["lines"])
+
+
+def test_npy_has_its_record_beside_it(tmp_path):
+    npy, record = write_masks(UniformRandom(readout_axis=1), [0.5], (8, 4), tmp_path, seed=0, formats=["npy"])
+    content = json.loads(record.read_text())
+    assert np.load(npy).mean() == content["ratio_realised"] == 0.5
+    assert len(content["lines"]) == 4
+
+
+def test_a_volume_has_no_image(tmp_path):
+    write_masks(UniformRandom(), [0.5], (4, 4, 4), tmp_path, seed=0, formats=["npz"])
+    with pytest.raises(ValueError, match="png"):
+        write_masks(UniformRandom(), [0.5], (4, 4, 4), tmp_path, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"ratios": [0.2, 1.5]}, "ratios"),
+        ({"ratios": []}, "ratios"),
+        ({"ratios": [0.2, 0.2]}, "different"),
+        ({"ratios": [0.2, 1e-5]}, "cannot be met"),
+        ({"seed": -1}, "seed"),
+        ({"formats": ["tiff"]}, "formats"),
+        ({"formats": []}, "formats"),
+        ({"shape": (8, 9)}, "for_grid"),
+        ({"formats": ["csv"], "ordering": "zigzag"}, "ordering"),
+        ({"formats": ["csv"], "ordering": "interleaved", "shots": 65}, "shots"),
+        ({"formats": ["seq"]}, "protocol"),
+        ({"formats": ["npz"], "protocol": PROTOCOL}, "protocol"),
+        ({"formats": ["npz", "seq"], "protocol": PROTOCOL}, "single positions"),
+    ],
+)
+def test_bad_input_writes_nothing(change, message, tmp_path):
+    arguments = {"ratios": [0.2], "shape": (8, 8), "seed": 0, "formats": ["npz"], **change}
+    with pytest.raises(ValueError, match=message):
+        write_masks(PatternGenerationNetwork((8, 8)), folder=tmp_path, **arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_in_place_of_the_folder(tmp_path):
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(NotADirectoryError, match="taken"):
+        write_masks(UniformRandom(), [0.2], (8, 8), tmp_path / "taken", seed=0)
+
+
+def test_a_failure_while_writing_leaves_the_old_files(tmp_path, monkeypatch):
+    (old,) = write_masks(UniformRandom(), [0.2], (8, 8), tmp_path, seed=0, formats=["npz"])
+    before = old.read_bytes()
+    real = type(old).write_bytes
+
+    def full_disk(self, data):
+        if self.suffix == ".png":
+            raise OSError("no space left")
+        return real(self, data)
+
+    monkeypatch.setattr(type(old), "write_bytes", full_disk)
+    with pytest.raises(OSError, match="no space left"):
+        write_masks(VariableDensity(), [0.2], (8, 8), tmp_path, seed=0)
+    assert [path.name for path in tmp_path.iterdir()] == [old.name]
+    assert old.read_bytes() == before
+
+
+def test_command_line(tmp_path, capsys):
+    checkpoint = save_policy(PatternGenerationNetwork((16, 16)), tmp_path / "policy.pt")
+    main(
+        ["--checkpoint", str(checkpoint), "--ratios", "0.1", "0.2", "--out", str(tmp_path / "a"), "--grid", "24", "20"]
+    )
+    assert len(capsys.readouterr().out.split()) == len(list((tmp_path / "a").iterdir())) == 4
+    with np.load(tmp_path / "a" / "mask_ratio0.2_seed0.npz") as file:
+        assert file["mask"].shape == (24, 20)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--ratios", "2"], "ratio"),
+        (["--ratios", "0.1", "--checkpoint", "none.pt"], "none.pt"),
+        (["--ratios", "0.1"], "--grid"),
+    ],
+)
+def test_command_line_errors_are_one_clear_line(arguments, message, tmp_path, capsys):
+    checkpoint = save_policy(UniformRandom(), tmp_path / "policy.pt")
+    grid = [] if message == "--grid" else ["--grid", "8", "8"]
+    with pytest.raises(SystemExit, match="2"):
+        main(["--checkpoint", str(checkpoint), "--out", str(tmp_path / "a"), *grid, *arguments])
+    assert message in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.slow
+def test_command_line_as_a_module(tmp_path):
+    checkpoint = save_policy(UniformRandom(), tmp_path / "policy.pt")
+    command = [sys.executable, "-W", "error::RuntimeWarning", "-m", "infomri_monai.scanner.export"]
+    arguments = ["--checkpoint", str(checkpoint), "--ratios", "0.5", "--out", str(tmp_path / "a"), "--grid", "4", "4"]
+    result = subprocess.run(command + arguments, capture_output=True, text=True, check=True, env=os.environ)
+    assert result.stdout.count("mask_ratio0.5_seed0") == 2
+
+
+def test_says_where_a_ratio_lies_outside_the_trained_range(tmp_path, caplog):
+    policy = PatternGenerationNetwork((16, 16), ratio_range=(0.1, 0.3))
+    write_masks(policy, [0.2, 0.5], (16, 16), tmp_path, seed=0)
+    assert [record.getMessage() for record in caplog.records] == [
+        "ratio=0.5 is extrapolated: the policy was trained for the range (0.1, 0.3)"
+    ]
+
+
+@pytest.mark.parametrize(("axis", "grid"), [(0, (16, 25)), (1, (24, 15))])
+def test_all_formats_hold_the_same_lines(axis, grid, tmp_path):
+    pytest.importorskip("pypulseq")
+    policy = PatternGenerationNetwork(grid, readout_axis=axis)
+    paths = write_masks(
+        policy, [0.2, 0.5], grid, tmp_path, 3, ["npz", "csv", "seq"], "interleaved", shots=2, protocol=PROTOCOL
+    )
+    for npz, table, sequence in zip(paths[::3], paths[1::3], paths[2::3], strict=True):
+        assert npz.stem == table.stem == sequence.stem
+        with np.load(npz) as file:
+            np.testing.assert_array_equal(read_phase_encodes(table).mask, file["mask"])
+            np.testing.assert_array_equal(read_pulseq_lines(sequence).mask, file["mask"])
+            np.testing.assert_array_equal(np.sort(read_pulseq_lines(sequence).positions[:, 0]), file["lines"])
+        np.testing.assert_array_equal(read_pulseq_lines(sequence).positions, read_phase_encodes(table).positions)
+        np.testing.assert_array_equal(read_pulseq_lines(sequence).shot, read_phase_encodes(table).shot)
+        assert "Policy PatternGenerationNetwork" in sequence.read_text()
+        assert '"policy": "PatternGenerationNetwork"' in table.read_text()
+
+
+def test_single_positions_are_the_phase_encodes_of_a_3d_sequence(tmp_path):
+    (table,) = write_masks(VariableDensity(), [0.3], (8, 10), tmp_path, 0, ["csv"], "centric")
+    found = read_phase_encodes(table)
+    assert found.signed[0].tolist() == [0, 0]
+    assert len(found.positions) == found.mask.sum() == 24
+
+
+def test_a_table_needs_one_or_two_phase_encode_axes(tmp_path):
+    with pytest.raises(ValueError, match="'csv' for 3 phase-encode axes"):
+        write_masks(UniformRandom(), [0.5], (4, 4, 4), tmp_path / "a", 0, ["csv"])
+    with pytest.raises(ValueError, match="2D grid"):
+        write_masks(UniformRandom(0), [0.5], (4, 4, 4), tmp_path / "a", 0, ["seq"], protocol=PROTOCOL)
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_sequence_that_cannot_be_timed_leaves_no_file(tmp_path):
+    pytest.importorskip("pypulseq")
+    hasty = GradientEcho(fov_mm=(220, 200), te_ms=1)
+    with pytest.raises(ValueError, match="shortest"):
+        write_masks(UniformRandom(0), [0.5], (8, 8), tmp_path / "a", 0, ["npz", "csv", "seq"], protocol=hasty)
+    assert not (tmp_path / "a").exists()
+
+
+def test_command_line_for_a_scanner(tmp_path):
+    pypulseq = pytest.importorskip("pypulseq")
+    checkpoint = save_policy(PatternGenerationNetwork((32, 32), readout_axis=0), tmp_path / "policy.pt")
+    options = (
+        "--ratios 0.25 --formats npz csv seq --ordering centric --fov 220 --te 6 --tr 15.5 --flip-angle 20 --dummies 4"
+    )
+    main(["--checkpoint", str(checkpoint), "--out", str(tmp_path / "a"), *options.split()])
+    (sequence,) = (tmp_path / "a").glob("*.seq")
+    found = read_pulseq_lines(sequence)
+    assert (np.diff(np.abs(found.signed[:, 0])) >= 0).all()
+    with np.load(sequence.with_suffix(".npz")) as file:
+        np.testing.assert_array_equal(found.mask, file["mask"])
+    parsed = pypulseq.Sequence()
+    parsed.read(str(sequence))
+    kept = [float(parsed.definitions[key]) for key in ("TE", "TR", "FlipAngle", "Dummies")]
+    assert kept == pytest.approx([0.006, 0.0155, 20, 4])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--formats seq", "--fov is needed"),
+        ("--formats seq --fov 1 2 3", "--fov"),
+        ("--formats seq --fov 0", "fov_mm"),
+        ("--formats csv --te 5", "--formats seq"),
+        ("--formats csv --fov 220", "--formats seq"),
+        ("--formats seq --fov 220 --te 1", "shortest"),
+        ("--formats csv --shots 2", "interleaved"),
+    ],
+)
+def test_command_line_errors_for_a_scanner(options, message, tmp_path, capsys):
+    pytest.importorskip("pypulseq")
+    checkpoint = save_policy(PatternGenerationNetwork((8, 8), readout_axis=0), tmp_path / "policy.pt")
+    with pytest.raises(SystemExit, match="2"):
+        main(["--checkpoint", str(checkpoint), "--out", str(tmp_path / "a"), "--ratios", "0.5", *options.split()])
+    assert message in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "a").exists()
+
+
+def test_an_export_leaves_no_file_behind_that_belongs_to_another(tmp_path):
+    """A sequence in one order beside a table in another, of the same name, would be taken for its own."""
+    policy = VariableDensity(power=3, readout_axis=0)
+    write_masks(policy, [0.25, 0.5], (16, 16), tmp_path, 0, ["npy", "csv"], "centric")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(ValueError, match=r"folder holds mask_ratio0\.5_seed0\.npy of an earlier export"):
+        write_masks(policy, [0.5], (16, 16), tmp_path, 0, ["csv"], "sequential")
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    write_masks(policy, [0.5], (16, 16), tmp_path, 1, ["csv"], "sequential")  # another seed, another name
+    replaced = write_masks(policy, [0.5], (16, 16), tmp_path, 0, ["npy", "csv"], "sequential")
+    assert read_phase_encodes(replaced[-1]).ordering == "sequential"
