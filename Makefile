@@ -52,11 +52,11 @@ demo-privacy: install  ## train, evaluate, attack and classify on embedded data;
 	@echo "Pictures: $(DEMO)_privacy/evaluation/*.png, $(DEMO)_privacy/audit/*.png; report of cases: $(DEMO)_privacy/inference/report.csv"
 
 demo-deploy: install system-packages  ## send a study to a PACS, segment it, find the result there; in demo_output_deploy/
-	$(BIN)/python -m infomri_monai.deploy.demo --output $(abspath $(DEMO)_deploy)
+	$(BIN)/python examples/hospital_demo.py --output $(abspath $(DEMO)_deploy)
 
 # Debian's PACS and DICOM validator: what demo-deploy and the tests of deploy/ need beyond Python
-DEBIAN = orthanc orthanc-dicomweb dicom3tools dcmtk
-system-packages:  ## install Debian's Orthanc, dicom3tools and DCMTK where they are missing (as root, or by sudo)
+DEBIAN = orthanc orthanc-dicomweb dicom3tools dcmtk socat
+system-packages:  ## install Debian's Orthanc, dicom3tools, DCMTK and socat where they are missing (as root, or by sudo)
 	@missing=$$(for p in $(DEBIAN); do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done); \
 	if [ -n "$$missing" ]; then \
 		sudo=$$([ "$$(id -u)" = 0 ] || command -v sudo || true); \
