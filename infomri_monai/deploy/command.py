@@ -216,7 +216,7 @@ def _run(
 
     from infomri_monai.deploy.bundle import DeployBundle
     from infomri_monai.deploy.journal import Journal
-    from infomri_monai.engines.memory import keep_freed_memory
+    from infomri_monai.engines.hardware import keep_freed_memory
 
     keep_freed_memory()  # half of the time at 256 x 256 (benchmarks/deploy_timeline.py)
 
