@@ -19,19 +19,18 @@ EXTRAS = {
 }
 # the MONAI Deploy App SDK has wheels for Linux only; python-gdcm decodes compressed pixel data
 DEPLOY = [
-    "dicomweb-client",
     "h5py",
     "highdicom",
     "ismrmrd",
     "monai-deploy-app-sdk>=4.0; platform_system == 'Linux'",
     "pydicom>=3",
-    "pynetdicom",
     "pypulseq",
     "python-gdcm",
     "pyyaml",
 ]
+# their programs find, fetch and store at a PACS; the applications need neither
+PACS = ["dicomweb-client", "pynetdicom"]
 TEST = [
-    "cryptography",
     "filelock",
     "hypothesis",
     "mypy",
@@ -42,6 +41,7 @@ TEST = [
     "scikit-image",
     "scikit-learn",
     "sigpy",
+    *PACS,
 ]
 
 setup(
@@ -60,6 +60,7 @@ setup(
         **EXTRAS,
         "all": sorted({p for extra in EXTRAS.values() for p in extra}),
         "deploy": DEPLOY,
+        "pacs": PACS,
         "test": TEST,
     },
 )
