@@ -102,7 +102,8 @@ def application_arguments(name: str) -> argparse.Namespace:
     Returns:
         input, output and model, each a Path or None; config, likewise; log_level.
     """
-    parser = QuietParser(prog=f"python -m infomri_monai.deploy.{name}")
+    named = sys.argv[0].startswith("infomri-deploy ")  # by deploy/__main__.py
+    parser = QuietParser(prog=sys.argv[0] if named else f"python -m infomri_monai.deploy.{name}")
     for key, says in _NEEDED.items():
         default = os.environ.get(_variable(key), "").strip()
         parser.add_argument(
@@ -216,7 +217,7 @@ def _run(
 
     from infomri_monai.deploy.bundle import DeployBundle
     from infomri_monai.deploy.journal import Journal
-    from infomri_monai.engines.memory import keep_freed_memory
+    from infomri_monai.engines.hardware import keep_freed_memory
 
     keep_freed_memory()  # half of the time at 256 x 256 (benchmarks/deploy_timeline.py)
 

@@ -1,6 +1,7 @@
 """Ignite handlers for what MONAI's lack: tables by sampling ratio, figures, variance calibration, the system's files."""
 
 from infomri_monai.handlers.classification import ClassificationFigures, ClassificationQualityHandler, PredictionTable
+from infomri_monai.handlers.progress import Progress
 from infomri_monai.handlers.reconstruction import EvaluationFigures, RateDistortionHandler, WriteReconstruction
 from infomri_monai.handlers.segmentation import CaseTable, SegmentationFigures, SegmentationQualityHandler
 from infomri_monai.handlers.sweep import RatioSweepHandler
@@ -10,6 +11,7 @@ from infomri_monai.handlers.training import (
     CalibrateVariance,
     ClipGradientNorm,
     OutputAsList,
+    RestoreBest,
     SaveStatistics,
     SaveSystem,
     TrainingCurves,
@@ -31,8 +33,10 @@ __all__ = [
     "EvaluationWorklist",
     "OutputAsList",
     "PredictionTable",
+    "Progress",
     "RateDistortionHandler",
     "RatioSweepHandler",
+    "RestoreBest",
     "SaveStatistics",
     "SaveSystem",
     "SegmentationFigures",
