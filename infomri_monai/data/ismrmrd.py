@@ -17,10 +17,10 @@ from infomri_monai.acquisition.coils import coil_warning, combine_coils
 from infomri_monai.data.ismrmrd_header import (
     Encoding,
     RawDataError,
-    RawFileError,
     centred_affine,
     order_slices,
     parse_encoding,
+    raw_errors,
     slice_place,
 )
 
@@ -252,26 +252,21 @@ def read_ismrmrd(path: str | Path) -> IsmrmrdScan:
 
 
 def _read(path: Path, samples: bool) -> IsmrmrdScan | None:
-    try:
-        with h5py.File(path, "r") as file:
-            group = file["dataset"]
-            if "xml" not in group or "data" not in group or not group["data"].size:
-                raise RawDataError("the file lacks the ISMRMRD header or holds no acquisition.")
-            xml, table = np.ravel(group["xml"][()])[0], group["data"]
-            xml = xml.encode() if isinstance(xml, str) else bytes(xml)
-            encoding = parse_encoding(xml)
-            heads = table.fields("head")[()]
-            chosen = imaging_lines(heads, encoding)
-            numbers = np.unique(heads["idx"]["slice"][chosen])
-            members = [chosen[heads["idx"]["slice"][chosen] == number] for number in numbers]
-            order, affine, warnings = _geometry([heads[rows] for rows in members], encoding)
-            if not samples:
-                return None
-            slices = [_slice(table, heads, members[i], encoding) for i in order]
-    except (ImportError, RawDataError):
-        raise
-    except Exception as error:  # h5py differs in what it raises, and names the file
-        raise RawFileError(f"the ISMRMRD file is truncated or damaged ({type(error).__name__}).") from None
+    with raw_errors("the ISMRMRD file is truncated or damaged"), h5py.File(path, "r") as file:
+        group = file["dataset"]
+        if "xml" not in group or "data" not in group or not group["data"].size:
+            raise RawDataError("the file lacks the ISMRMRD header or holds no acquisition.")
+        xml, table = np.ravel(group["xml"][()])[0], group["data"]
+        xml = xml.encode() if isinstance(xml, str) else bytes(xml)
+        encoding = parse_encoding(xml)
+        heads = table.fields("head")[()]
+        chosen = imaging_lines(heads, encoding)
+        numbers = np.unique(heads["idx"]["slice"][chosen])
+        members = [chosen[heads["idx"]["slice"][chosen] == number] for number in numbers]
+        order, affine, warnings = _geometry([heads[rows] for rows in members], encoding)
+        if not samples:
+            return None
+        slices = [_slice(table, heads, members[i], encoding) for i in order]
     kspace, mask = (np.stack(part) for part in zip(*slices, strict=True))
     coils = int(heads["active_channels"][chosen[0]])
     if coils > 1:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +18,7 @@ __all__ = [
     "centred_affine",
     "order_slices",
     "parse_encoding",
+    "raw_errors",
     "slice_place",
 ]
 
@@ -35,6 +38,21 @@ class RawDataError(ValueError):
 
 class RawFileError(OSError):
     """A file of raw data cannot be read; for its message see :class:`RawDataError`."""
+
+
+@contextmanager
+def raw_errors(what: str) -> Iterator[None]:
+    """Whatever reading raises in the block becomes a :class:`RawFileError`: the formats' readers differ, and name the file.
+
+    Args:
+        what: begins the message, which goes on with the error's type.
+    """
+    try:
+        yield
+    except (ImportError, RawDataError):  # h5py and ismrmrd are extras
+        raise
+    except Exception as error:
+        raise RawFileError(f"{what} ({type(error).__name__}).") from None
 
 
 class Encoding(NamedTuple):

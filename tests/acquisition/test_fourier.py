@@ -68,15 +68,6 @@ def test_what_onnx_gets_is_the_same_transform(grid, dtype, monkeypatch):
     torch.testing.assert_close((image_to_kspace(data, dims), kspace_to_image(data, dims)), expected)
 
 
-@pytest.mark.parametrize("grid", GRIDS)
-def test_dc_is_in_the_middle(grid):
-    kspace = image_to_kspace(torch.ones(grid, dtype=torch.float64), len(grid))
-    centre = tuple(n // 2 for n in grid)
-    expected = torch.zeros(grid, dtype=torch.complex128)
-    expected[centre] = float(torch.tensor(grid).prod()) ** 0.5
-    torch.testing.assert_close(kspace, expected)
-
-
 def test_gradient_and_batch():
     image = random_tensor((2, 1, 3, 4))
     assert_gradient(lambda x: image_to_kspace(x, 2), image)
