@@ -112,8 +112,7 @@ class TaskModel(KeepsOptions, ABC):
         super().__init__()
         self.real_valued = real_valued
         self.structures = structures_of(num_classes, multi_label)
-        if samples < 1:
-            raise ValueError(f"samples must be >= 1, got {samples}.")
+        self.check_samples(samples)
         if seed < 0:
             raise ValueError(f"seed must be >= 0, got {seed}.")
         self.num_classes, self.multi_label = num_classes, multi_label

@@ -136,7 +136,11 @@ class SamplingPolicy(nn.Module, ABC):
         """
         ratios = check_ratio(ratio)
         positions = self.position_shape(shape)
-        self._check_grid(shape)
+        if self.grid is not None and tuple(shape) != tuple(self.grid):
+            raise ValueError(
+                f"grid {tuple(shape)} differs from the policy's grid {tuple(self.grid)}; "
+                f"call policy.for_grid({tuple(shape)}) to carry the learned pattern over by interpolation."
+            )
         count = math.prod(positions)
         smallest = float(ratios.min())
         if smallest * count < 0.5:
@@ -246,13 +250,6 @@ class SamplingPolicy(nn.Module, ABC):
         if self.readout_axis >= len(shape):
             raise ValueError(f"readout_axis={self.readout_axis} does not exist on a grid of {len(shape)} axes.")
         return tuple(1 if axis == self.readout_axis else n for axis, n in enumerate(shape))
-
-    def _check_grid(self, shape: Sequence[int]) -> None:
-        if self.grid is not None and tuple(shape) != tuple(self.grid):
-            raise ValueError(
-                f"grid {tuple(shape)} differs from the policy's grid {tuple(self.grid)}; "
-                f"call policy.for_grid({tuple(shape)}) to carry the learned pattern over by interpolation."
-            )
 
 
 def interpolate_positions(pattern: Tensor, positions: Sequence[int]) -> Tensor:

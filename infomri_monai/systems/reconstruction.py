@@ -45,6 +45,7 @@ class ReconstructionSystem(System):
 
     Example:
         >>> import torch
+        >>> from infomri_monai.acquisition import FourierMeasurement
         >>> from infomri_monai.networks import UnrolledReconstructor
         >>> from infomri_monai.sampling import PatternGenerationNetwork
         >>> system = ReconstructionSystem(

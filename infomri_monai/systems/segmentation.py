@@ -80,6 +80,7 @@ class SegmentationSystem(System):
 
     Example:
         >>> import torch
+        >>> from infomri_monai.acquisition import FourierMeasurement
         >>> from infomri_monai.networks import LatentSegmenter
         >>> from infomri_monai.sampling import PatternGenerationNetwork
         >>> network = LatentSegmenter(channels=(8, 8))
