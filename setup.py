@@ -12,7 +12,8 @@ VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "infomri_monai/__init__.py"
 
 EXTRAS = {
     "poisson": ["numba"],
-    "data": ["h5py", "pydicom", "pillow", "nilearn"],
+    "embedded": ["nilearn"],
+    "data": ["h5py", "nilearn", "pillow", "pydicom"],
     "figures": ["matplotlib"],
     "export": ["onnx", "onnxruntime", "onnxscript"],
     "bundle": ["fire", "tqdm", "jsonschema", "pandas"],
@@ -31,6 +32,7 @@ DEPLOY = [
 # their programs find, fetch and store at a PACS; the applications need neither
 PACS = ["dicomweb-client", "pynetdicom"]
 TEST = [
+    "build",
     "filelock",
     "hypothesis",
     "mypy",
@@ -40,9 +42,19 @@ TEST = [
     "ruff",
     "scikit-image",
     "scikit-learn",
+    "setuptools>=68",
     "sigpy",
     *PACS,
 ]
+DOCS = [
+    "mkdocs-gallery",
+    "mkdocs-material",
+    "mkdocstrings[python]",
+]
+COMMANDS = {
+    "infomri-deploy": "infomri_monai.deploy.__main__:main",
+    "infomri-export-masks": "infomri_monai.scanner.export:main",
+}
 
 setup(
     name="infomri-monai",
@@ -62,5 +74,7 @@ setup(
         "deploy": DEPLOY,
         "pacs": PACS,
         "test": TEST,
+        "docs": DOCS,
     },
+    entry_points={"console_scripts": [f"{name} = {function}" for name, function in COMMANDS.items()]},
 )
