@@ -25,14 +25,13 @@ class Docstrings(griffe.Extension):
 
 
 def for_the_site(text: str) -> str:
-    """A docstring of the package in the words of griffe's parser and of Markdown.
+    r"""A docstring of the package in the words of griffe's parser and of Markdown.
 
     Example:
-        >>> print(for_the_site("Shape (batch, *spatial), see :class:`~infomri_monai.sampling.Radial`.\\n\\nExample:\\n    >>> 1 * 2"))
-        Shape (batch, \\*spatial), see `Radial`.
-        <BLANKLINE>
-        Examples:
-            >>> 1 * 2
+        >>> for_the_site("Of shape (batch, *spatial), see :class:`~infomri_monai.sampling.Radial`.")
+        'Of shape (batch, \\*spatial), see `Radial`.'
+        >>> for_the_site("Example:\n    >>> 2 * 3").splitlines()[0]
+        'Examples:'
     """
     lines, in_example = [], False
     for line in text.splitlines():
