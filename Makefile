@@ -35,7 +35,7 @@ $(CORE): constraints.txt setup.py
 	touch $@
 
 $(DEPLOY): $(CORE)
-	$(PIP) -e '.[deploy]'
+	$(PIP) -e '.[deploy,pacs]'
 	touch $@
 
 $(TEST): $(DEPLOY)
@@ -75,11 +75,11 @@ demo-privacy: $(CORE)  ## train, evaluate, attack and classify on embedded data;
 	@echo "Pictures: $(DEMO)_privacy/evaluation/*.png, $(DEMO)_privacy/audit/*.png; report of cases: $(DEMO)_privacy/inference/report.csv"
 
 demo-deploy: $(DEPLOY) system-packages  ## send a study to a PACS, segment it, find the result there; in demo_output_deploy/
-	$(RUN_PYTHON) -m infomri_monai.deploy.demo --output $(abspath $(DEMO)_deploy)
+	$(RUN_PYTHON) examples/hospital_demo.py --output $(abspath $(DEMO)_deploy)
 
 # Debian's PACS and DICOM validator: what demo-deploy and the tests of deploy/ need beyond Python
-DEBIAN = orthanc orthanc-dicomweb dicom3tools
-system-packages:  ## install Debian's Orthanc and dicom3tools where they are missing (as root, or by sudo)
+DEBIAN = orthanc orthanc-dicomweb dicom3tools dcmtk socat
+system-packages:  ## install Debian's Orthanc, dicom3tools, DCMTK and socat where they are missing (as root, or by sudo)
 	@missing=$$(for p in $(DEBIAN); do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done); \
 	if [ -n "$$missing" ]; then \
 		sudo=$$([ "$$(id -u)" = 0 ] || command -v sudo || true); \
@@ -125,6 +125,9 @@ bundles:  ## the committed bundles as archives that `python -m monai.bundle down
 		git archive --format zip --prefix $$bundle/ --output $(DIST)/$${bundle}_v$$version.zip HEAD:bundles/$$bundle || exit 1; \
 		echo $(DIST)/$${bundle}_v$$version.zip; done
 
+report: $(CORE)  ## write docs/results and the tables of README and bundles' pages from benchmarks/results/*.json
+	$(RUN_PYTHON) benchmarks/report.py
+
 bench: $(TEST)  ## speed and memory ratios, side by side, and the mask's gradient; results in benchmarks/results/
 	$(RUN_PYTHON) benchmarks/import_time.py
 	$(RUN_PYTHON) benchmarks/poisson_speed.py
@@ -136,9 +139,10 @@ bench: $(TEST)  ## speed and memory ratios, side by side, and the mask's gradien
 	$(RUN_PYTHON) benchmarks/kspace_statistics_speed.py
 	$(RUN_PYTHON) benchmarks/marginal_entropy_speed.py
 	$(RUN_PYTHON) benchmarks/deploy_timeline.py
+	$(RUN_PYTHON) benchmarks/report.py
 
 clean:  ## remove what the chores made (not .venv)
 	rm -rf build $(DIST) site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis $(DEMO) $(DEMO)_segmentation $(DEMO)_privacy $(DEMO)_deploy
 
-.PHONY: help install demo demo-segmentation demo-privacy demo-deploy system-packages test test-all test-wheel lint format typecheck \
+.PHONY: help install demo demo-segmentation demo-privacy demo-deploy system-packages test test-all test-wheel lint format typecheck report \
 	doctest docs wheel bundles bench clean

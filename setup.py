@@ -20,20 +20,19 @@ EXTRAS = {
 }
 # the MONAI Deploy App SDK has wheels for Linux only; python-gdcm decodes compressed pixel data
 DEPLOY = [
-    "dicomweb-client",
     "h5py",
     "highdicom",
     "ismrmrd",
     "monai-deploy-app-sdk>=4.0; platform_system == 'Linux'",
     "pydicom>=3",
-    "pynetdicom",
     "pypulseq",
     "python-gdcm",
     "pyyaml",
 ]
+# their programs find, fetch and store at a PACS; the applications need neither
+PACS = ["dicomweb-client", "pynetdicom"]
 TEST = [
     "build",
-    "cryptography",
     "filelock",
     "hypothesis",
     "mypy",
@@ -45,6 +44,7 @@ TEST = [
     "scikit-learn",
     "setuptools>=68",
     "sigpy",
+    *PACS,
 ]
 DOCS = [
     "mkdocs-gallery",
@@ -72,6 +72,7 @@ setup(
         **EXTRAS,
         "all": sorted({p for extra in EXTRAS.values() for p in extra}),
         "deploy": DEPLOY,
+        "pacs": PACS,
         "test": TEST,
         "docs": DOCS,
     },
