@@ -151,10 +151,10 @@ class RestoreBest:
 
     Args:
         system: the trained system.
-        path: what MONAI's ``CheckpointSaver`` has kept by the key metric, ``{"system": ...}``.
+        path: what MONAI's ``CheckpointSaver`` has kept by the key metric, ``{"system": ..., "trainer": ...}``.
     """
 
-    def __init__(self, system: System, path: str | Path) -> None:
+    def __init__(self, system: nn.Module, path: str | Path) -> None:
         self.system = system
         self.path = Path(path)
 
