@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from helper import refuses
 from monai.data import DataLoader, Dataset
 from test_fastmri import PATIENT, write_volume
 
@@ -77,8 +78,7 @@ def test_images_are_read_with_their_labels_and_no_patient(study):
     entries = fastmri_plus_knee(str(study), "test", study / "knee.csv", study / "list.csv", **options)
     loaded = Dataset(entries, ReadFastMRISliced("kspace", crop=(32, 32), target_key=None))
     batch = next(iter(DataLoader(loaded, batch_size=4)))
-    assert batch["image"].shape == (4, 1, 32, 32)
-    assert batch["image"].dtype == torch.complex64
+    assert (batch["image"].shape, batch["image"].dtype) == ((4, 1, 32, 32), torch.complex64)
     assert batch["label"].tolist() == [[0, 0, 0], [1, 0, 1], [1, 0, 1], [0, 0, 0]]
     assert batch["attribute"].tolist() == [0, 0, 1, 1]
     assert PATIENT not in str(entries) + str(batch)
@@ -135,8 +135,7 @@ def test_the_rule_leaves_volumes_with_an_artifact_only_out(study):
 )
 def test_damaged_annotations_are_named(tmp_path, content, named):
     (tmp_path / "knee.csv").write_text(content)
-    with pytest.raises(ValueError, match=named):
-        read_annotations(tmp_path / "knee.csv")
+    refuses(ValueError, named, read_annotations, tmp_path / "knee.csv")
 
 
 @pytest.mark.parametrize(
@@ -154,14 +153,12 @@ def test_damaged_annotations_are_named(tmp_path, content, named):
 )
 def test_bad_arguments_are_named(study, change, error, named):
     files = {"folder": study, "labels_csv": study / "knee.csv", "file_list_csv": study / "list.csv"}
-    with pytest.raises(error, match=named):
-        fastmri_plus_knee(**{"split": "train", **files, **change})
+    refuses(error, named, fastmri_plus_knee, **{"split": "train", **files, **change})
 
 
 def test_a_list_without_volumes_is_refused(tmp_path):
     (tmp_path / "list.csv").write_text("Knee data\n\nfile\n")
-    with pytest.raises(ValueError, match="names no volume"):
-        read_file_list(tmp_path / "list.csv")
+    refuses(ValueError, "names no volume", read_file_list, tmp_path / "list.csv")
 
 
 @needs_shared

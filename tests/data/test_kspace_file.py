@@ -1,10 +1,9 @@
 """fastMRI's files of several coils: combined as MONAI's own functions do, slice by slice, with the warning that ISMRMRD has."""
 
-import logging
-
 import numpy as np
 import pytest
 import torch
+from helper import refuses
 from monai.apps.reconstruction.complex_utils import complex_abs
 from monai.apps.reconstruction.fastmri_reader import FastMRIReader
 from monai.apps.reconstruction.mri_utils import root_sum_of_squares
@@ -12,7 +11,6 @@ from monai.networks.blocks.fft_utils_t import fftn_centered_t, ifftn_centered_t
 
 h5py = pytest.importorskip("h5py")
 from infomri_monai.acquisition.coils import coil_warning  # noqa: E402
-from infomri_monai.data import ReadCased, inference_cases  # noqa: E402
 from infomri_monai.data.kspace_file import check_kspace_file, read_kspace, read_kspace_file  # noqa: E402
 
 SHAPE = (2, 3, 9, 8)  # slice, coil, row, column
@@ -88,15 +86,6 @@ def test_one_coil_stays_as_it_is(tmp_path):
     assert warnings == ()
 
 
-def test_the_bundles_read_it_and_say_so(tmp_path, caplog):
-    write(tmp_path / "brain.h5", noise(*SHAPE), COLUMNS)
-    (case,) = inference_cases(tmp_path, kind="kspace")
-    with caplog.at_level(logging.WARNING):
-        item = ReadCased()(case)
-    assert item["kspace"].shape == item["mask"].shape == (1, 9, 8, 2)
-    assert [record.message for record in caplog.records] == [coil_warning(3)]
-
-
 @pytest.mark.parametrize("slices", [2, 3])
 def test_a_mask_with_coils_does_not_fit(tmp_path, slices):
     """A mask of k-space without coils fits, also where there are as many coils as slices."""
@@ -111,10 +100,8 @@ def test_a_mask_with_coils_does_not_fit(tmp_path, slices):
 def test_damaged_files(tmp_path):
     kspace = noise(*SHAPE)
     kspace[1, 2, 3, 4] = np.nan
-    with pytest.raises(ValueError, match="NaN or Inf"):
-        read_kspace_file(write(tmp_path / "nan.h5", kspace))
-    with pytest.raises(ValueError, match="complex, got float64"):
-        check_kspace_file(write(tmp_path / "real.h5", np.ones(SHAPE)))
+    refuses(ValueError, "NaN or Inf", read_kspace_file, write(tmp_path / "nan.h5", kspace))
+    refuses(ValueError, "complex, got float64", check_kspace_file, write(tmp_path / "real.h5", np.ones(SHAPE)))
     path = tmp_path / "DOE_JANE.h5"
     with h5py.File(path, "w") as file:
         file.create_dataset("kspace", data=noise(*SHAPE), chunks=(1, *SHAPE[1:]), compression="gzip")

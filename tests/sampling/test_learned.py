@@ -1,4 +1,8 @@
-"""The pattern generation network: size, start, gradients, other grids."""
+"""The pattern generation network: size, start, gradients, other grids.
+
+The chunked hidden layer against the layer written out, its gradient against autograd's and finite differences.
+LOUPE's law; what every policy must do is in test_policies.py.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,14 @@ import math
 
 import pytest
 import torch
+from helper import random_tensor, refuses
 from policies import magnitude
 
 from infomri_monai.acquisition import redundancy_ratio
-from infomri_monai.sampling import PatternGenerationNetwork, Spectrum
+from infomri_monai.sampling import LOUPE, PatternGenerationNetwork, Spectrum
+from infomri_monai.sampling import pgn as module
+from infomri_monai.sampling.draw import rescale_probabilities
+from infomri_monai.sampling.pgn import relu_readout
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -35,14 +43,6 @@ def test_logit_is_a_1x1_convolution_network():
     mean = p.mean()
     expected = p * 0.3 / mean if mean >= 0.3 else 1 - (1 - p) * 0.7 / (1 - mean)
     torch.testing.assert_close(pgn.probabilities(ratio), expected)
-
-
-@pytest.mark.parametrize("rescale", ["shift", "scale"])
-@pytest.mark.parametrize("readout_axis", [None, 1])
-def test_probabilities_have_the_ratio_as_mean(rescale, readout_axis):
-    ratio = torch.tensor([0.05, 0.2, 0.6, 0.95])
-    p = PatternGenerationNetwork((40, 33), readout_axis, rescale=rescale).probabilities(ratio)
-    torch.testing.assert_close(p.mean((1, 2, 3)), ratio, atol=1e-4, rtol=0)
 
 
 def test_mixed_precision_leaves_probabilities_and_gradients_alone():
@@ -99,21 +99,17 @@ def test_gradients_reach_every_parameter(start):
             assert float(parameter.grad.abs().max()) > 0, name
 
 
-def test_the_straight_through_gradient_learns_what_is_rewarded():
-    grid = (12, 12)
-    pgn = PatternGenerationNetwork(grid)
-    wanted = torch.zeros(grid)
+@pytest.mark.parametrize("learned", [PatternGenerationNetwork, LOUPE])
+def test_the_straight_through_gradient_learns_what_is_rewarded(learned, generator):
+    policy, wanted = learned((12, 12)), torch.zeros(12, 12)
     wanted[:, 6:] = 1
-    optimiser = torch.optim.Adam(pgn.parameters(), lr=3e-2)
-    generator = seeded()
-    for _ in range(60):
-        mask = pgn([0.25] * 8, grid, generator).mask
-        loss = -(mask * wanted).sum() / mask.sum()
+    optimiser = torch.optim.Adam(policy.parameters(), lr=5e-2)
+    for _ in range(100):
+        mask = policy([0.25] * 8, (12, 12), generator).mask
         optimiser.zero_grad()
-        loss.backward()
+        (-(mask * wanted).sum() / mask.sum()).backward()
         optimiser.step()
-    with torch.no_grad():
-        mask = pgn([0.25] * 8, grid, generator).mask
+    mask = policy([0.25] * 8, (12, 12), generator).mask.detach()
     assert float((mask * wanted).sum() / mask.sum()) > 0.85
 
 
@@ -145,12 +141,19 @@ def test_lines_on_another_readout_size_are_unchanged():
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"embedding_width": 0}, {"hidden": 1}, {"rescale": "clip"}, {"grid": (0, 8)}, {"readout_axis": 2}]
+    "arguments",
+    [
+        {"logit_slope": 0},
+        {"embedding_width": 0},
+        {"hidden": 1},
+        {"rescale": "clip"},
+        {"grid": (0, 8)},
+        {"readout_axis": 2},
+    ],
 )
 def test_bad_arguments_are_refused(arguments):
     name = "shape" if "grid" in arguments else next(iter(arguments))
-    with pytest.raises(ValueError, match=name):
-        PatternGenerationNetwork(**{"grid": (8, 8), **arguments})
+    refuses(ValueError, name, PatternGenerationNetwork, **{"grid": (8, 8), **arguments})
 
 
 @pytest.mark.parametrize(
@@ -195,3 +198,41 @@ def test_a_policy_may_change_after_the_block_and_keeps_its_gradient_inside():
         pgn.embedding.mul_(2)
         assert not torch.equal(pgn(0.1, (16, 12), seeded()).probabilities, before)
     assert pgn.shared is None
+
+
+def arguments(n, batch=3, hidden=5):
+    shapes = ((n, hidden), (batch, hidden), (hidden,))
+    return [random_tensor(shape, torch.float64, seed).requires_grad_() for seed, shape in enumerate(shapes)]
+
+
+def written_out(position, offset, weight):
+    return torch.einsum("bnh,h->bn", torch.relu(position[None] + offset[:, None]), weight)
+
+
+@pytest.mark.parametrize("n", [1, 7, 8, 9, 33])
+def test_is_the_layer_written_out_in_value_and_gradient(n, monkeypatch):
+    monkeypatch.setattr(module, "_CHUNK", 8)
+    ours, theirs = arguments(n), arguments(n)
+    out, expected = relu_readout(*ours), written_out(*theirs)
+    torch.testing.assert_close(out, expected)
+    cotangent = random_tensor(out.shape, torch.float64, 9)
+    for gradient, reference in zip(
+        torch.autograd.grad(out, ours, cotangent), torch.autograd.grad(expected, theirs, cotangent), strict=True
+    ):
+        torch.testing.assert_close(gradient, reference)
+
+
+def test_probabilities_are_those_of_the_logits_rescaled(generator):
+    policy = LOUPE((12, 10), seed=3)
+    sample = policy([0.1, 0.4], (12, 10), generator)
+    start = torch.sigmoid(5 * policy.weight)
+    expected = rescale_probabilities(start.expand(2, -1, -1, -1), torch.tensor([0.1, 0.4]))
+    torch.testing.assert_close(sample.probabilities, expected)
+    torch.testing.assert_close(sample.probabilities.flatten(1).mean(1), torch.tensor([0.1, 0.4]))
+
+
+def test_the_start_is_that_of_uniform_probabilities():
+    start = torch.sigmoid(5 * LOUPE((128, 128)).weight.detach())
+    assert 0.01 <= float(start.min()) < 0.02
+    assert 0.98 < float(start.max()) <= 0.99
+    torch.testing.assert_close(start.mean(), torch.tensor(0.5), atol=0.01, rtol=0)

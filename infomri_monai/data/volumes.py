@@ -1,25 +1,179 @@
-"""Data lists of 2D slices from any folder of NIfTI, DICOM or PNG files.
-
-Also here: Take one 2D slice out of a loaded volume, with its geometry and without the header that may name a patient.
-"""
+"""Volumes in NIfTI, DICOM or PNG files: found in a folder by their headers, read, and cut into 2D slices without their headers."""
 
 from __future__ import annotations
 
 import warnings
-from collections import Counter
-from collections.abc import Hashable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import nibabel
 import numpy as np
 import torch
 from monai.config import KeysCollection
-from monai.data import MetaTensor
+from monai.data import ITKReader, MetaTensor, NibabelReader, PILReader
+from monai.data.image_reader import ImageReader
 from monai.transforms import MapTransform
+from monai.utils import optional_import
+from numpy.typing import NDArray
 
-from infomri_monai.data.headers import Volume, find_volumes
+from infomri_monai.data.prepare import check_axis, existing_folder
 
-__all__ = ["ExtractSliceD", "ExtractSliceDict", "ExtractSliced", "extract_slice", "image_slices", "read_volume"]
+__all__ = [
+    "ExtractSliceD",
+    "ExtractSliceDict",
+    "ExtractSliced",
+    "Volume",
+    "extract_slice",
+    "file_volume",
+    "find_volumes",
+    "image_slices",
+    "read_pixels",
+    "read_volume",
+]
+
+
+_WORDS = {2: "two", 3: "three", 4: "four"}
+
+
+class Volume(NamedTuple):
+    """One image volume on disk.
+
+    Attributes:
+        name: path relative to the folder without suffix; the folder of a DICOM series and its number, never a tag of
+            it.
+        path: file, or folder of a DICOM series; what MONAI's ``LoadImage`` takes.
+        shape: spatial shape in MONAI's axis order, two or three axes; a last one of channels where asked for.
+        reader: the MONAI reader that opens it.
+    """
+
+    name: str
+    path: Path
+    shape: tuple[int, ...]
+    reader: ImageReader
+
+
+def find_volumes(folder: Path, pattern: str = "**/*") -> list[Volume]:
+    """Read the headers of all images below a folder; other files are passed over.
+
+    Args:
+        folder: existing folder.
+        pattern: glob pattern of the files, relative to ``folder``.
+
+    Returns:
+        Volumes in the order of their names: NIfTI (.nii, .nii.gz) and PNG one a file, DICOM one a series.
+
+    Raises:
+        OSError: if a file with an image's suffix is unreadable; names the file.
+        ValueError: if a file holds colours or more than three axes.
+
+    Example:
+        >>> import tempfile, numpy as np
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> nibabel.Nifti1Image(np.zeros((4, 5, 6), np.float32), np.eye(4)).to_filename(folder / "head.nii")
+        >>> [(volume.name, volume.shape) for volume in find_volumes(folder)]
+        [('head', (4, 5, 6))]
+    """
+    volumes, dicom = [], defaultdict(set)
+    for path in sorted(p for p in folder.glob(pattern) if p.is_file()):
+        name = path.relative_to(folder).as_posix()
+        if path.name.lower().endswith((".nii", ".nii.gz")):
+            volumes.append(_nifti(path, name))
+        elif path.suffix.lower() == ".png":
+            volumes.append(_png(path, name))
+        elif _is_dicom(path):
+            dicom[path.parent].add(path)
+    for directory, files in dicom.items():
+        volumes += _dicom_series(directory, directory.relative_to(folder).as_posix(), files)
+    return sorted(volumes, key=lambda volume: volume.name)
+
+
+def file_volume(path: Path, name: str, axes: tuple[int, ...] = (2, 3)) -> Volume:
+    """Read the header of one NIfTI or PNG file.
+
+    Args:
+        path: the file.
+        name: what messages call it; the volume's name is this without suffix.
+        axes: accepted numbers of axes of a NIfTI file.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        OSError: if it is unreadable.
+        ValueError: if it is of another format, holds colours or has another number of axes.
+
+    Example:
+        >>> file_volume(Path("brain.mha"), "brain.mha")
+        Traceback (most recent call last):
+        FileNotFoundError: there is no file brain.mha.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {name}.")
+    if path.name.lower().endswith((".nii", ".nii.gz")):
+        return _nifti(path, name, axes)
+    if path.suffix.lower() == ".png":
+        return _png(path, name)
+    raise ValueError(f"{name} must be a NIfTI (.nii, .nii.gz) or PNG file.")
+
+
+def _nifti(path: Path, name: str, axes: tuple[int, ...] = (2, 3)) -> Volume:
+    try:
+        shape = tuple(int(n) for n in nibabel.load(path).shape)  # type: ignore[attr-defined]
+    except Exception as error:  # nibabel passes on whatever the decompressor and the header parser raise
+        raise OSError(f"{name} is not a readable NIfTI file ({type(error).__name__}).") from error
+    if len(shape) not in axes:
+        raise ValueError(f"{name} must have {' or '.join(_WORDS[n] for n in axes)} axes, got shape {shape}.")
+    return Volume(name[: name.lower().rindex(".nii")], path, shape, NibabelReader())
+
+
+def _png(path: Path, name: str) -> Volume:
+    pil_image, _ = optional_import("PIL.Image")
+    try:
+        with pil_image.open(path) as image:
+            shape, bands = image.size, image.getbands()  # MONAI's reader has (width, height), too
+            image.load()
+    except OSError as error:
+        raise OSError(f"{name} is not a readable PNG file ({type(error).__name__}).") from error
+    if len(bands) != 1 or bands == ("P",):
+        raise ValueError(f"{name} must be greyscale, got the bands {bands}; convert it first.")
+    return Volume(name[: -len(path.suffix)], path, shape, PILReader())
+
+
+def _is_dicom(path: Path) -> bool:
+    if path.suffix.lower() == ".dcm":
+        return True
+    with path.open("rb") as file:  # DICOM files often have no suffix; the magic word follows 128 bytes
+        return file.read(132)[128:] == b"DICM"
+
+
+def _dicom_series(directory: Path, name: str, files: Iterable[Path]) -> list[Volume]:
+    """Group a folder's DICOM files into series as MONAI's ITK reader does, so that both use the same series names."""
+    itk, _ = optional_import("itk")  # here, because its import takes seconds
+    generator = itk.GDCMSeriesFileNames.New()
+    generator.SetUseSeriesDetails(True)
+    generator.AddSeriesRestriction("0008|0021")
+    generator.SetDirectory(str(directory))
+    series = [(identifier, generator.GetFileNames(identifier)) for identifier in generator.GetSeriesUIDs()]
+    unread = {path.name for path in files} - {Path(path).name for _, paths in series for path in paths}
+    if unread:
+        raise OSError(f"{name}: {', '.join(sorted(unread)[:5])} of {len(unread)} is not a readable DICOM file.")
+    volumes = []
+    for number, (identifier, paths) in enumerate(sorted(series, key=lambda item: Path(item[1][0]).name)):
+        header = itk.GDCMImageIO.New(FileName=paths[0])
+        try:
+            header.ReadImageInformation()
+        except RuntimeError:
+            raise OSError(f"{name}/{Path(paths[0]).name} is not a readable DICOM image.") from None
+        if header.GetNumberOfComponents() != 1:
+            raise ValueError(
+                f"{name}/{Path(paths[0]).name} must be greyscale, got {header.GetNumberOfComponents()} bands."
+            )
+        size = [header.GetDimensions(axis) for axis in range(header.GetNumberOfDimensions())]
+        depth = len(paths) if len(paths) > 1 else (size[2] if len(size) > 2 else 1)
+        reader = ITKReader(series_name=identifier)
+        volumes.append(Volume(f"{name}/series{number}", directory, (size[0], size[1], depth), reader))
+    return volumes
+
 
 _KEPT_META = ("filename_or_obj", "space")
 
@@ -53,8 +207,7 @@ def extract_slice(volume: torch.Tensor, index: int, axis: int = 2) -> MetaTensor
         raise ValueError(
             f"volume must have shape (channel, *spatial) with 2 or 3 spatial axes, got {tuple(volume.shape)}."
         )
-    if axis not in (0, 1, 2):
-        raise ValueError(f"axis must be 0, 1 or 2, got {axis}.")
+    check_axis(axis)
     slices = volume.shape[axis + 1] if volume.ndim == 4 else 1
     if not 0 <= index < slices:
         raise ValueError(f"slice {index} does not exist: the volume has {slices} along axis {axis}.")
@@ -97,9 +250,7 @@ class ExtractSliced(MapTransform):
         self, keys: KeysCollection, axis: int = 2, slice_key: str = "slice", allow_missing_keys: bool = False
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        if axis not in (0, 1, 2):
-            raise ValueError(f"axis must be 0, 1 or 2, got {axis}.")
-        self.axis, self.slice_key = axis, slice_key
+        self.axis, self.slice_key = check_axis(axis), slice_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
@@ -145,11 +296,8 @@ def image_slices(folder: str | Path, pattern: str = "**/*", axis: int = 2, eager
         >>> [(entry["volume"], entry["slice"], entry["image"].shape) for entry in image_slices(folder)]
         [('head', 0, torch.Size([1, 4, 5])), ('head', 1, torch.Size([1, 4, 5]))]
     """
-    folder = Path(folder)
-    if axis not in (0, 1, 2):
-        raise ValueError(f"axis must be 0, 1 or 2, got {axis}.")
-    if not folder.is_dir():
-        raise FileNotFoundError(f"folder: there is no folder {folder}.")
+    check_axis(axis)
+    folder = existing_folder(folder)
     volumes = find_volumes(folder, pattern)
     if not volumes:
         raise FileNotFoundError(f"folder {folder} holds no NIfTI, DICOM or PNG file that matches {pattern!r}.")
@@ -181,11 +329,22 @@ def _check_one_series_a_folder(volumes: list[Volume]) -> None:
         raise ValueError(f"{shared[0]} holds several DICOM series: use eager=True, or put each into its own folder.")
 
 
+def read_pixels(reader: ImageReader, path: Path | str, name: str) -> tuple[NDArray, dict[str, Any]]:
+    """What a MONAI reader gives of a file, array and metadata; OSError, which names ``name``, where it cannot be read."""
+    try:
+        with warnings.catch_warnings():
+            # MONAI warns even where the series is named
+            warnings.filterwarnings("ignore", message="the directory: .* contains more than one DICOM series")
+            return reader.get_data(reader.read(path))
+    except Exception as error:  # readers differ in what they raise; their messages may quote the header
+        raise OSError(f"{name} cannot be read ({type(error).__name__}).") from None
+
+
 def read_volume(volume: Volume, channel: int = 0) -> MetaTensor:
     """Read a volume's pixels and affine, and nothing else of its header.
 
     Args:
-        volume: as :func:`~infomri_monai.data.headers.find_volumes` lists it.
+        volume: as :func:`~infomri_monai.data.volumes.find_volumes` lists it.
         channel: which one of a volume with a fourth axis.
 
     Returns:
@@ -202,13 +361,7 @@ def read_volume(volume: Volume, channel: int = 0) -> MetaTensor:
         >>> read_volume(find_volumes(path.parent, "*")[0]).shape
         torch.Size([1, 4, 5, 2])
     """
-    try:
-        with warnings.catch_warnings():
-            # MONAI warns even where the series is named
-            warnings.filterwarnings("ignore", message="the directory: .* contains more than one DICOM series")
-            array, meta = volume.reader.get_data(volume.reader.read(volume.path))
-    except Exception as error:  # readers differ in what they raise; their messages may quote the header
-        raise OSError(f"{volume.name} cannot be read ({type(error).__name__}).") from None
+    array, meta = read_pixels(volume.reader, volume.path, volume.name)
     array = array[..., channel] if len(volume.shape) == 4 else array
     pixels = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32)).unsqueeze(0)
     affine = torch.as_tensor(meta.get("affine", np.eye(4)))  # a PNG has none

@@ -1,10 +1,15 @@
-"""Unrolled reconstructor with data consistency and a variance head (InfoMRI-Unroll)."""
+"""Reconstruction networks: from the zero-filled image to the mean and the log-variance of every pixel.
+
+All take real and imaginary part as two channels and return three: the mean's two parts and the log-variance.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Optional
 
 import torch
+from monai.networks.nets import BasicUNet
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -19,7 +24,71 @@ from infomri_monai.networks.gaussian import (
     raw_for_log_variance,
 )
 
-__all__ = ["UnrolledReconstructor"]
+__all__ = ["GaussianUNet", "ThreeLayerReconstructor", "UnrolledReconstructor"]
+
+
+class GaussianUNet(nn.Module):
+    """MONAI ``BasicUNet`` that predicts a correction of the zero-filled image and a log-variance (equation 22).
+
+    The last layer starts at zero, so that the untrained network returns the zero-filled image.
+
+    Args:
+        features: channels of the six levels of ``BasicUNet``; (64, 128, 256, 512, 1024, 64) is the paper's scale (31.1 M).
+        norm: normalisation of ``BasicUNet``; group normalisation keeps an image's intensity contrast better than instance norm.
+        log_variance_bounds: soft bounds of the log-variance, for an image normalised to a maximum of 1 (decision 13).
+        initial_log_variance: log-variance before training, in the same units.
+        real_valued: the image is real: the input is completed by conjugate symmetry and the imaginary mean is zero.
+
+    Example:
+        >>> import torch
+        >>> net = GaussianUNet(features=(8, 8, 16, 16, 16, 8))
+        >>> x = torch.rand(1, 2, 32, 32)
+        >>> torch.allclose(net(x)[:, :2], x, atol=1e-5)
+        True
+    """
+
+    def __init__(
+        self,
+        features: Sequence[int] = (16, 16, 32, 64, 64, 16),
+        norm: tuple[str, dict] = ("group", {"num_groups": 4}),
+        log_variance_bounds: tuple[float, float] = (-13.8, 1.6),
+        initial_log_variance: float = -6.0,
+        real_valued: bool = False,
+    ) -> None:
+        super().__init__()
+        self.real_valued = real_valued
+        self.log_variance_line = nn.Parameter(torch.zeros(2), requires_grad=False)  # set by CalibrateVariance
+        self.log_variance_low, self.log_variance_high = float(log_variance_bounds[0]), float(log_variance_bounds[1])
+        self.unet = BasicUNet(spatial_dims=2, in_channels=2, out_channels=3, features=tuple(features), norm=norm)
+        last = self.unet.final_conv
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        with torch.no_grad():
+            last.bias[2] = raw_for_log_variance(initial_log_variance, log_variance_bounds)
+
+    def forward(self, zero_filled: Tensor, mask: Optional[Tensor] = None) -> Tensor:  # noqa: UP045 (TorchScript)
+        """Reconstruct.
+
+        Args:
+            zero_filled: real and imaginary part, shape (batch, 2, H, W); sizes are padded inside ``BasicUNet`` if needed.
+            mask: used only for real-valued images (conjugate completion); None recovers it from the image's k-space.
+
+        Returns:
+            Mean (real, imaginary) and log-variance per real component, shape (batch, 3, H, W), in the input's units.
+        """
+        scale = intensity_scale(zero_filled)
+        image = channels_to_complex(zero_filled / scale)
+        measured = mask_or_recovered(image, mask)
+        if self.real_valued:
+            kspace, _ = measured_samples(image, measured, True)
+            image = kspace_to_image(kspace, 2)
+        x = complex_to_channels(image)
+        out = self.unet(x)
+        mean = x + out[:, :2]
+        if self.real_valued:
+            mean = torch.cat([mean[:, :1], torch.zeros_like(mean[:, :1])], dim=1)
+        bounds = (self.log_variance_low, self.log_variance_high)
+        return gaussian_channels(mean, out[:, 2:], scale, bounds, self.log_variance_line, measured)
 
 
 def _conv(inputs: int, outputs: int, bias: bool = False) -> nn.Conv2d:
@@ -151,3 +220,57 @@ class UnrolledReconstructor(nn.Module):
         raw = self.ratio_gain(log_ratio + 2.0).float()  # 2 brings the trained range, 4 to 35 %, about zero
         gain = torch.exp(2 * torch.tanh(raw / 2))
         return gain.reshape(mask.shape[0], len(self.phases), -1, 1, 1)
+
+
+class ThreeLayerReconstructor(nn.Module):
+    """Conv(2, 32, 3) - ReLU - Conv(32, 64, 3) - ReLU - Conv(64, 1, 1), the attacker of the paper's MNIST experiment.
+
+    It returns the three channels that :class:`~infomri_monai.systems.ReconstructionSystem` reads: the mean, an imaginary part of 0
+    and a log-variance of 0 (it is trained with the mean squared error and knows no uncertainty). Images keep their size and their
+    intensity units; they are expected to be of order 1, as nothing is normalised.
+
+    The receptive field is 5 x 5 pixels: an attack with this network alone says little about aliasing that is spread over the
+    image. Stronger attackers are :class:`~infomri_monai.networks.GaussianUNet` and
+    :class:`~infomri_monai.networks.UnrolledReconstructor`.
+
+    Args:
+        channels: channels after the first and the second convolution.
+
+    Raises:
+        ValueError: if ``channels`` are not two numbers >= 1.
+
+    References:
+        InfoMRI (2026), section IV-C.
+
+    Example:
+        >>> import torch
+        >>> network = ThreeLayerReconstructor()
+        >>> network(torch.rand(1, 2, 28, 28)).shape, sum(p.numel() for p in network.parameters())
+        (torch.Size([1, 3, 28, 28]), 19169)
+    """
+
+    def __init__(self, channels: tuple[int, int] = (32, 64)) -> None:
+        super().__init__()
+        if len(channels) != 2 or min(channels) < 1:
+            raise ValueError(f"channels must be two numbers >= 1, got {channels!r}.")
+        self.real_valued = True
+        self.layers = nn.Sequential(
+            nn.Conv2d(2, channels[0], 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(channels[0], channels[1], 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(channels[1], 1, 1),
+        )
+
+    def forward(self, zero_filled: Tensor, mask: Optional[Tensor] = None) -> Tensor:  # noqa: UP045 (TorchScript)
+        """Reconstruct.
+
+        Args:
+            zero_filled: real and imaginary part, (batch, 2, H, W).
+            mask: not used; the other reconstructors take one.
+
+        Returns:
+            Mean (real, imaginary: 0) and log-variance (0), float32, (batch, 3, H, W).
+        """
+        mean = self.layers(zero_filled).float()
+        return torch.cat([mean, torch.zeros_like(mean), torch.zeros_like(mean)], dim=1)
