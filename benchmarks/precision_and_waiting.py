@@ -11,7 +11,7 @@ ended here.
     python benchmarks/precision_and_waiting.py choices     # memory format and freed memory, by processor and precision
     python benchmarks/precision_and_waiting.py report      # the table of what has been measured
 
-Each writes its part of ``benchmarks/results/precision_and_waiting.json`` and ``.md``.
+Each writes its part of ``benchmarks/results/precision_and_waiting.json``, from which ``benchmarks/report.py`` writes its page.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ RESULT = Path(__file__).parent / "results" / "precision_and_waiting.json"
 BUNDLE = ROOT / "bundles" / "infomri_recon"
 ITERATIONS_PER_EPOCH = 30  # 240 images, batch 8
 AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
+PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE"}  # as the Makefile sets it
 OF_THREADS = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 
 
@@ -102,7 +103,7 @@ def serve(precision: Any, memory_format: str, keep: bool, folder: str) -> None:
     set_determinism(seed=0)
     parser = ConfigParser()
     parser.read_config(str(BUNDLE / "configs/train.json"))
-    few = {"train_data#subjects": 16, "validation_data#subjects": 1, "validation_interval": 10**6}
+    few = {"train_data#subjects": 16, "validation_data#subjects": 1, "val_interval": 10**6}
     parser.update({**few, "max_epochs": 10**4, "mixed_precision": precision, "output_dir": folder})
     trainer = parser.get_parsed_content("train#trainer")
     times: list[float] = []
@@ -140,11 +141,11 @@ def measure(
     """Seconds of every iteration, by row and number of busy processes beside it."""
     times: dict[tuple[str, int], list[float]] = {(row.name, beside): [] for row in rows for beside in neighbours}
     with tempfile.TemporaryDirectory() as folder, ExitStack() as ends:
-        trainings = [Training(row, threads, folder) for row in rows]
-        for training in trainings:
-            ends.callback(training.end)
-        for training in trainings:
-            training.iterations(2)  # loads, compiles, warms up
+        trainings = []
+        for row in rows:
+            trainings.append(Training(row, threads, folder))
+            ends.callback(trainings[-1].end)
+            trainings[-1].iterations(2)  # loads and warms up, one after the other
         for _ in range(rounds):
             for beside in neighbours:
                 with busy(beside):
@@ -168,7 +169,7 @@ def summary(times: Sequence[float]) -> dict[str, Any]:
 def precision(given: argparse.Namespace) -> list[dict[str, Any]]:
     """float32, bfloat16 and auto on this processor and as on AVX2; auto over the faster of the two."""
     result = []
-    for processor, environment in (("native", {}), ("avx2", AVX2)):
+    for processor, environment in (("native", PASSIVE), ("avx2", AVX2 | PASSIVE)):
         if given.processor not in (None, processor):
             continue
         slow = 0.2 if processor == "avx2" else 1.0  # bfloat16 is emulated there
@@ -190,9 +191,13 @@ def waiting(given: argparse.Namespace) -> list[dict[str, Any]]:
     """By OpenMP's wait policy beside 0, 1 and 2 busy processes, in the precision that auto chooses."""
     rows = [
         Row("default", {}, "auto", share=0.4),  # waiting threads spin: slow beside others
-        Row("passive", {"OMP_WAIT_POLICY": "PASSIVE"}, "auto"),
-        Row("one thread", {"OMP_NUM_THREADS": "1"}, "auto"),
+        Row("passive", PASSIVE, "auto"),
+        Row("spin 1000", {"GOMP_SPINCOUNT": "1000"}, "auto"),
+        Row("spin 10000", {"GOMP_SPINCOUNT": "10000"}, "auto"),
+        Row("spin 20000", {"GOMP_SPINCOUNT": "20000"}, "auto"),
+        Row("spin 60000", {"GOMP_SPINCOUNT": "60000"}, "auto"),
     ]
+    rows = [row for row in rows if not given.only or row.name in given.only]
     times = measure(rows, [0, 1, 2], given.rounds, given.iterations, given.threads)
     alone = {name: median(values) for (name, beside), values in times.items() if beside == 0}
     return [
@@ -204,7 +209,7 @@ def waiting(given: argparse.Namespace) -> list[dict[str, Any]]:
 def choices(given: argparse.Namespace) -> list[dict[str, Any]]:
     """Memory format and freed memory, by processor and precision."""
     result = []
-    for processor, environment in (("native", {}), ("avx2", AVX2)):
+    for processor, environment in (("native", PASSIVE), ("avx2", AVX2 | PASSIVE)):
         if given.processor not in (None, processor):
             continue
         rows = []
@@ -274,13 +279,14 @@ def report(result: Mapping[str, Any]) -> str:
 
 
 def main() -> None:
-    """Measure a part, print it and write it."""
+    """Measure a part, write it and print all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=(*SECTIONS, "report", "serve"))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--iterations", type=int, default=10, help="of every row in a round")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--processor", choices=("native", "avx2"), help="only one of the two")
+    parser.add_argument("--only", nargs="+", help="rows of the part 'waiting'")
     parser.add_argument("--choices", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.part == "serve":
@@ -290,7 +296,6 @@ def main() -> None:
         result = json.loads(RESULT.read_text())
     else:
         result = keep_result(given.part, SECTIONS[given.part](given), given)
-    RESULT.with_suffix(".md").write_text(report(result))
     print(report(result))
 
 

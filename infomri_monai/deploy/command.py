@@ -102,7 +102,8 @@ def application_arguments(name: str) -> argparse.Namespace:
     Returns:
         input, output and model, each a Path or None; config, likewise; log_level.
     """
-    parser = QuietParser(prog=f"python -m infomri_monai.deploy.{name}")
+    named = sys.argv[0].startswith("infomri-deploy ")  # by deploy/__main__.py
+    parser = QuietParser(prog=sys.argv[0] if named else f"python -m infomri_monai.deploy.{name}")
     for key, says in _NEEDED.items():
         default = os.environ.get(_variable(key), "").strip()
         parser.add_argument(

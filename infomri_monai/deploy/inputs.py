@@ -57,7 +57,7 @@ def find_cases(path: Path) -> tuple[list[ReadableCase], list[str]]:
 
     Example:
         >>> import tempfile
-        >>> from infomri_monai.deploy.dicom.example import write_example_series
+        >>> from hospital.mr_series import write_example_series
         >>> folder = Path(tempfile.mkdtemp())
         >>> _ = write_example_series(folder / "head", slices=2)
         >>> cases, notes = find_cases(folder)

@@ -238,7 +238,7 @@ def read_raw(candidate: RawCandidate, number: int) -> DeployCase:
 
     Example:
         >>> import tempfile
-        >>> from infomri_monai.deploy.raw_example import write_example_ismrmrd
+        >>> from hospital.raw_scan import write_example_ismrmrd
         >>> root = Path(tempfile.mkdtemp())
         >>> write_example_ismrmrd(root / "scan.h5", np.ones((2, 8, 6), np.complex64), lines=[1, 3, 4])
         >>> case = read_raw(find_raw(root)[0], 1)

@@ -40,7 +40,7 @@ class SystemInferer(Inferer):
         super().__init__()
         check_at_least(1, **counts)
         self.counts = counts
-        self.precision = amp if isinstance(amp, MixedPrecision) else MixedPrecision(amp)
+        self.precision = MixedPrecision.of(amp, "amp")
 
     def __call__(self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any) -> Any:
         """Return ``network.infer(inputs, ratio, generator=generator)`` with the counts."""

@@ -66,6 +66,21 @@ class MixedPrecision:
         else:
             self.enabled = setting
 
+    @classmethod
+    def of(cls, value: bool | MixedPrecision, name: str) -> MixedPrecision:
+        """An argument that is a bool or a training's precision.
+
+        Raises:
+            ValueError: if it is neither.
+        """
+        if isinstance(value, MixedPrecision):
+            return value
+        if not isinstance(value, bool):
+            raise ValueError(
+                f"{name} must be True or False (on a command line with a capital letter) or a MixedPrecision, got {value!r}."
+            )
+        return cls(value)
+
     def autocast(self, device: str | torch.device) -> torch.autocast:
         """The context in which a network on this device runs."""
         return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=self.enabled)
@@ -107,11 +122,7 @@ class AutocastInferer(SimpleInferer):
 
     def __init__(self, enabled: bool | MixedPrecision = False) -> None:
         super().__init__()
-        if not isinstance(enabled, bool | MixedPrecision):
-            raise ValueError(
-                f"enabled must be True or False (on a command line with a capital letter) or a MixedPrecision, got {enabled!r}."
-            )
-        self.precision = enabled if isinstance(enabled, MixedPrecision) else MixedPrecision(enabled)
+        self.precision = MixedPrecision.of(enabled, "enabled")
 
     @property
     def enabled(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from collections import deque
@@ -21,7 +22,7 @@ __all__ = ["Progress"]
 
 _LOGGER = logging.getLogger(__name__)
 _SILENCE = 60.0  # seconds after which a long epoch says that it is alive
-_BAR = "{desc} [{n_fmt}/{total_fmt}] {percentage:3.0f}%|{bar}|{postfix}"
+_BAR = "{desc}[{n_fmt}/{total_fmt}] {percentage:3.0f}%|{bar}|{postfix}"
 
 
 class Progress:
@@ -37,11 +38,12 @@ class Progress:
     Args:
         name: what is running; None for "training" or "evaluation".
         validator: of a trainer: its validations are counted, and have a bar of their own.
-        validation_interval: epochs between validations. Attach the handler after the ``ValidationHandler``.
+        val_interval: epochs between validations. Attach the handler after the ``ValidationHandler``.
+        unit: what an iteration is, in the plural.
         clock: seconds from any start; for tests.
 
     Raises:
-        ValueError: if ``validation_interval`` < 1.
+        ValueError: if ``val_interval`` < 1.
 
     Example:
         >>> engine = Engine(lambda engine, batch: None)
@@ -53,12 +55,14 @@ class Progress:
         self,
         name: str | None = None,
         validator: Engine | None = None,
-        validation_interval: int = 1,
+        val_interval: int = 1,
+        unit: str = "iterations",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        if validation_interval < 1:
-            raise ValueError(f"validation_interval must be >= 1, got {validation_interval}.")
-        self.name, self.validator, self.interval, self.clock = name, validator, validation_interval, clock
+        if val_interval < 1:
+            raise ValueError(f"val_interval must be >= 1, got {val_interval}.")
+        self.name, self.validator, self.interval = name, validator, val_interval
+        self.unit, self.clock = unit, clock
         self._laps: deque[float] = deque()
         self._losses: list[float] = []
         self._mark = self._epoch_start = self._spoken = self._validation_start = 0.0
@@ -114,7 +118,7 @@ class Progress:
         if not self._bar:
             length, epochs = _place(engine)[0], _epochs(engine)
             self._say(
-                f"starts at epoch {engine.state.epoch} of {epochs}, " if epochs > 1 else "", f"{length} iterations"
+                f"starts at epoch {engine.state.epoch} of {epochs}, " if epochs > 1 else "", _counted(length, self.unit)
             )
 
     def _advance(self, engine: Engine) -> None:
@@ -130,10 +134,10 @@ class Progress:
         if self._bar or within == length:
             return
         if first:
-            self._say(f"first of {length} iterations done after {_words(self._laps[0])}")
+            self._say(f"first of {_counted(length, self.unit)} done after {_words(self._laps[0])}")
         elif now - self._spoken >= _SILENCE:
             self._say(
-                f"iteration {within} of {length}{_of_epoch(engine)}",
+                f"{within} of {length} {self.unit}{_of_epoch(engine)}",
                 f", about {_words(self.seconds_left(engine))} left",
             )
 
@@ -146,7 +150,9 @@ class Progress:
         facts.append(_words(self.clock() - self._epoch_start))
         if engine.state.epoch < epochs:
             facts.append(f"about {_words(self.seconds_left(engine))} left")
-        what = f"epoch {engine.state.epoch} of {epochs}: " if epochs > 1 else f"{_place(engine)[0]} iterations, "
+        what = (
+            f"epoch {engine.state.epoch} of {epochs}: " if epochs > 1 else f"{_counted(_place(engine)[0], self.unit)}, "
+        )
         self._say(what, ", ".join(facts))
 
     def _start_validation(self, engine: Engine) -> None:
@@ -170,7 +176,11 @@ class Progress:
 
 
 def _bar(name: str) -> ProgressBar:
-    return ProgressBar(persist=False, bar_format=_BAR, desc=name, dynamic_ncols=True)
+    sized = all(
+        os.get_terminal_size(sys.stderr.fileno())
+    )  # a container's terminal may say 0 x 0, and tqdm draws nothing there
+    size: dict[str, Any] = {"dynamic_ncols": True} if sized else {"ncols": 80, "nrows": 24}
+    return ProgressBar(persist=False, bar_format=_BAR, desc=name, **size)
 
 
 def _place(engine: Engine) -> tuple[int, int]:
@@ -193,7 +203,7 @@ def _loss(engine: Engine) -> float | None:
     output: Any = engine.state.output
     output = output[0] if isinstance(output, list) and output else output
     loss = output.get(CommonKeys.LOSS) if isinstance(output, dict) else None
-    return None if loss is None else float(loss)
+    return None if loss is None else float(loss.item())
 
 
 def _learning_rate(engine: Engine) -> float | None:
@@ -211,6 +221,17 @@ def _console_loggers() -> list[logging.Logger]:
         for logger in known
         if isinstance(logger, logging.Logger) and any(getattr(h, "stream", None) in streams for h in logger.handlers)
     ]
+
+
+def _counted(number: int, unit: str) -> str:
+    """A number of things, of which one is no plural.
+
+    Example:
+        >>> _counted(2, "cases"), _counted(1, "cases"), _counted(1, "batches")
+        ('2 cases', '1 case', '1 batch')
+    """
+    singular = unit.removesuffix("es" if unit.endswith("ches") else "s")
+    return f"{number} {singular if number == 1 else unit}"
 
 
 def _words(seconds: float) -> str:

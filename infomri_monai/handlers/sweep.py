@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -58,7 +58,7 @@ class RatioSweepHandler:
             intervals over subjects; None takes every image for itself.
 
     Raises:
-        ValueError: if a ratio is outside (0, 1].
+        ValueError: if a ratio is outside (0, 1]; after the first epoch, if the key metric is no column of the table.
     """
 
     def __init__(
@@ -73,9 +73,17 @@ class RatioSweepHandler:
         self.volume_key = volume_key
         self.collector: Any = collector  # whose own attributes the pictures read
         self.table: RatioTable[Any] | None = None
+        self.key_metric: str | None = None
 
-    def attach(self, engine: Engine) -> None:
-        """Register the handler's three events."""
+    def attach(self, engine: Engine, name: str | None = None) -> None:
+        """Register the handler's three events.
+
+        Args:
+            engine: the evaluator.
+            name: column whose mean over the ratios says which model is best; given by MONAI where the handler stands in
+                ``key_val_metric``, e.g. ``{"psnr": handler}``.
+        """
+        self.key_metric = name
         engine.add_event_handler(Events.EPOCH_STARTED, lambda _: self.collector.reset())
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.update)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.finish)
@@ -95,6 +103,9 @@ class RatioSweepHandler:
         """Publish the metrics and write the table."""
         self.table = self.collector.table()
         records = self.table.records()
+        if self.key_metric is not None:
+            self._check_key(records[0])
+            engine.state.metrics[self.key_metric] = math.nan  # where no ratio has a finite value
         for name in records[0]:
             if name in _LABELS:
                 continue
@@ -107,6 +118,11 @@ class RatioSweepHandler:
         if self.output_dir is not None and idist.get_rank() == 0:
             self.table.write(self.output_dir, self.collector.file_name)
             logging.getLogger(__name__).info("\n%s", self.table)
+
+    def _check_key(self, columns: Mapping[str, Any]) -> None:
+        names = [name for name in columns if name not in _LABELS]
+        if self.key_metric not in names:
+            raise ValueError(f"key metric must be one of {', '.join(names)}, got {self.key_metric!r}.")
 
 
 Output = TypeVar("Output")

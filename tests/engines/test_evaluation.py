@@ -61,8 +61,8 @@ def test_mixed_precision_changes_the_answer_a_little_and_keeps_float32():
         ({"samples": 0}, "samples must be >= 1, got 0"),
         ({"masks": -1}, "masks must be >= 1, got -1"),
         ({"samples": "4"}, "samples must be a whole number, got '4'"),
-        ({"amp": "true"}, "mixed precision must be"),
-        ({"amp": 1}, "mixed precision must be"),
+        ({"amp": "true"}, "amp must be"),
+        ({"amp": 1}, "amp must be"),
     ],
 )
 def test_refuses(options, message):

@@ -53,7 +53,7 @@ def trainer_of(clock, epochs=6, interval=2, length=4, handlers=(), network=None)
     """A trainer of so many epochs with a validation of two batches, and its progress."""
     network = network or Slow(clock)
     validator = SupervisedEvaluator(device=torch.device("cpu"), val_data_loader=batches(2), network=network)
-    progress = Progress(validator=validator, validation_interval=interval, clock=clock)
+    progress = Progress(validator=validator, val_interval=interval, clock=clock)
     trainer = SupervisedTrainer(
         device=torch.device("cpu"),
         max_epochs=epochs,
@@ -133,9 +133,9 @@ def test_a_long_epoch_says_every_minute_that_it_lives(caplog):
     trainer_of(clock, epochs=1, interval=9, length=200)[0].run()
     lines = [record.getMessage() for record in caplog.records if record.name.endswith("progress")]
     assert [line for line in lines if "about" in line] == [
-        "training: iteration 61 of 200, about 2 min 19 s left",
-        "training: iteration 121 of 200, about 1 min 19 s left",
-        "training: iteration 181 of 200, about 19 s left",
+        "training: 61 of 200 iterations, about 2 min 19 s left",
+        "training: 121 of 200 iterations, about 1 min 19 s left",
+        "training: 181 of 200 iterations, about 19 s left",
     ]
 
 
@@ -146,15 +146,15 @@ def test_an_evaluator_counts_batches(caplog, capsys):
         device=torch.device("cpu"),
         val_data_loader=batches(3),
         network=Slow(clock),
-        val_handlers=[Progress("cases", clock=clock)],
+        val_handlers=[Progress("inference", unit="cases", clock=clock)],
         decollate=False,
     )
     evaluator.run()
     lines = [record.getMessage() for record in caplog.records if record.name.endswith("progress")]
     assert lines == [
-        "cases: 3 iterations",
-        "cases: first of 3 iterations done after 8.0 s",
-        "cases: 3 iterations, 14 s",
+        "inference: 3 cases",
+        "inference: first of 3 cases done after 8.0 s",
+        "inference: 3 cases, 14 s",
     ]
     evaluator.run(global_epoch=7)  # as in a training
     assert capsys.readouterr().err == ""
@@ -171,8 +171,8 @@ def test_only_the_first_process_speaks(caplog, monkeypatch):
 
 
 def test_an_interval_below_one_is_refused():
-    with pytest.raises(ValueError, match="validation_interval must be >= 1, got 0"):
-        Progress(validation_interval=0)
+    with pytest.raises(ValueError, match="val_interval must be >= 1, got 0"):
+        Progress(val_interval=0)
 
 
 def example():
@@ -211,8 +211,8 @@ def surroundings():
 
 def test_a_bar_on_a_terminal_leaves_log_lines_whole():
     seen = run_in_terminal(sys.executable, str(HERE), env=surroundings())
-    assert re.search(r"training \[2/2\] \[4/4\] 100%\|.*\|, loss=[\d.e-]+, lr=0\.25, left=", seen)
-    assert re.search(r"validation.* \[2/2\] 100%\|", seen)
+    assert re.search(r"training \[2/2\]: \[\d/4\] +\d+%\|.*\|, loss=[\d.e-]+, lr=0\.25, left=", seen)
+    assert re.search(r"validation.*\[\d/2\] +\d+%\|", seen)
     lines = [line for line in re.split(r"[\r\n]+|\x1b\[A", seen) if "epoch 1 of 2: loss" in line]
     assert [line.startswith("LOG training: epoch 1 of 2: loss") for line in lines] == [True]
     assert "starts at epoch" not in seen  # the bar says so

@@ -137,7 +137,7 @@ def read_header(path: Path) -> FileHeader | None:
 
     Example:
         >>> import tempfile
-        >>> from infomri_monai.deploy.dicom.example import write_example_series
+        >>> from hospital.mr_series import write_example_series
         >>> read_header(write_example_series(tempfile.mkdtemp(), slices=1)[0])
         FileHeader(role=Role(name='classic', modality='MR'), problem='', number=1)
     """

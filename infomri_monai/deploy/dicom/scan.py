@@ -38,7 +38,7 @@ def check_series(files: Sequence[FileHeader]) -> tuple[str, ...]:
 
     Example:
         >>> import tempfile
-        >>> from infomri_monai.deploy.dicom.example import write_example_series
+        >>> from hospital.mr_series import write_example_series
         >>> from infomri_monai.deploy.dicom.headers import read_header
         >>> paths = write_example_series(tempfile.mkdtemp(), slices=3)
         >>> check_series([read_header(paths[0]), read_header(paths[2])])
@@ -137,7 +137,7 @@ def find_series(folder: str | Path, others: Sequence[str] = (), found: FoundFile
 
     Example:
         >>> import tempfile
-        >>> from infomri_monai.deploy.dicom.example import write_example_series
+        >>> from hospital.mr_series import write_example_series
         >>> root = Path(tempfile.mkdtemp())
         >>> _ = write_example_series(root / "a", slices=2), write_example_series(root / "b", "enhanced", slices=2)
         >>> find_series(root).candidates
