@@ -1,4 +1,7 @@
-"""The privacy audit end to end: what is known is found, the defender is left alone, finished work is kept."""
+"""The privacy audit end to end: what is known is found, the defender is left alone, finished work is kept.
+
+An audit is a tracked run of its own, through MONAI's handler and ours.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,18 @@ import csv
 import json
 import math
 
+import mlflow
 import pytest
 import torch
 from audits import Constant, Scaled, audit, entries, run, unrolled
 from monai.bundle import ConfigParser
 from monai.data import Dataset
+from monai.handlers import MLFlowHandler
+from monai.utils import path_to_sqlite_uri
 from torch import nn
 
 from infomri_monai.acquisition import ComplexGaussianNoise, FourierMeasurement
+from infomri_monai.handlers import TrackOutputs
 from infomri_monai.metrics import psnr
 from infomri_monai.networks import GaussianUNet
 from infomri_monai.sampling import PatternGenerationNetwork, UniformRandom
@@ -123,8 +130,8 @@ def test_a_second_run_takes_what_is_finished(tmp_path, monkeypatch):
         raise AssertionError("trained again")
 
     with monkeypatch.context() as patch:
-        patch.setattr("infomri_monai.audit.rounds.train_attacker", forbidden)
-        patch.setattr("infomri_monai.audit.rounds.train_probe", forbidden)
+        patch.setattr("infomri_monai.audit.attack.train_attacker", forbidden)
+        patch.setattr("infomri_monai.audit.probe.train_probe", forbidden)
         assert run(tmp_path, {"a": unrolled}, attribute="side").report.content() == first
         with pytest.raises(AssertionError, match="trained again"):  # other settings are another audit
             run(tmp_path, {"a": unrolled}, attribute="side", patience=7)
@@ -143,7 +150,7 @@ def test_a_second_run_takes_what_is_finished(tmp_path, monkeypatch):
 
 
 def test_an_interrupted_audit_goes_on_with_what_is_left(tmp_path, monkeypatch):
-    from infomri_monai.audit import rounds as audit_attacks
+    from infomri_monai.audit import attack as audit_attacks
 
     trained, train = [], audit_attacks.train_attacker
 
@@ -320,3 +327,27 @@ def test_several_processes_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("infomri_monai.audit.audit.idist.get_world_size", lambda: 2)
     with pytest.raises(RuntimeError, match="runs in one process"):
         audit(tmp_path)
+
+
+# MLflow's own dependencies and connections warn
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_numbers_and_files_are_in_one_finished_run(tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    uri = path_to_sqlite_uri(str(tmp_path / "mlruns.db"))
+    names = {"tracking_uri": uri, "experiment_name": "tiny", "run_name": "audit-seed0"}
+    patterns = ["*.png", "*.csv", "*.json", "*.md"]
+    track = TrackOutputs(**names, output_dir=tmp_path / "audit", patterns=patterns, parameters={"seed": 0})
+    monai = MLFlowHandler(**names, iteration_log=False, close_on_complete=True)  # as --tracking mlflow attaches it
+    made = audit(tmp_path / "audit", val_handlers=[track, monai])
+    made.run()
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    (run,) = client.search_runs([client.get_experiment_by_name("tiny").experiment_id])
+    assert run.info.status == "FINISHED"
+    assert run.data.params["seed"] == "0"
+    assert run.data.metrics["unrolled_psnr_at_0.2500"] == made.report.attackers[0].rows[0].psnr
+    logged = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
+    assert {"attackers.csv", "report.md", "reconstructions.png", "learning_curves.png"} <= logged
+    assert "models" not in logged

@@ -1,4 +1,7 @@
-"""Label maps as masks: against one-hot coding, missing raters, refusals."""
+"""Label maps as masks: against one-hot coding, missing raters, refusals.
+
+One spelling and one refusal of the structures' names, and everybody who names structures has them.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,10 @@ import pytest
 import torch
 from monai.networks.utils import one_hot
 
-from infomri_monai.metrics import channel_masks, structure_masks
-from infomri_monai.metrics.structures import rater_masks
+from infomri_monai.figures import segmentation_figure
+from infomri_monai.metrics import SegmentationQuality, channel_masks, structure_masks
+from infomri_monai.metrics.structures import rater_masks, structure_names
+from infomri_monai.networks import TaskPosterior
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int64, torch.float32])
@@ -71,3 +76,30 @@ def test_a_missing_rater_misses_all_structures():
 def test_refuses(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_names_are_kept_and_numbers_take_the_place_of_none():
+    assert structure_names(["grey", "white"], 2) == structure_names(("grey", "white")) == ("grey", "white")
+    assert structure_names(None, 3) == ("structure_1", "structure_2", "structure_3")
+    assert structure_names(None) == ()
+
+
+@pytest.mark.parametrize(
+    ("names", "number"),
+    [(["a"], 2), (["a", "b"], 1), ([], 1), (["a", "a"], 2), (["a", "a"], None), ("ab", 2), ("ab", None)],
+)
+def test_refuses_structure_names(names, number):
+    with pytest.raises(ValueError, match="structures must be different names") as refusal:
+        structure_names(names, number)
+    assert str(refusal.value).endswith(f"got {names!r}.")
+    assert number is None or f"one for each of {number}" in str(refusal.value)
+
+
+def test_tables_and_legends_number_alike():
+    masks = torch.zeros(1, 2, 2, 8, 8, dtype=torch.uint8)
+    masks[..., 2:5, 2:5] = 1
+    probabilities, flat = torch.full((1, 3, 8, 8), 1 / 3), torch.zeros(1, 1, 8, 8)
+    posterior = TaskPosterior(masks, masks[:, 0], probabilities, flat, flat)
+    legend = segmentation_figure(posterior, torch.rand(1, 1, 8, 8)).legends[0]
+    assert tuple(text.get_text() for text in legend.get_texts()) == structure_names(None, 2)
+    assert SegmentationQuality("method", 3).structures == structure_names(None, 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -12,8 +13,7 @@ from monai.metrics import CalibrationErrorMetric, calibration_binning
 from raters import present, sample_and_rater_masks
 
 from infomri_monai.metrics import (
-    ExpectedCalibrationError,
-    PooledCalibrationError,
+    BinnedCalibration,
     brier_score,
     calibration_bins,
     expected_calibration_error,
@@ -53,7 +53,7 @@ def test_is_the_loop_over_pixels(masks, bins):
     diagram = reliability_diagram(probabilities, raters, bins)
     gap = ((diagram.confidence - diagram.frequency).abs() * diagram.share).nansum().item()
     assert math.isnan(together) or gap == pytest.approx(together, abs=1e-5)
-    metric = PooledCalibrationError(bins)
+    metric = BinnedCalibration(partial(calibration_bins, bins=bins), "expected calibration error (46)")
     for p, r in zip(probabilities.split(1), raters.split(1), strict=True):
         metric(p, r, ratio=0.25)
     assert metric.aggregate().item() == pytest.approx(pooled, abs=1e-6, nan_ok=True)
@@ -77,9 +77,8 @@ def test_is_monais_metric_for_one_structure_and_one_rater(generator):
     label = (torch.rand(5, 1, 16, 17, generator=generator) < probabilities**2).float()
     theirs = CalibrationErrorMetric(num_bins=10)
     theirs(probabilities, label)
-    ours = ExpectedCalibrationError()
-    ours(probabilities, label.unsqueeze(1))
-    assert ours.aggregate().item() == pytest.approx(theirs.aggregate().item(), abs=1e-6)
+    ours = expected_calibration_error(probabilities, label.unsqueeze(1))
+    assert ours.mean().item() == pytest.approx(theirs.aggregate().item(), abs=1e-6)
 
 
 def test_bins_are_monais(generator):

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from infomri_monai.acquisition import FourierMeasurement
-from infomri_monai.audit.attack import Scene, evaluate_attacker, squared_error, train_attacker
-from infomri_monai.audit.scene import AuditData, Budget
+from infomri_monai.audit.attack import evaluate_attacker, squared_error, train_attacker
+from infomri_monai.audit.scene import AuditData, Budget, Scene
 from infomri_monai.sampling import UniformRandom
 from infomri_monai.sampling.policy import FrozenPolicy
 from infomri_monai.systems import ReconstructionSystem

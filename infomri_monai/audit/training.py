@@ -1,9 +1,11 @@
-"""Train a system until its validation stops improving, and give it back with the best weights."""
+"""Networks of an audit are made, trained until their validation stops improving, tested, and kept or taken up again."""
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,12 +19,29 @@ from monai.utils import CommonKeys
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from infomri_monai.audit.scene import Budget, Course, size
+from infomri_monai.audit.scene import Budget, Course, Scene, seeded, size
+from infomri_monai.audit.store import AuditStore, Finished, checksum_of_module
 from infomri_monai.engines.hardware import AutocastInferer
 from infomri_monai.handlers.progress import Progress
 from infomri_monai.metrics.cumulative import mean_over_images
 
-__all__ = ["KeepBest", "MeanOverImages", "check_finite", "train_until_no_better"]
+__all__ = [
+    "TEST",
+    "VALIDATION",
+    "KeepBest",
+    "Maker",
+    "MeanOverImages",
+    "Trials",
+    "built",
+    "check_finite",
+    "run_on_test_data",
+    "train_until_no_better",
+]
+
+#: added to the seed, so that training, validation and test draw different masks and noise
+VALIDATION, TEST = 1, 2
+#: a network, or a function that makes one
+Maker = nn.Module | Callable[[], nn.Module]
 
 #: prediction and label to one value per image
 PerImage = Callable[[Any, Tensor], Tensor]
@@ -206,3 +225,87 @@ def _clip_gradient(network: nn.Module, name: str) -> None:
     norm = nn.utils.clip_grad_norm_(network.parameters(), 1.0)
     if not bool(torch.isfinite(norm)):
         raise RuntimeError(f"{name}: non-finite gradient; the training diverged. Lower its learning rate.")
+
+
+def run_on_test_data(
+    scene: Scene, system: nn.Module, prepare: Any, budget: Budget, collect: Callable[[Any, Tensor], None]
+) -> None:
+    """Run a system on the test data.
+
+    Args:
+        scene: has the test data.
+        system: what MONAI's evaluator calls.
+        prepare: batch preparation, which follows the evaluator.
+        budget: for batches and device.
+        collect: is given the system's result and the label of every batch.
+    """
+    evaluator = SupervisedEvaluator(
+        device=budget.device,
+        val_data_loader=DataLoader(scene.data.test, batch_size=budget.batch_size, num_workers=budget.num_workers),
+        network=system.to(budget.device),
+        prepare_batch=prepare,
+        val_handlers=[prepare],
+        decollate=False,
+    )
+
+    def pass_on(engine: Engine) -> None:
+        output: Any = engine.state.output
+        collect(output[CommonKeys.PRED], output[CommonKeys.LABEL])
+
+    evaluator.add_event_handler(Events.ITERATION_COMPLETED, pass_on)
+    evaluator.run()
+
+
+def built(maker: Maker, name: str, seed: int) -> nn.Module:
+    """A copy of a network, or what the function makes when torch's generators start from the seed and the name.
+
+    Raises:
+        ValueError: if it is neither, or the function makes no network.
+    """
+    if isinstance(maker, nn.Module):
+        return copy.deepcopy(maker)
+    if not callable(maker):
+        raise ValueError(f"{name} must be a network or a function that makes one, got {type(maker).__name__}.")
+    with seeded(torch.device("cpu"), seed, *name.encode()):
+        network = maker()
+    if not isinstance(network, nn.Module):
+        raise ValueError(f"{name}: the function must make a network, got {type(network).__name__}.")
+    return network
+
+
+class Trials(ABC):
+    """Networks of an audit, each of which is trained and tested, or taken from an earlier run of the same settings.
+
+    Args:
+        scene: what they meet.
+        ratios: sampling ratios, ascending.
+        budget: the limits.
+        store: keeps what is finished.
+
+    Attributes:
+        trials: their names, each with what it is trained for.
+        done: what has been trained and tested.
+    """
+
+    def __init__(self, scene: Scene, ratios: Sequence[float], budget: Budget, store: AuditStore) -> None:
+        self.scene, self.ratios, self.budget, self.store = scene, list(ratios), budget, store
+        self.trials: dict[str, Any] = {}
+        self.done: dict[str, Finished] = {}
+
+    @abstractmethod
+    def prepared(self, trial: str) -> tuple[nn.Module, Budget, dict[str, Any], dict[str, Any]]:
+        """The untrained network, its budget, what else decides its result, and what else its record says."""
+
+    @abstractmethod
+    def trained_and_tested(self, trial: str, network: nn.Module, budget: Budget) -> Finished:
+        """Train the network and test it."""
+
+    def run(self, trial: str) -> None:
+        """Train and test one network, or take it from an earlier run."""
+        network, budget, decisive, noted = self.prepared(trial)
+        wanted = self.store.fingerprint(network=checksum_of_module(network), budget=budget.decisive(), **decisive)
+        finished = self.store.finished(trial, wanted)
+        if finished is None:
+            finished = self.trained_and_tested(trial, network, budget)
+            self.store.save(trial, network, {"fingerprint": wanted, **noted}, finished)
+        self.done[trial] = finished

@@ -8,10 +8,10 @@ import math
 import pytest
 import torch
 
+from infomri_monai.audit.attack import AttackerReport
 from infomri_monai.audit.probe import ProbeReport, ProbeRow
-from infomri_monai.audit.report import AttackerReport, AuditReport
+from infomri_monai.audit.report import AuditReport, judge
 from infomri_monai.audit.scene import Budget, Course
-from infomri_monai.audit.verdict import judge, judge_probe
 from infomri_monai.metrics import RateDistortionRow
 
 
@@ -116,7 +116,7 @@ def probe_row(accuracy, majority=0.6, balanced=None, ratio=0.25, images=200):
 )
 def test_the_probe_is_told_by_its_numbers(accuracy, majority, balanced, told):
     row = probe_row(accuracy, majority, balanced)
-    assert judge_probe(*row[1:3], row.majority_rate, *row[3:5], row.chance).told == told
+    assert row.told == told
     (line,) = ProbeReport("sex", "", [row]).words()
     assert ("can be inferred better than by guessing" in line) == told
     assert ("did not measurably infer" in line) == (not told)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from infomri_monai.acquisition import FourierMeasurement
-from infomri_monai.engines import PosteriorInferer
+from infomri_monai.engines import SystemInferer
 from infomri_monai.networks import LatentSegmenter
 from infomri_monai.sampling import UniformRandom
 from infomri_monai.systems import SegmentationSystem
@@ -30,15 +30,11 @@ IMAGE = torch.rand((2, 1, 16, 18), generator=torch.Generator().manual_seed(0))
 def test_is_the_systems_answer(samples):
     model = system()
     ratio = torch.tensor([0.2, 0.4])
-    result = PosteriorInferer(samples)(IMAGE, model, ratio, generator=torch.Generator().manual_seed(1))
+    result = SystemInferer(samples=samples)(IMAGE, model, ratio, generator=torch.Generator().manual_seed(1))
     expected = model.infer(IMAGE, ratio, samples, torch.Generator().manual_seed(1))
     assert result._fields == expected._fields
     assert all(torch.equal(a, b) for a, b in zip(result, expected, strict=True))
     assert result.samples.shape[1] == samples
-
-
-def test_the_papers_evaluation_draws_32():
-    assert PosteriorInferer().samples == 32
 
 
 @torch.no_grad()
@@ -46,7 +42,8 @@ def test_mixed_precision_changes_the_answer_a_little_and_keeps_float32():
     """bfloat16 has 8 bits: probabilities within some per cent; the switch is off afterwards."""
     model = system()
     full, mixed = (
-        PosteriorInferer(4, amp)(IMAGE, model, 0.4, generator=torch.Generator().manual_seed(1)) for amp in (False, True)
+        SystemInferer(amp, samples=4)(IMAGE, model, 0.4, generator=torch.Generator().manual_seed(1))
+        for amp in (False, True)
     )
     assert {t.dtype for t in mixed[2:5]} == {torch.float32}
     assert mixed.mean.dtype == torch.complex64
@@ -58,13 +55,16 @@ def test_mixed_precision_changes_the_answer_a_little_and_keeps_float32():
     torch.testing.assert_close(mixed.class_probabilities.sum(1), torch.ones(2, 16, 18), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("samples", [0, -1])
-def test_refuses_too_few_samples(samples):
-    with pytest.raises(ValueError, match=f"samples must be >= 1, got {samples}"):
-        PosteriorInferer(samples)
-
-
-@pytest.mark.parametrize("amp", ["true", 1, None])
-def test_refuses_a_switch_that_is_no_bool(amp):
-    with pytest.raises(ValueError, match="amp must be True or False"):
-        PosteriorInferer(4, amp)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"samples": 0}, "samples must be >= 1, got 0"),
+        ({"masks": -1}, "masks must be >= 1, got -1"),
+        ({"samples": "4"}, "samples must be a whole number, got '4'"),
+        ({"amp": "true"}, "amp must be"),
+        ({"amp": 1}, "amp must be"),
+    ],
+)
+def test_refuses(options, message):
+    with pytest.raises(ValueError, match=message):
+        SystemInferer(**options)
