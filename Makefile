@@ -9,6 +9,8 @@ DEMO ?= demo_output
 RUN = $(abspath $(BIN))/python -m monai.bundle run --meta_file configs/metadata.json --logging_file configs/logging.conf
 # Holoscan's threads want this stack, and importing MONAI imports Holoscan where it is installed
 STACK = ulimit -s 32768 2>/dev/null || true
+# waiting threads sleep instead of spinning: beside other work a training then takes its share, not many times as long
+export OMP_WAIT_POLICY ?= PASSIVE
 IN_RECON = cd bundles/infomri_recon && $(RUN)
 IN_SEGMENTATION = cd bundles/infomri_segmentation && $(RUN)
 IN_PRIVACY = cd bundles/infomri_privacy_classification && $(RUN)

@@ -37,6 +37,7 @@ import yaml
 from deploy_timeline_report import STAGES, summarised, write_report
 from monai.bundle import ConfigParser
 from numpy.typing import NDArray
+from report import IMAGES, write_pages
 from scipy import ndimage
 
 from infomri_monai.deploy.bundle import DeployBundle, TimedNetwork
@@ -257,6 +258,7 @@ def main() -> None:
     )
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the results")
+    parser.add_argument("--images", type=Path, default=IMAGES, help="folder of the picture")
     given = parser.parse_args()
     machine = {
         "cores": os.cpu_count(),
@@ -273,7 +275,9 @@ def main() -> None:
         starts = [started(row, folder, given.slices) for row in ROWS if row.source == "dicom" and not row.paper]
         rows = [r for row in ROWS for r in measure(row, folder, given.slices, given.threads, given.budget)]
     task = {"size": given.size, "budget": given.budget}
-    print(write_report(given.output, rows, starts, {"task": task, "machine": machine}))
+    write_report(given.output, given.images, rows, starts, {"task": task, "machine": machine})
+    write_pages()
+    print("The table is in docs/results/speed.md")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Table and picture of the applications' time line (called by deploy_timeline.py)."""
+"""Results and picture of the applications' time line (called by deploy_timeline.py)."""
 
 from __future__ import annotations
 
@@ -55,76 +55,25 @@ def summarised(rounds: Sequence[tuple[Clock, Clock]], slices: int) -> dict[str, 
 
 
 def write_report(
-    folder: Path, rows: Sequence[Mapping[str, Any]], starts: Sequence[Mapping[str, Any]], more: Mapping[str, Any]
-) -> str:
-    """Write deploy_timeline.json, .md and .png.
+    folder: Path,
+    images: Path,
+    rows: Sequence[Mapping[str, Any]],
+    starts: Sequence[Mapping[str, Any]],
+    more: Mapping[str, Any],
+) -> None:
+    """Write deploy_timeline.json, and deploy_timeline.png.
 
     Args:
-        folder: where to; made if absent.
+        folder: where the numbers go; made if absent.
+        images: where the picture goes; made if absent.
         rows: "application", "threads", "slices" and what :func:`summarised` says, for every row.
         starts: "application", "slices", "seconds" by stage, "total" and "own_to_network" of every application as it is started.
         more: "task" with "size" and "machine".
-
-    Returns:
-        The tables.
     """
     result = {"limit": {"own_to_network": LIMIT}, **more, "stages": STAGES, "rows": list(rows), "started": list(starts)}
-    text = _tables(rows, starts, more)
-    for name, content in (("json", json.dumps(result, indent=2) + "\n"), ("md", text)):
-        with atomic_path(folder / f"deploy_timeline.{name}") as part:
-            part.write_text(content, encoding="utf-8")
-    save_figure(figure(rows, starts), folder / "deploy_timeline.png")
-    return text
-
-
-def _tables(rows: Sequence[Mapping[str, Any]], starts: Sequence[Mapping[str, Any]], more: Mapping[str, Any]) -> str:
-    size = more["task"]["size"]
-    machine = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in more["machine"].items())
-    lines = [
-        "# Time line of the applications",
-        "",
-        f"Command: `python benchmarks/deploy_timeline.py`. Slices of {size} x {size}; {machine}.",
-        "",
-        "## One case, milliseconds per slice",
-        "",
-        f"Median over the rounds, in one process that has warmed up. Ours is everything but the network; it should be at most "
-        f"{LIMIT:.0%} of the network's own time. "
-        + "; ".join(f"`{name}`: {says}" for name, says in STAGES.items())
-        + ".",
-        "",
-        "| application | threads | slices | rounds | " + " | ".join(STAGES) + " | ours / network | of CPU time |",
-        "|---" * (len(STAGES) + 6) + "|",
-    ]
-    for row in rows:
-        wall = row["wall"]
-        stages = " | ".join(f"{wall['ms_per_slice'][name]:.1f}" for name in STAGES)
-        low, high = wall["own_to_network_range"]
-        ratio = f"{wall['own_to_network']:.1%} ({low:.1%} to {high:.1%})"
-        head = " | ".join(str(row[key]) for key in ("application", "threads", "slices", "rounds"))
-        lines.append(f"| {head} | {stages} | {ratio} | {row['cpu']['own_to_network']:.1%} |")
-    over = [f"{row['application']} ({row['threads']})" for row in rows if row["wall"]["own_to_network"] > LIMIT]
-    names = list(_COLOURS_OF_START)
-    lines += [
-        "",
-        f"Above {LIMIT:.0%} (threads): {', '.join(over) or 'none'}. The shipped networks are small, the classifier above all: a "
-        "slice takes it no longer than to read the slice, to draw its mask and noise and to write the report. Ours hardly "
-        "depends on the network and gains little from a second thread, which may halve the network's time: most of it is Python "
-        "code of pydicom and highdicom.",
-        "",
-        "## From start to result, seconds",
-        "",
-        "`python -m infomri_monai.deploy.<name>` with the shipped bundle, one case, the number of threads that PyTorch chooses. "
-        "`start and end`: Python, imports (PyTorch, MONAI, Holoscan, highdicom), finding cases, loading the model, leaving. The "
-        "first case of a process pays for what is imported and planned only once.",
-        "",
-        "| application | slices | " + " | ".join(names) + " | total | ours / network |",
-        "|---" * (len(names) + 4) + "|",
-    ]
-    for start in starts:
-        stages = " | ".join(f"{start['seconds'][name]:.2f}" for name in names)
-        ends = f"{start['total']:.2f} | {start['own_to_network']:.1%}"
-        lines.append(f"| {start['application']} | {start['slices']} | {stages} | {ends} |")
-    return "\n".join(lines) + "\n"
+    with atomic_path(folder / "deploy_timeline.json") as part:
+        part.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    save_figure(figure(rows, starts), images / "deploy_timeline.png")
 
 
 def figure(rows: Sequence[Mapping[str, Any]], starts: Sequence[Mapping[str, Any]]) -> Any:

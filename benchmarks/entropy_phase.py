@@ -137,45 +137,6 @@ def study(read: Callable[..., list[dict[str, Any]]]) -> list[dict[str, Any]]:
     return rows
 
 
-def markdown(rows: list[dict[str, Any]], samples: int) -> str:
-    """The table, and how to read it."""
-    names = ("paper", "independent", "components", "gaussian")
-    lines = [
-        "# Marginal entropy of images with phase",
-        "",
-        f"Command: `python benchmarks/entropy_phase.py`. brain_complex_180, training subjects, {samples} slices, k-space crops; "
-        f"nats per measured position, mean of {MASKS} masks; noise in units of the mean DC magnitude. `paper`: equations (34) "
-        "to (37). `independent`: partners say nothing about one another. `components`: Gaussian entropy of pairs with the "
-        "measured covariance, real and imaginary parts independent as in (34). `gaussian`: with the whole 4 x 4 covariance. It "
-        f"is of {samples} slices of four heads, so that `gaussian` is low by a few hundredths of a nat.",
-        "",
-        "For magnitudes `paper` and `components` agree to numerical precision. Of what the paper's estimate takes off for "
-        f"redundant pairs, complex images really have {_shared(rows, NOISES[0])} at noise {NOISES[0]:g} and "
-        f"{_shared(rows, NOISES[1])} at {NOISES[1]:g} (`independent` - `gaussian` over `independent` - `paper`, range over the "
-        "masks): for images with phase the estimate is too low wherever pairs were measured, and exaggerates redundancy.",
-        "",
-        f"| grid | images | noise | masks | × | redundancy | {' | '.join(names)} |",
-        "|" + "---|" * (6 + len(names)),
-    ]
-    for row in rows:
-        values = " | ".join(f"{row[name]:.3f}" for name in names)
-        lines.append(
-            f"| {row['grid'][0]}² | {row['images']} | {row['noise']:g} | {row['masks']} | {row['acceleration']} | "
-            f"{row['redundancy']:.2f} | {values} |"
-        )
-    return "\n".join(lines) + "\n"
-
-
-def _shared(rows: list[dict[str, Any]], noise: float) -> str:
-    """Range over the masks of the share of the paper's redundancy that complex images have."""
-    shares = [
-        (row["independent"] - row["gaussian"]) / (row["independent"] - row["paper"])
-        for row in rows
-        if row["images"] == "complex" and row["noise"] == noise
-    ]
-    return f"{100 * min(shares):.0f}-{100 * max(shares):.0f} %"
-
-
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -188,9 +149,9 @@ def main() -> None:
     RESULT.write_text(
         json.dumps({"slices": samples, "masks": MASKS, "rows": rows, "machine": machine}, indent=2) + "\n"
     )
-    text = markdown(rows, samples)
-    RESULT.with_suffix(".md").write_text(text)
-    print(text)
+    print(
+        f"{len(rows)} rows in {RESULT}; `python benchmarks/report.py` writes their table into docs/results/privacy.md"
+    )
 
 
 if __name__ == "__main__":

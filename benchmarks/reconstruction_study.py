@@ -3,17 +3,17 @@
     python benchmarks/reconstruction_study.py train --data ../shared/data --runs runs/study --jobs 2
     python benchmarks/reconstruction_study.py report --runs runs/study
 
-``train`` skips what is finished, so that it survives interruption. ``report`` writes benchmarks/results/reconstruction_study.*.
+``train`` skips what is finished, so that it survives interruption. ``report`` writes
+benchmarks/results/reconstruction_study.json, its pictures and the page docs/results/reconstruction.md.
 """
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
 
-from study_runner import ROOT, SEEDS, commit, run_bundle, study_main
+from study_runner import SEEDS, mark_finished, run_bundle, study_main
 
 RATIOS = [0.05, 0.0625, 0.1, 0.125, 0.15, 0.1875, 0.2, 0.25, 0.3]
 LEARNING_RATE = 6e-3  # of every network, chosen on the validation subject (3e-3 and 1e-2 are a little worse there)
@@ -65,7 +65,7 @@ def _run(configs: list[str], folder: Path, **overrides: Any) -> None:
     run_bundle("infomri_recon", configs, folder, evaluation_ratios=RATIOS, **overrides)
 
 
-def run_one(name: str, seed: int, data: Path, runs: Path) -> None:
+def run_one(name: str, seed: int, data: Path, runs: Path, mixed_precision: bool) -> None:
     """Train one system, evaluate it on subject 5 and on brain_50, and mark the folder finished."""
     import torch
 
@@ -77,6 +77,7 @@ def run_one(name: str, seed: int, data: Path, runs: Path) -> None:
     of_policy = {k: v for k, v in overrides.items() if k.partition("#")[0] == "policy"}  # of training only
     of_all = {key: value for key, value in overrides.items() if key not in of_test | of_policy}
     of_all |= {"seed": seed, "dataset_dir": str(data), "learning_rate": LEARNING_RATE}
+    of_all["mixed_precision"] = mixed_precision
     start = time.perf_counter()
     data_set = "data/brain_complex_180.json"
     never = {"checkpoint_interval": 1000, "validation_interval": 1000}
@@ -85,13 +86,13 @@ def run_one(name: str, seed: int, data: Path, runs: Path) -> None:
     evaluation = ["train.json", *overlays, "evaluate.json", data_set]
     _run(evaluation, folder, report_dir=str(folder / "subject5"), method=name, **of_all, **of_test)
     _run([*evaluation, "data/brain_50.json"], folder, report_dir=str(folder / "brain_50"), method=name, **of_all)
-    (folder / "finished.json").write_text(json.dumps({"seconds": round(seconds), "threads": 1, "commit": commit()}))
+    mark_finished(folder, round(seconds), mixed_precision)
 
 
 def _report(runs: Path) -> None:
     from reconstruction_report import write_report
 
-    write_report(runs, ROOT / "benchmarks/results")
+    write_report(runs)
 
 
 if __name__ == "__main__":

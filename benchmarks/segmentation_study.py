@@ -3,18 +3,18 @@
     python benchmarks/segmentation_study.py train --data ../shared/data --runs runs/segmentation --jobs 2
     python benchmarks/segmentation_study.py report --runs runs/segmentation
 
-``train`` skips what is finished, so that it survives interruption. ``report`` writes benchmarks/results/segmentation_study.*.
+``train`` skips what is finished, so that it survives interruption. ``report`` writes
+benchmarks/results/segmentation_study.json, its pictures and the page docs/results/segmentation.md.
 Raters are simulated: both sets have one label.
 """
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
 
-from study_runner import ROOT, SEEDS, commit, run_bundle, study_main
+from study_runner import SEEDS, mark_finished, run_bundle, study_main
 
 RATIOS = [1 / 32, 1 / 16, 1 / 8, 1 / 4]
 SAMPLES = 32
@@ -60,24 +60,7 @@ GROUPS = {
 }
 
 
-PROTOCOL = (
-    "Commands: `python benchmarks/segmentation_study.py train --data ../shared/data` and `… report`. One model for all "
-    "accelerations; six simulated raters an image; 32 samples (bfloat16) of every test image; seeds 0, 1, 2: mean ± "
-    "standard deviation. `hippocampus`: `hippocampus_200`, 8 slices a volume on 48 x 64, 140/30/30 volumes, 12 epochs = "
-    "1680 steps of batch 8. `tumour`: `brain_tumour_1380`, k-space crop 64², the split of its README, 966/207/207 slices, "
-    "where validation and test are gliomas and training holds mostly other kinds; 12 epochs = 1452 steps of batch 8. "
-    "`tumour_mixed`: the same file in 20 stretches, each split 70/15/15 (880/160/160 slices), all kinds everywhere; 14 "
-    "epochs = 1540 steps. Same for all: learning rate 3e-3, log-uniform "
-    "ratios from 2.8 to 28 %, noise 5e-4 of DC, bfloat16, k-space completed by symmetry (real images). `infomri` and "
-    "`deterministic`: encoders and decoders of 16, 32, 64 channels, 8 latent channels, learned masks; `infomri` has noise "
-    "in blocks of 4 x 4 latents. `tradpat_unet_rs`: variable-density masks and two U-Nets (16, 32, 64, 128, 128, 16), each "
-    "trained for the whole number of steps. KL weights (hippocampus 1; tumours 20, of 5 and 20) and weights of the mean's "
-    "likelihood (0.5 and 1) were chosen on validation slices. The rows of the KL weight keep the mean's likelihood, which "
-    "the paper does not have. Cells without ± are of one seed."
-)
-
-
-def run_one(name: str, seed: int, data: Path, runs: Path) -> None:
+def run_one(name: str, seed: int, data: Path, runs: Path, mixed_precision: bool) -> None:
     """Train one system, evaluate it on the test split, and mark the folder finished."""
     import torch
 
@@ -87,6 +70,7 @@ def run_one(name: str, seed: int, data: Path, runs: Path) -> None:
     data_set, system = overrides.pop("data"), overrides.pop("system")
     overlay, of_data, epochs = DATA[data_set]
     overrides |= {**of_data, "seed": seed, "dataset_dir": str(data), "max_epochs": epochs, "validation_samples": 16}
+    overrides["mixed_precision"] = mixed_precision
     train = {"checkpoint_interval": 1000, "validation_interval": 1000}
     start = time.perf_counter()
     configs = ["train.json", overlay, *SYSTEMS[system]]
@@ -102,16 +86,16 @@ def run_one(name: str, seed: int, data: Path, runs: Path) -> None:
         folder,
         method=name,
         evaluation_samples=SAMPLES,
-        evaluation_amp=True,
+        evaluation_amp=mixed_precision,
         **overrides,
     )
-    (folder / "finished.json").write_text(json.dumps({"seconds": round(seconds), "threads": 1, "commit": commit()}))
+    mark_finished(folder, round(seconds), mixed_precision)
 
 
 def _report(runs: Path) -> None:
     from segmentation_report import write_report
 
-    write_report(runs, ROOT / "benchmarks/results", PROTOCOL, GROUPS)
+    write_report(runs, GROUPS)
 
 
 if __name__ == "__main__":

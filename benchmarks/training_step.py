@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 
 from infomri_monai.acquisition import ComplexGaussianNoise, FourierMeasurement, kspace_to_image
-from infomri_monai.engines import AutocastInferer, keep_freed_memory
+from infomri_monai.engines import AutocastInferer, MixedPrecision, keep_freed_memory
 from infomri_monai.losses import GaussianNLLLoss
 from infomri_monai.networks import UnrolledReconstructor
 from infomri_monai.sampling import warm_started_pgn
@@ -61,7 +61,7 @@ class Bench:
         )
         self.system_optimizer = torch.optim.Adam(parameter_groups(self.system, 1e-3, 1e-3))
         self.network_optimizer = torch.optim.Adam(self.system.network.parameters(), 1e-3)
-        self.inferer, self.loss = AutocastInferer(True), GaussianNLLLoss()
+        self.inferer, self.loss = AutocastInferer(MixedPrecision("auto")), GaussianNLLLoss()
         with torch.no_grad():
             self.mask = self.system.policy(self.ratios(), (size, size), self.generator).mask
             zero_filled = self.system.measurement.zero_filled(self.image, self.mask, self.generator)
@@ -181,6 +181,7 @@ def main() -> None:
     machine = {
         "cores": os.cpu_count(),
         "threads": arguments.threads,
+        "mixed_precision": MixedPrecision("auto").enabled,
         "load_average": round(os.getloadavg()[0], 1),
         "python": platform.python_version(),
         **{name: version(name) for name in ("torch", "monai")},

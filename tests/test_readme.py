@@ -1,15 +1,19 @@
-"""README.md runs: every python block, in order, beside one NIfTI slice; and it shows the two commands of the set-up."""
+"""README.md runs: every python block, in order, beside one NIfTI slice, and the bundle's last command; and it is short."""
 
 from __future__ import annotations
 
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -17,6 +21,7 @@ def slice_in_folder(tmp_path, monkeypatch):
     y, x = np.mgrid[-1:1:64j, -1:1:60j]
     nib.save(nib.Nifti1Image((x**2 + y**2 < 0.6).astype(np.float32) * 700, np.eye(4)), tmp_path / "slice.nii.gz")
     monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 @pytest.mark.usefixtures("slice_in_folder")
@@ -26,9 +31,37 @@ def test_python_blocks_run():
     assert len(blocks) >= 2
     for block in blocks:
         exec(compile(block, "README.md", "exec"), names)
-    sample = names["sample"]
+    sample, masks, wider = names["sample"], names["masks"], names["wider"]
     assert {"kspace", "mask", "ratio", "zero_filled"} <= set(sample)
     assert float(sample["ratio"]) == pytest.approx(0.125, abs=1 / (64 * 60))
+    assert masks.mask.shape == (2, 1, 64, 64)
+    assert masks.ratio.tolist() == pytest.approx([0.1, 0.25], abs=1 / 64**2)
+    assert tuple(wider.grid) == (96, 80)
+
+
+def test_bundle_commands_run(slice_in_folder):
+    """The shipped bundle infers an image; training and evaluation, which take minutes, are asked for configs that exist."""
+    block = next(b for b in re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL) if "monai.bundle run" in b)
+    first, *commands = [shlex.split(line) for line in block.splitlines()]
+    folder = ROOT / first[1]
+    assert first[0] == "cd"
+    for command in commands:
+        configs = re.findall(r"configs/\w+\.json", command[command.index("--config_file") + 1])
+        assert configs
+        assert all((folder / config).exists() for config in configs)
+    last = [word.replace("FOLDER_OF_IMAGES", str(slice_in_folder)) for word in commands[-1]]
+    output = slice_in_folder / "out"
+    done = subprocess.run(
+        [sys.executable, *last[1:], "--output_dir", str(output)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert {path.name for path in output.glob("*.nii.gz")} == {
+        f"slice_{name}.nii.gz" for name in ("mean", "sigma", "mask")
+    }
 
 
 def test_set_up_is_shown():
@@ -36,8 +69,14 @@ def test_set_up_is_shown():
     assert "make test" in README
 
 
+def test_it_is_short():
+    assert len(README.encode()) <= 8192
+    tables = re.findall(r"<!-- table: \w+ -->\n(.*?)<!-- /table -->", README, flags=re.DOTALL)
+    assert len(tables) == 3
+    assert all(2 < len(re.findall(r"^\|", table, flags=re.MULTILINE)) <= 8 + 2 for table in tables)
+
+
 def test_relative_links_exist():
-    root = Path(__file__).parent.parent
     links = re.findall(r"\]\((?!http)([^)#]+)", README)
-    missing = [link for link in links if not (root / link).exists()]
+    missing = [link for link in links if not (ROOT / link).exists()]
     assert not missing

@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from ignite import distributed as idist
@@ -27,6 +27,7 @@ from infomri_monai.audit.rounds import AuditAttacks, AuditProbe, Maker
 from infomri_monai.audit.scene import AuditData, Budget, mean_magnitude, seeded, size, told_apart
 from infomri_monai.audit.store import AuditStore, checksum_of_data, checksum_of_module, fingerprint
 from infomri_monai.audit.verdict import ZERO_FILLED, judge
+from infomri_monai.engines.hardware import MixedPrecision
 from infomri_monai.metrics.image_quality import psnr, ssim
 from infomri_monai.sampling.policy import FrozenPolicy, SamplingPolicy
 
@@ -150,7 +151,7 @@ class PrivacyAudit(Workflow):
         recoverable_margin: gain in dB over the guess without a measurement from which the report calls an image recoverable.
         seed: of everything random.
         device: where everything runs.
-        mixed_precision: bfloat16 while training; tests are in float32.
+        mixed_precision: bfloat16 while training, ``"auto"`` where the hardware is faster with it; tests are in float32.
         num_workers: processes of the data loaders.
         image_key: the entries' key of the image.
         val_handlers: handlers to attach.
@@ -192,7 +193,7 @@ class PrivacyAudit(Workflow):
         recoverable_margin: float = 3.0,
         seed: int = 0,
         device: str | torch.device = "cpu",
-        mixed_precision: bool = False,
+        mixed_precision: bool | Literal["auto"] = False,
         num_workers: int = 0,
         image_key: str = "image",
         val_handlers: Sequence[Any] | None = None,
@@ -200,7 +201,8 @@ class PrivacyAudit(Workflow):
         _check_alone()
         self.method, self.output_dir, self.margin = method, Path(output_dir), _checked_margin(recoverable_margin)
         where, limits = torch.device(device), (batch_size, max_epochs, max_steps, validation_interval, patience)
-        self.budget = Budget(probe_learning_rate, *limits, seed, bool(mixed_precision), num_workers, where).check()
+        mixed = MixedPrecision(mixed_precision, where).enabled
+        self.budget = Budget(probe_learning_rate, *limits, seed, mixed, num_workers, where).check()
         self.ratios = told_apart(ratios)
         self.warnings = policy_warnings(policy, self.ratios)
         data = AuditData.of(train_data, validation_data, test_data)

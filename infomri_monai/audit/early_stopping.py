@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from infomri_monai.audit.scene import Budget, Course, size
-from infomri_monai.engines.autocast import AutocastInferer
+from infomri_monai.engines.hardware import AutocastInferer
+from infomri_monai.handlers.progress import Progress
 from infomri_monai.metrics.cumulative import mean_over_images
 
 __all__ = ["KeepBest", "MeanOverImages", "check_finite", "train_until_no_better"]
@@ -139,9 +140,8 @@ def train_until_no_better(
         RuntimeError: if a gradient is not finite, or a prediction in a validation is not.
     """
     validator = _validator(system, data[1], prepare[1], MeanOverImages(quantities, name), budget)
-    trainer = _trainer(
-        system, network, loss, data[0], prepare[0], ValidationHandler(1, validator, exec_at_start=True), budget
-    )
+    handlers = [prepare[0], ValidationHandler(1, validator, exec_at_start=True), Progress(name, validator)]
+    trainer = _trainer(system, network, loss, data[0], prepare[0], handlers, budget)
     trainer.add_event_handler(IterationEvents.BACKWARD_COMPLETED, lambda _: _clip_gradient(network, name))
     metric = next(iter(quantities))
     keep = KeepBest(network, trainer, metric, name)
@@ -174,7 +174,7 @@ def _trainer(
     loss: Callable[[Any, Tensor], Tensor],
     data: Dataset,
     prepare: Any,
-    validation: ValidationHandler,
+    handlers: list[Any],
     budget: Budget,
 ) -> SupervisedTrainer:
     """A trainer whose epochs are the intervals between validations."""
@@ -197,7 +197,7 @@ def _trainer(
         loss_function=loss,
         prepare_batch=prepare,
         inferer=AutocastInferer(budget.mixed_precision),
-        train_handlers=[prepare, validation],
+        train_handlers=handlers,
         decollate=False,
     )
 

@@ -206,7 +206,7 @@ def _run(name: str, given: argparse.Namespace, start: float, interruption: Inter
 
     from infomri_monai.deploy.bundle import DeployBundle
     from infomri_monai.deploy.journal import Journal
-    from infomri_monai.engines.memory import keep_freed_memory
+    from infomri_monai.engines.hardware import keep_freed_memory
 
     keep_freed_memory()  # half of the time at 256 x 256 (benchmarks/deploy_timeline.py)
 

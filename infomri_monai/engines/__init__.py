@@ -2,10 +2,9 @@
 
 from importlib import import_module
 
-from infomri_monai.engines.autocast import AutocastInferer
 from infomri_monai.engines.case import AcquisitionRecord, CaseFailure, PrepareCase, TolerantInferer
 from infomri_monai.engines.classification import ClassificationInferer, EnsembleInferer, VolumeClassification
-from infomri_monai.engines.memory import keep_freed_memory
+from infomri_monai.engines.hardware import AutocastInferer, MixedPrecision, keep_freed_memory
 from infomri_monai.engines.prepare import (
     FollowIterations,
     PrepareAmortizedBatch,
@@ -24,6 +23,7 @@ __all__ = [
     "ClassificationInferer",
     "EnsembleInferer",
     "FollowIterations",
+    "MixedPrecision",
     "PosteriorInferer",
     "PrepareAmortizedBatch",
     "PrepareCase",

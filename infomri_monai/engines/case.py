@@ -337,7 +337,8 @@ class AcquiredCase:
                 f"masks must be 1 for measured k-space, which was acquired once, with one mask, got masks={masks}."
             )
         hidden = not self.progress or idist.get_rank() > 0
-        with tqdm(total=len(self), desc="slices", unit="slice", disable=hidden) as bar:
+        # None: hidden where there is no terminal, so that no bar goes into a log
+        with tqdm(total=len(self), desc="slices", unit="slice", leave=False, disable=hidden or None) as bar:
             for first in range(0, len(self), self.batch_size):
                 chosen = range(first, min(first + self.batch_size, len(self)))
                 yield tuple(self._acquired(chosen, draw) for draw in range(masks))

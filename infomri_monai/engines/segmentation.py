@@ -16,6 +16,7 @@ from torch import Tensor
 from infomri_monai.acquisition import FourierMeasurement
 from infomri_monai.engines.case import AcquiredCase, AcquisitionRecord, SliceBatch, magnitude_and_sigma, network_device
 from infomri_monai.engines.case_inferer import CaseInferer, check_whole
+from infomri_monai.engines.hardware import MixedPrecision
 from infomri_monai.engines.prepare import seeded_generator
 from infomri_monai.metrics.overlap import intersections
 from infomri_monai.networks import TaskPosterior, complex_to_channels
@@ -30,10 +31,10 @@ class PosteriorInferer(Inferer):
 
     Args:
         samples: segmentations of every image, at least 1 (the paper's evaluation draws 32).
-        amp: bfloat16 autocast.
+        amp: bfloat16 autocast, a bool or the training's :class:`~infomri_monai.engines.MixedPrecision`.
 
     Raises:
-        ValueError: if ``samples`` < 1 or ``amp`` is not a bool.
+        ValueError: if ``samples`` < 1 or ``amp`` is neither.
 
     Example:
         >>> import torch
@@ -46,17 +47,16 @@ class PosteriorInferer(Inferer):
         torch.Size([1, 4, 1, 16, 16])
     """
 
-    def __init__(self, samples: int = 32, amp: bool = False) -> None:
+    def __init__(self, samples: int = 32, amp: bool | MixedPrecision = False) -> None:
         super().__init__()
         if samples < 1:
             raise ValueError(f"samples must be >= 1, got {samples}.")
-        if not isinstance(amp, bool):
-            raise ValueError(f"amp must be True or False (on a command line with a capital letter), got {amp!r}.")
-        self.samples, self.amp = samples, amp
+        self.samples = samples
+        self.precision = MixedPrecision.of(amp, "amp")
 
     def __call__(self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any) -> SegmentationPosterior:
         """Return ``network.infer(inputs, ratio, samples, generator)`` of a :class:`~infomri_monai.systems.SegmentationSystem`."""
-        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.amp):
+        with self.precision.autocast(inputs.device):
             result: SegmentationPosterior = network.infer(inputs, *args, samples=self.samples, **kwargs)
         return result
 

@@ -1,6 +1,7 @@
 """Ignite handlers for what MONAI's lack: tables by sampling ratio, figures, variance calibration, the system's files."""
 
 from infomri_monai.handlers.classification import ClassificationFigures, ClassificationQualityHandler, PredictionTable
+from infomri_monai.handlers.progress import Progress
 from infomri_monai.handlers.reconstruction import EvaluationFigures, RateDistortionHandler, WriteReconstruction
 from infomri_monai.handlers.segmentation import CaseTable, SegmentationFigures, SegmentationQualityHandler
 from infomri_monai.handlers.sweep import RatioSweepHandler
@@ -31,6 +32,7 @@ __all__ = [
     "EvaluationWorklist",
     "OutputAsList",
     "PredictionTable",
+    "Progress",
     "RateDistortionHandler",
     "RatioSweepHandler",
     "SaveStatistics",

@@ -23,6 +23,7 @@ TINY = {
     "max_epochs": 2,
     "checkpoint_interval": 1,
     "validation_interval": 1,
+    "mixed_precision": False,  # not the machine's choice
 }
 TINY_TEST = {"grid": [32, 32], "test_data#subjects": 2}
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone")
@@ -86,7 +87,7 @@ def parse(bundle: Bundle, *overlays: str, **values: Any) -> ConfigParser:
     """The training's configuration on a small grid, in this process."""
     parser = ConfigParser()
     parser.read_config([str(bundle.root / "configs" / f"{name}.json") for name in ("train", *overlays)])
-    small = {"grid": [32, 32], "train_data#subjects": 1, "validation_data#subjects": 1}
+    small = {"grid": [32, 32], "train_data#subjects": 1, "validation_data#subjects": 1, "mixed_precision": False}
     parser.update({**small, "bundle_root": str(bundle.root), **values})
     return parser
 
