@@ -57,8 +57,8 @@ demo-deploy: install system-packages  ## send a study to a PACS, segment it, fin
 	$(BIN)/python -m infomri_monai.deploy.demo --output $(abspath $(DEMO)_deploy)
 
 # Debian's PACS and DICOM validator: what demo-deploy and the tests of deploy/ need beyond Python
-DEBIAN = orthanc orthanc-dicomweb dicom3tools
-system-packages:  ## install Debian's Orthanc and dicom3tools where they are missing (as root, or by sudo)
+DEBIAN = orthanc orthanc-dicomweb dicom3tools dcmtk
+system-packages:  ## install Debian's Orthanc, dicom3tools and DCMTK where they are missing (as root, or by sudo)
 	@missing=$$(for p in $(DEBIAN); do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done); \
 	if [ -n "$$missing" ]; then \
 		sudo=$$([ "$$(id -u)" = 0 ] || command -v sudo || true); \

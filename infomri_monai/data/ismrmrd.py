@@ -239,7 +239,7 @@ def read_ismrmrd(path: str | Path) -> IsmrmrdScan:
 
     Example:
         >>> import tempfile
-        >>> from infomri_monai.deploy.raw_example import write_example_ismrmrd
+        >>> from hospital.raw_scan import write_example_ismrmrd
         >>> path = tempfile.mkdtemp() + "/scan.h5"
         >>> write_example_ismrmrd(path, np.ones((2, 8, 6), np.complex64), lines=[1, 3, 4])
         >>> scan = read_ismrmrd(path)

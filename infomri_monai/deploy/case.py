@@ -66,13 +66,13 @@ def system_words(error: OSError) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """A number and its noun, in the plural unless the number is 1.
+    """A number and its noun, in the plural unless the number is 1; a noun that ends in s, as series, is its own plural.
 
     Example:
-        >>> counted(1, "case"), counted(0, "case")
-        ('1 case', '0 cases')
+        >>> counted(1, "case"), counted(0, "case"), counted(2, "series")
+        ('1 case', '0 cases', '2 series')
     """
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return f"{number} {noun}{'' if number == 1 or noun.endswith('s') else 's'}"
 
 
 @dataclass(frozen=True)

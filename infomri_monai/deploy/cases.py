@@ -60,7 +60,7 @@ def find_cases(path: Path) -> tuple[list[ReadableCase], list[str]]:
 
     Example:
         >>> import tempfile
-        >>> from infomri_monai.deploy.dicom.example import write_example_series
+        >>> from hospital.mr_series import write_example_series
         >>> folder = Path(tempfile.mkdtemp())
         >>> _ = write_example_series(folder / "head", slices=2)
         >>> cases, notes = find_cases(folder)
@@ -108,7 +108,7 @@ def read_raw(path: Path, number: int) -> DeployCase:
 
     Example:
         >>> import tempfile
-        >>> from infomri_monai.deploy.raw_example import write_example_ismrmrd
+        >>> from hospital.raw_scan import write_example_ismrmrd
         >>> path = Path(tempfile.mkdtemp()) / "scan.h5"
         >>> write_example_ismrmrd(path, np.ones((2, 8, 6), np.complex64), lines=[1, 3, 4])
         >>> case = read_raw(path, 1)

@@ -13,19 +13,20 @@ from hypothesis import strategies as st
 ismrmrd = pytest.importorskip("ismrmrd")
 import h5py  # noqa: E402
 
+from hospital.raw_scan import (  # noqa: E402  # noqa: E402
+    EXAMPLE_SUBJECT,
+    ExampleGeometry,
+    example_head,
+    example_sensitivities,
+    write_example_fastmri,
+    write_example_ismrmrd,
+)
 from infomri_monai.acquisition import image_to_kspace, kspace_to_image  # noqa: E402
 from infomri_monai.acquisition.coils import root_sum_of_squares  # noqa: E402
 from infomri_monai.data import ReadCased, inference_cases  # noqa: E402
 from infomri_monai.data.ismrmrd import check_ismrmrd, is_ismrmrd, read_ismrmrd  # noqa: E402
 from infomri_monai.data.ismrmrd_header import parse_encoding  # noqa: E402
 from infomri_monai.data.kspace_file import check_kspace_file, read_kspace  # noqa: E402
-from infomri_monai.deploy.raw_example import (  # noqa: E402
-    example_head,
-    example_sensitivities,
-    write_example_fastmri,
-    write_example_ismrmrd,
-)
-from infomri_monai.deploy.raw_example_header import EXAMPLE_SUBJECT, ExampleGeometry  # noqa: E402
 
 
 def image(*shape, seed=0):

@@ -18,8 +18,8 @@ from unittest import mock
 import torch
 from monai.bundle import ckpt_export
 
-from infomri_monai.deploy.dicom.example import ExamplePatient, write_example_series
-from infomri_monai.deploy.raw_example import example_head, write_example_fastmri, write_example_ismrmrd
+from hospital.mr_series import ExamplePatient, write_example_series
+from hospital.raw_scan import example_head, write_example_fastmri, write_example_ismrmrd
 
 ROOT = Path(__file__).parents[2]
 #: every application and its bundle

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fault_runs import Place
     from pydicom import Dataset
 
-    from infomri_monai.deploy.pacs.orthanc import LocalPacs
+    from hospital.orthanc import LocalPacs
 
 # a shell's background jobs and nohup have signals ignored, and so would the programs whose interruption is tested
 for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
@@ -45,7 +45,7 @@ def orthanc() -> Iterator[LocalPacs]:
     """One Orthanc for all tests of a worker: every test stores a study of its own."""
     from pacs_helper import require
 
-    from infomri_monai.deploy.pacs.orthanc import local_orthanc, orthanc_missing
+    from hospital.orthanc import local_orthanc, orthanc_missing
 
     require(orthanc_missing())
     with local_orthanc() as pacs:

@@ -11,7 +11,7 @@ import ismrmrd
 import numpy as np
 from faults import FILE, FOLDER, GRID, SUBJECT, Bomb, Fault
 
-from infomri_monai.deploy.raw_example import example_head, write_example_ismrmrd
+from hospital.raw_scan import example_head, write_example_ismrmrd
 
 
 def _raw(change: Callable[[h5py.Group], None] | None = None, **options: Any) -> Callable[[Path], None]:

@@ -12,7 +12,7 @@ import pydicom
 from faults import FILE, FOLDER, GRID, PATIENT, Fault
 from pydicom.pixels import get_encoder
 
-from infomri_monai.deploy.dicom.example import example_datasets
+from hospital.mr_series import example_datasets
 from infomri_monai.deploy.logs import quiet
 
 

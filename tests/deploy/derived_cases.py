@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
+from hospital.mr_series import example_datasets
 from infomri_monai.deploy.case import CaseSource, Derivation, ModelIdentity
-from infomri_monai.deploy.dicom.common import new_uid
-from infomri_monai.deploy.dicom.example import example_datasets
+from infomri_monai.deploy.dicom.identity import new_uid
 from infomri_monai.deploy.dicom.mr_series import mr_series
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from infomri_monai.deploy.dicom.example import ExamplePatient
+from hospital.mr_series import ExamplePatient
 
 #: of every DICOM series and every ISMRMRD file below
 PATIENT = ExamplePatient()

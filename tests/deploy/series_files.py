@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from infomri_monai.deploy.dicom.example import ExamplePatient
+from hospital.mr_series import ExamplePatient
 
 if TYPE_CHECKING:
     from pydicom import Dataset

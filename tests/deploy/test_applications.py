@@ -19,9 +19,9 @@ from reading_objects import LPS_TO_RAS, Grid, datasets, evidence, grid_of, on_gr
 from series_files import assert_no_identifier
 from validate import assert_valid_dicom
 
-from infomri_monai.deploy.inputs import find_cases
+from hospital.raw_scan import EXAMPLE_SUBJECT, ExampleGeometry
+from infomri_monai.deploy.cases import find_cases
 from infomri_monai.deploy.model_files import sha256
-from infomri_monai.deploy.raw_example_header import EXAMPLE_SUBJECT, ExampleGeometry
 
 every_application = pytest.mark.parametrize("name", APPLICATIONS)
 every_way = pytest.mark.parametrize("way", WAYS)

@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 pytest.importorskip("pydicom")
 from infomri_monai.deploy.bundle import TimedNetwork, as_reference, slice_names, volume_of
 from infomri_monai.deploy.case import CaseSource, DeployCase, DeployError, ModelIdentity
-from infomri_monai.deploy.dicom.common import derivation_text, series_description
+from infomri_monai.deploy.dicom.identity import derivation_text, series_description
 from infomri_monai.deploy.journal import CaseFacts, Delivery
 from infomri_monai.deploy.launch import SIGNALS, end_quietly, raise_stack_limit
-from infomri_monai.deploy.words import acquisition_words, derivation
+from infomri_monai.deploy.derivation import acquisition_words, derivation
 from infomri_monai.engines.case import AcquisitionRecord
 
 MODEL = ModelIdentity("InfoMRI segmentation", "0.1.0", "ab" * 32)

@@ -14,8 +14,9 @@ from validate import assert_valid_dicom
 from written_case import ACQUIRED, MODEL, SIMULATED, make_case, raw_source, without_pixels, write
 
 import infomri_monai
+from hospital.mr_series import example_datasets
 from infomri_monai.deploy.case import CaseSource
-from infomri_monai.deploy.dicom.common import (
+from infomri_monai.deploy.dicom.identity import (
     copied,
     derivation_text,
     equipment,
@@ -24,7 +25,6 @@ from infomri_monai.deploy.dicom.common import (
     series_attributes,
     series_description,
 )
-from infomri_monai.deploy.dicom.example import example_datasets
 from infomri_monai.deploy.dicom.geometry import decimal, dicom_frames, slice_geometry
 from infomri_monai.deploy.dicom.mr_series import mr_series
 from infomri_monai.deploy.dicom.parametric_map import parametric_map

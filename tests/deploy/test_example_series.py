@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from series_files import assert_no_identifier
 
-from infomri_monai.deploy.dicom.example import (
+from hospital.mr_series import (
     KINDS,
     ExamplePatient,
     example_datasets,

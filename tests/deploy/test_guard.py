@@ -7,7 +7,7 @@ import warnings
 import pytest
 
 from infomri_monai.deploy.case import DeployError
-from infomri_monai.deploy.dicom.common import guarded
+from infomri_monai.deploy.logs import guarded
 
 SECRET = "DOE^JANE"
 

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 pytest.importorskip("pydicom")
+from hospital.mr_series import write_example_series
 from infomri_monai.deploy.case import DeployError
-from infomri_monai.deploy.dicom.example import write_example_series
 from infomri_monai.deploy.dicom.scan import find_series
-from infomri_monai.deploy.files import find_files
-from infomri_monai.deploy.inputs import find_cases
-from infomri_monai.deploy.raw import find_raw
+from infomri_monai.deploy.dicom.scan import find_files
+from infomri_monai.deploy.cases import find_cases
+from infomri_monai.deploy.cases import find_raw
 
 
 def found(root):

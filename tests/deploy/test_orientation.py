@@ -14,11 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom import Dataset
 
+from hospital.raw_scan import ExampleGeometry, example_head, write_example_fastmri, write_example_ismrmrd
 from infomri_monai.deploy.bundle import DeployBundle, orientation_warning
 from infomri_monai.deploy.case import CaseSource, DeployCase
-from infomri_monai.deploy.raw import find_raw, read_raw
-from infomri_monai.deploy.raw_example import example_head, write_example_fastmri, write_example_ismrmrd
-from infomri_monai.deploy.raw_example_header import ExampleGeometry
+from infomri_monai.deploy.cases import find_raw, read_raw
 
 R, L, A, P, F, H = (np.array(v, float) for v in ((-1, 0, 0), (1, 0, 0), (0, -1, 0), (0, 1, 0), (0, 0, -1), (0, 0, 1)))
 RECON = Path(__file__).parents[2] / "bundles/infomri_recon"

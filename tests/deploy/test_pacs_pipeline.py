@@ -26,7 +26,7 @@ from infomri_monai.deploy.demo.proof import prove
 from infomri_monai.deploy.demo.result import read_result, recognised
 from infomri_monai.deploy.dicom.save import save_objects
 from infomri_monai.deploy.dicom.scan import find_series
-from infomri_monai.deploy.inputs import find_cases
+from infomri_monai.deploy.cases import find_cases
 from infomri_monai.deploy.pacs.records import StudyQuery
 
 ROOT = Path(__file__).parents[2]

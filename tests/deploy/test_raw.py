@@ -8,15 +8,17 @@ pytest.importorskip("ismrmrd")
 pytest.importorskip("pydicom")
 import h5py
 
-from infomri_monai.data import ReadCased, inference_cases
-from infomri_monai.deploy.case import EXIT_USAGE, DeployError
-from infomri_monai.deploy.raw import RawCandidate, find_raw, raw_attributes, read_raw
-from infomri_monai.deploy.raw_example import (
+from hospital.raw_scan import (
+    EXAMPLE_SUBJECT,
+    ExampleGeometry,
     example_head,
+    example_header,
     write_example_fastmri,
     write_example_ismrmrd,
 )
-from infomri_monai.deploy.raw_example_header import EXAMPLE_SUBJECT, ExampleGeometry, example_header
+from infomri_monai.data import ReadCased, inference_cases
+from infomri_monai.deploy.case import EXIT_USAGE, DeployError
+from infomri_monai.deploy.cases import RawCandidate, find_raw, raw_attributes, read_raw
 
 GRID = (24, 20)
 LINES = [2, 5, 8, 9, 10, 11, 12, 17]

@@ -7,7 +7,7 @@ from infomri_monai.data.cases import inference_cases
 from infomri_monai.data.ismrmrd_header import RawDataError, RawFileError
 from infomri_monai.data.kspace_file import read_kspace
 from infomri_monai.deploy.case import DeployError
-from infomri_monai.deploy.raw import find_raw, read_raw
+from infomri_monai.deploy.cases import find_raw, read_raw
 
 
 def said_of(folder):

@@ -9,8 +9,8 @@ import pytest
 from monai.data import ITKReader
 from series_files import assert_no_identifier, save_series
 
+from hospital.mr_series import example_datasets, write_example_series
 from infomri_monai.deploy.case import DeployError
-from infomri_monai.deploy.dicom.example import example_datasets, write_example_series
 from infomri_monai.deploy.dicom.scan import find_series
 from infomri_monai.deploy.dicom.series import read_series
 

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from series_files import assert_no_identifier, save_series
 
+from hospital.mr_series import example_datasets, write_example_series
 from infomri_monai.deploy.case import EXIT_USAGE, DeployError
-from infomri_monai.deploy.dicom.common import MANUFACTURER
-from infomri_monai.deploy.dicom.example import example_datasets, write_example_series
+from infomri_monai.deploy.dicom.identity import MANUFACTURER
 from infomri_monai.deploy.dicom.scan import find_series
 from infomri_monai.deploy.dicom.slices import slice_headers, stack_slices
 

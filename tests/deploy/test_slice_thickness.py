@@ -11,13 +11,12 @@ pytest.importorskip("highdicom")
 from derived_cases import DERIVATION, GRID, image_case, measured
 from validate import assert_valid_dicom
 
+from hospital.raw_scan import ExampleGeometry, write_example_fastmri, write_example_ismrmrd
 from infomri_monai.deploy.bundle import as_reference
 from infomri_monai.deploy.dicom.mr_series import mr_series
 from infomri_monai.deploy.dicom.parametric_map import parametric_map
 from infomri_monai.deploy.dicom.segmentation import binary_segmentation, fractional_segmentation
-from infomri_monai.deploy.raw import find_raw, read_raw
-from infomri_monai.deploy.raw_example import write_example_fastmri, write_example_ismrmrd
-from infomri_monai.deploy.raw_example_header import ExampleGeometry
+from infomri_monai.deploy.cases import find_raw, read_raw
 
 OBJECTS = ("MR series", "sigma", "segmentation", "probability")
 

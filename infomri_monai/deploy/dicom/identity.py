@@ -189,9 +189,9 @@ def copy_elements(target: Dataset, sources: Sequence[Any], keywords: Sequence[st
 
     Example:
         >>> target = Dataset()
-        >>> copy_elements(target, [Dataset(), item(PatientAge="30 years")], ["PatientAge"])
-        >>> len(target)
-        0
+        >>> copy_elements(target, [Dataset(), item(PatientAge="030Y")], ["PatientAge", "PatientWeight"])
+        >>> len(target), target.PatientAge
+        (1, '030Y')
     """
     with guarded("copying attributes of the source"):
         for tag in _tags(tuple(keywords)):

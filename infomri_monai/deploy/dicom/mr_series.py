@@ -76,7 +76,7 @@ def mr_series(
 
     Example:
         >>> from infomri_monai.deploy.derivation import ModelIdentity
-        >>> from infomri_monai.deploy.dicom.example import example_datasets
+        >>> from hospital.mr_series import example_datasets
         >>> example = example_datasets(slices=2, grid=(48, 32))
         >>> affine = np.diag([-1, -1, 8, 1.0])  # not where the example lies, so it is no reference here
         >>> derivation = Derivation("InfoMRI 8x", "Posterior mean.", True, ModelIdentity("unet", "0.1.0", "0" * 64))

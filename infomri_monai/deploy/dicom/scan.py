@@ -143,7 +143,7 @@ def find_series(folder: str | Path, others: Sequence[str] = (), found: FoundFile
 
     Example:
         >>> import tempfile
-        >>> from infomri_monai.deploy.dicom.example import write_example_series
+        >>> from hospital.mr_series import write_example_series
         >>> root = Path(tempfile.mkdtemp())
         >>> _ = write_example_series(root / "a", slices=2), write_example_series(root / "b", "enhanced", slices=2)
         >>> find_series(root).candidates
@@ -336,7 +336,7 @@ def read_header(path: Path) -> FileHeader | None:
 
     Example:
         >>> import tempfile
-        >>> from infomri_monai.deploy.dicom.example import write_example_series
+        >>> from hospital.mr_series import write_example_series
         >>> read_header(write_example_series(tempfile.mkdtemp(), slices=1)[0])
         FileHeader(role=Role(name='classic', modality='MR'), problem='', number=1)
     """
@@ -413,7 +413,7 @@ def check_series(files: Sequence[FileHeader]) -> tuple[str, ...]:
 
     Example:
         >>> import tempfile
-        >>> from infomri_monai.deploy.dicom.example import write_example_series
+        >>> from hospital.mr_series import write_example_series
         >>> paths = write_example_series(tempfile.mkdtemp(), slices=3)
         >>> check_series([read_header(paths[0]), read_header(paths[2])])
         Traceback (most recent call last):

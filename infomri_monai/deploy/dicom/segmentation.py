@@ -169,7 +169,7 @@ def binary_segmentation(
 
     Example:
         >>> from infomri_monai.deploy.derivation import ModelIdentity
-        >>> from infomri_monai.deploy.dicom.example import example_datasets
+        >>> from hospital.mr_series import example_datasets
         >>> image = example_datasets(slices=1, grid=(32, 24), oblique=False)[0]
         >>> affine = np.diag([-image.PixelSpacing[1], -image.PixelSpacing[0], 1, 1])
         >>> affine[:3, 3] = np.array([-1, -1, 1]) * image.ImagePositionPatient

@@ -44,7 +44,7 @@ def read_series(candidate: SeriesCandidate, number: int | None = None) -> Deploy
 
     Example:
         >>> import tempfile
-        >>> from infomri_monai.deploy.dicom.example import write_example_series
+        >>> from hospital.mr_series import write_example_series
         >>> from infomri_monai.deploy.dicom.scan import find_series
         >>> folder = tempfile.mkdtemp()
         >>> _ = write_example_series(folder, slices=3, grid=(48, 32))
@@ -135,7 +135,7 @@ def case_source(instances: Sequence[Dataset], frames: Sequence[int] = ()) -> tup
         The source, and warnings.
 
     Example:
-        >>> from infomri_monai.deploy.dicom.example import example_datasets
+        >>> from hospital.mr_series import example_datasets
         >>> datasets = example_datasets(slices=2)
         >>> del datasets[0].FrameOfReferenceUID, datasets[1].FrameOfReferenceUID
         >>> source, warnings = case_source(datasets)
@@ -183,7 +183,7 @@ def stored_frames(dataset: Dataset) -> NDArray[np.float64]:
             truncated or damaged.
 
     Example:
-        >>> from infomri_monai.deploy.dicom.example import example_datasets
+        >>> from hospital.mr_series import example_datasets
         >>> stored_frames(example_datasets("enhanced", slices=2, grid=(48, 32))[0]).shape
         (2, 32, 48)
     """

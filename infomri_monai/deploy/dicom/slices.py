@@ -101,7 +101,7 @@ def slice_headers(dataset: Dataset) -> list[SliceHeader]:
         DeployError: if position, orientation or pixel spacing are missing or no finite numbers; quotes no value.
 
     Example:
-        >>> from infomri_monai.deploy.dicom.example import example_datasets
+        >>> from hospital.mr_series import example_datasets
         >>> classic = [slice_headers(dataset)[0] for dataset in example_datasets(slices=2)]
         >>> enhanced = slice_headers(example_datasets("enhanced", slices=2)[0])
         >>> [bool(np.allclose(a.position, b.position)) for a, b in zip(classic, enhanced)]
@@ -180,7 +180,7 @@ def mixture(slices: Sequence[SliceHeader]) -> str:
         Words such as "echo time (2 values), orientation (3 values)"; no value itself.
 
     Example:
-        >>> from infomri_monai.deploy.dicom.example import example_datasets
+        >>> from hospital.mr_series import example_datasets
         >>> datasets = example_datasets(slices=2)
         >>> datasets[1].EchoTime = 80
         >>> mixture([slice_headers(dataset)[0] for dataset in datasets])
@@ -239,7 +239,7 @@ def stack_slices(slices: Sequence[SliceHeader]) -> Stack:
             are not stacked along their normal. Names slices by their place in the order, from 1.
 
     Example:
-        >>> from infomri_monai.deploy.dicom.example import example_datasets
+        >>> from hospital.mr_series import example_datasets
         >>> from infomri_monai.deploy.dicom.slices import slice_headers
         >>> headers = [slice_headers(d)[0] for d in example_datasets(slices=3, oblique=False, spacing=5.0)]
         >>> stack = stack_slices(headers[::-1])

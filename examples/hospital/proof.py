@@ -4,24 +4,14 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
-from monai.utils import optional_import
 from numpy.typing import NDArray
+from pydicom import Dataset
 
-from infomri_monai.deploy.case import DeployError
-from infomri_monai.deploy.dicom.common import guarded
+from infomri_monai.deploy.case import DeployError, counted
 from infomri_monai.deploy.dicom.slices import slice_headers
-from infomri_monai.deploy.files import counted
-from infomri_monai.deploy.pacs.records import StudyQuery
-from infomri_monai.deploy.pacs.transfer import Pacs
-
-pydicom, _ = optional_import("pydicom")
-
-if TYPE_CHECKING:
-    from pydicom import Dataset
+from infomri_monai.deploy.logs import guarded
 
 __all__ = ["prove"]
 
@@ -35,16 +25,16 @@ TOLERANCE = 1e-4
 
 
 def prove(
-    pacs: Pacs, query: StudyQuery, sources: Sequence[Dataset], made: Sequence[Dataset], folder: Path
+    found: int, series: int, sources: Sequence[Dataset], made: Sequence[Dataset], back: Sequence[Dataset]
 ) -> list[str]:
     """Check that results are in a PACS, in the right study, and refer to their source.
 
     Args:
-        pacs: that has them.
-        query: that finds the study.
+        found: how often a query by the patient finds the study.
+        series: that a query finds in the study.
         sources: headers of all source instances, classic or enhanced MR of one study.
         made: the results, as they were before they were stored.
-        folder: new; gets all that the PACS has of the study.
+        back: all that the PACS has of the study.
 
     Returns:
         What was proved, without identifiers.
@@ -52,25 +42,22 @@ def prove(
     Raises:
         DeployError: if something is not as it must be.
     """
-    study = str(sources[0].StudyInstanceUID)
-    found = [record for record in pacs.find_studies(query) if record.study_uid == study]
-    _must(len(found) == 1, f"a query by the patient finds the study {len(found)} times, not once")
-    series = pacs.find_series(study)
-    came = _fetched(pacs, study, folder)
+    _must(found == 1, f"a query by the patient finds the study {found} times, not once")
+    came = {str(dataset.SOPInstanceUID): dataset for dataset in back}
     expected = {str(dataset.SOPInstanceUID) for dataset in (*sources, *made)}
     _must(
         came.keys() == expected,
         f"the PACS has {counted(len(came), 'instance')} of the study, not the {len(expected)} stored",
     )
     kinds = Counter(came[str(dataset.SOPInstanceUID)].SOPClassUID.name for dataset in made)
-    back = [came[str(dataset.SOPInstanceUID)] for dataset in made]
+    results = [came[str(dataset.SOPInstanceUID)] for dataset in made]
     with guarded("comparing what came back"):
-        for number, (before, after) in enumerate(zip(made, back, strict=True), 1):
+        for number, (before, after) in enumerate(zip(made, results, strict=True), 1):
             _must(before == after, f"result {number} did not come back as it was made")
             _check_header(number, after, sources[0])
-    covered, largest = _check_references(back, sources)
+    covered, largest = _check_references(results, sources)
     return [
-        f"queries find the patient's study with {counted(len(series), 'series')}, {counted(len(came), 'instance')}",
+        f"queries find the patient's study with {counted(series, 'series')}, {counted(len(came), 'instance')}",
         "among them, as they were made: " + ", ".join(f"{count} x {kind}" for kind, count in kinds.items()),
         "in the source's patient and study; every series refers to "
         f"{'all ' * (len(sources) > 1)}{counted(len(sources), 'source instance')}",
@@ -81,14 +68,6 @@ def prove(
 def _must(holds: bool, otherwise: str) -> None:
     if not holds:
         raise DeployError(f"the proof fails: {otherwise}.")
-
-
-def _fetched(pacs: Pacs, study: str, folder: Path) -> dict[str, Dataset]:
-    """All instances of the study by their UID."""
-    paths = pacs.pull(study, folder)
-    with guarded("reading what came back"):
-        datasets = [pydicom.dcmread(path) for path in paths]
-    return {str(dataset.SOPInstanceUID): dataset for dataset in datasets}
 
 
 def _check_header(number: int, result: Dataset, source: Dataset) -> None:
