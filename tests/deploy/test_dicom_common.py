@@ -1,6 +1,7 @@
 """Geometry, identity and references that all derived DICOM objects share."""
 
 import re
+from dataclasses import replace
 
 import highdicom
 import numpy as np
@@ -16,20 +17,16 @@ from written_case import ACQUIRED, MODEL, SIMULATED, make_case, raw_source, with
 import infomri_monai
 from hospital.mr_series import example_datasets
 from infomri_monai.deploy.case import CaseSource
+from infomri_monai.deploy.dicom.geometry import decimal, dicom_frames, slice_geometry
 from infomri_monai.deploy.dicom.identity import (
     copied,
-    derivation_text,
-    equipment,
-    guarded,
-    image_type,
     series_attributes,
-    series_description,
 )
-from infomri_monai.deploy.dicom.geometry import decimal, dicom_frames, slice_geometry
 from infomri_monai.deploy.dicom.mr_series import mr_series
 from infomri_monai.deploy.dicom.parametric_map import parametric_map
 from infomri_monai.deploy.dicom.references import slice_references, source_image_item
 from infomri_monai.deploy.dicom.save import save_objects
+from infomri_monai.deploy.logs import guarded
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -166,10 +163,11 @@ def test_identifiers_stay_letter_by_letter_and_other_invalid_values_go(tmp_path,
     caplog.clear()
     source = CaseSource((), pydicom.dcmread(tmp_path / "odd.dcm"))
     series = mr_series(np.ones((4, 5)), np.eye(4), source, ACQUIRED, 1)
-    made = parametric_map(np.ones((4, 5)), np.eye(4), source, series, ACQUIRED, "sigma", 2)
-    paths = save_objects({"mr.dcm": series[0], "sigma.dcm": made}, tmp_path)
+    source = replace(source, instances=tuple(series))
+    made = parametric_map(np.ones((4, 5)), np.eye(4), source, ACQUIRED, "sigma", 2)
+    save_objects({"mr.dcm": series[0], "sigma.dcm": made}, tmp_path / "case")
     assert caplog.text == ""  # pydicom quotes odd values
-    for path in paths:
+    for path in (tmp_path / "case").iterdir():
         with guarded("reading back"):
             read = pydicom.dcmread(path)
             found = {keyword: str(read[keyword].value) for keyword in ODD if keyword in read}
@@ -206,35 +204,33 @@ def test_series_number_is_positive():
 
 
 def test_a_simulation_says_so_and_an_acquisition_does_not():
-    assert series_description(SIMULATED) == "InfoMRI reconstruction 8x SIMULATED"
-    assert series_description(SIMULATED._replace(title="Simulated 8x")) == "Simulated 8x"
-    assert series_description(ACQUIRED) == "InfoMRI reconstruction 8x"
-    assert derivation_text(SIMULATED).startswith("SIMULATED from magnitude images, not acquired. ")
-    assert derivation_text(ACQUIRED) == ACQUIRED.text
-    assert image_type(SIMULATED) == ["DERIVED", "SECONDARY", "OTHER", "SIMULATED"]
-    assert image_type(ACQUIRED) == ["DERIVED", "SECONDARY", "OTHER"]
+    assert SIMULATED.series_description == "InfoMRI reconstruction 8x SIMULATED"
+    assert SIMULATED._replace(title="Simulated 8x").series_description == "Simulated 8x"
+    assert ACQUIRED.series_description == "InfoMRI reconstruction 8x"
+    assert SIMULATED.description.startswith("SIMULATED from magnitude images, not acquired. ")
+    assert ACQUIRED.description == ACQUIRED.text
 
 
 @pytest.mark.parametrize(
-    ("wording", "derivation", "message"),
+    ("derivation", "message"),
     [
-        (series_description, SIMULATED._replace(title="x" * 60), "derivation.title must have 1 to 64"),
-        (series_description, ACQUIRED._replace(title=""), "derivation.title"),
-        (derivation_text, SIMULATED._replace(text="x" * 1000), "derivation.text must have 1 to 1024"),
-        (derivation_text, ACQUIRED._replace(text="a\\b"), "backslash"),
-        (equipment, ACQUIRED._replace(model=MODEL._replace(name="x" * 65)), "derivation.model"),
-        (equipment, ACQUIRED._replace(model=MODEL._replace(checksum="")), "derivation.model"),
+        (SIMULATED._replace(title="x" * 60), "derivation.title must have 1 to 64"),
+        (ACQUIRED._replace(title=""), "derivation.title"),
+        (SIMULATED._replace(text="x" * 1000), "derivation.text must have 1 to 1024"),
+        (ACQUIRED._replace(text="a\\b"), "backslash"),
+        (ACQUIRED._replace(model=MODEL._replace(name="x" * 65)), "derivation.model"),
+        (ACQUIRED._replace(model=MODEL._replace(checksum="")), "derivation.model"),
     ],
 )
-def test_texts_that_dicom_does_not_take(wording, derivation, message):
+def test_texts_that_dicom_does_not_take(derivation, message):
     with pytest.raises(ValueError, match=re.escape(message)):
-        wording(derivation)
+        mr_series(np.ones((4, 5)), np.eye(4), raw_source(), derivation, 1)
 
 
 @pytest.mark.parametrize("kind", ["classic", "enhanced"])
 def test_references_name_the_slice(tmp_path, kind):
     image, affine, source = make_case(tmp_path, kind)
-    references = slice_references(source.instances, source.frames, slice_geometry(affine, image.shape[2]), (36, 44))
+    references = slice_references(source, slice_geometry(affine, image.shape[2]), (36, 44))
     for k, reference in enumerate(references):
         item = source_image_item(reference)
         instance = source.instances[k if kind == "classic" else 0]
@@ -247,14 +243,13 @@ def test_references_name_the_slice(tmp_path, kind):
 def test_instances_of_another_grid_or_order_are_refused(tmp_path, kind):
     image, affine, source = make_case(tmp_path, kind)
     geometry = slice_geometry(affine, image.shape[2])
-    instances, frames = source.instances, source.frames
-    backwards = (instances[::-1], frames) if kind == "classic" else (instances, frames[::-1])
+    backwards = replace(source, instances=source.instances[::-1], frames=source.frames[::-1])
     with pytest.raises(ValueError, match=r"slice 1 lies .* order"):
-        slice_references(*backwards, geometry, (36, 44))
+        slice_references(backwards, geometry, (36, 44))
     with pytest.raises(ValueError, match="rows and columns"):
-        slice_references(instances, frames, geometry, (44, 36))
+        slice_references(source, geometry, (44, 36))
     with pytest.raises(ValueError, match="5 slices"):
-        slice_references(instances, frames, slice_geometry(affine, 5), (36, 44))
+        slice_references(source, slice_geometry(affine, 5), (36, 44))
 
 
 def test_a_copied_element_shares_nothing_that_changes():

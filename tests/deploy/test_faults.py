@@ -123,7 +123,7 @@ def test_disk_that_is_full_for_the_summary_too(place):
     outcome.assert_silent(place.input)
 
 
-@pytest.mark.parametrize("step", ["inputs.read_series", "bundle.DeployBundle.__call__", "operators.save_objects"])
+@pytest.mark.parametrize("step", ["cases.read_series", "bundle.DeployBundle.__call__", "operators.save_objects"])
 def test_defects_quote_nothing(place, step):
     """What no one foresaw, with a message that quotes the header, and causes that do, too."""
     good(place.input)

@@ -14,10 +14,8 @@ from hypothesis import strategies as st
 pytest.importorskip("pydicom")
 from hospital.mr_series import write_example_series
 from infomri_monai.deploy.case import DeployError
-from infomri_monai.deploy.dicom.scan import find_series
-from infomri_monai.deploy.dicom.scan import find_files
 from infomri_monai.deploy.cases import find_cases
-from infomri_monai.deploy.cases import find_raw
+from infomri_monai.deploy.dicom.scan import find_files, find_series
 
 
 def found(root):
@@ -112,7 +110,7 @@ def test_a_series_behind_a_link_is_a_case(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in/study").symlink_to(tmp_path / "elsewhere")
     cases, notes = find_cases(tmp_path / "in")
-    assert [case.read(number).domain for number, case in enumerate(cases, 1)] == ["image", "kspace"]
+    assert [case(number).domain for number, case in enumerate(cases, 1)] == ["image", "kspace"]
     assert notes == []
 
 
@@ -125,7 +123,7 @@ def test_a_lost_file_of_a_series_and_a_lost_scan_are_one_failure_each(tmp_path):
     assert len(cases) == 2
     for case, words in zip(cases, ("1 of 3 files cannot be used: ", "raw data: "), strict=True):
         with pytest.raises(DeployError) as error:
-            case.read(1)
+            case(1)
         assert str(error.value).startswith(words)
         assert "DOE" not in str(error.value)
 
@@ -150,11 +148,10 @@ def test_a_folder_that_cannot_be_read_is_a_case_that_fails(tmp_path, monkeypatch
     locked(monkeypatch, "DOE_JANE", ".trash")
     words = "a folder of the input cannot be read (Permission denied)."
     assert [candidate.problem for candidate in find_series(tmp_path).candidates] == [words, "", ""]
-    assert find_raw(tmp_path) == ()
     cases, _ = find_cases(tmp_path)
     with pytest.raises(DeployError, match=r"^a folder of the input cannot be read \(Permission denied\)\.$"):
-        cases[0].read(1)
-    assert cases[1].read(2).domain == "image"
+        cases[0](1)
+    assert cases[1](2).domain == "image"
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="nothing is closed to root")

@@ -17,7 +17,7 @@ from pydicom import Dataset
 from hospital.raw_scan import ExampleGeometry, example_head, write_example_fastmri, write_example_ismrmrd
 from infomri_monai.deploy.bundle import DeployBundle, orientation_warning
 from infomri_monai.deploy.case import CaseSource, DeployCase
-from infomri_monai.deploy.cases import find_raw, read_raw
+from infomri_monai.deploy.cases import find_cases
 
 R, L, A, P, F, H = (np.array(v, float) for v in ((-1, 0, 0), (1, 0, 0), (0, -1, 0), (0, 1, 0), (0, 0, -1), (0, 0, 1)))
 RECON = Path(__file__).parents[2] / "bundles/infomri_recon"
@@ -86,7 +86,7 @@ def test_images_and_made_up_geometry_are_passed_over(tmp_path):
     assert orientation_warning(case(L, P))
     assert orientation_warning(case(L, P, has_geometry=False)) == ""
     write_example_fastmri(tmp_path / "knee.h5", example_head(1, (24, 20)))
-    assert orientation_warning(read_raw(find_raw(tmp_path)[0], 1)) == ""
+    assert orientation_warning(find_cases(tmp_path)[0][0](1)) == ""
     image = case(L, P)
     object.__setattr__(image, "domain", "image")
     assert orientation_warning(image) == ""
@@ -97,7 +97,7 @@ def test_from_file_to_result(tmp_path, turn, told, caplog):
     """Where the settings say that the model knows upright slices, result and log hold it; the numbers stay."""
     geometry = ExampleGeometry(angles=(12.0, -7.0, turn))
     write_example_ismrmrd(tmp_path / "scan.h5", example_head(1, (64, 64)), range(0, 64, 2), geometry=geometry)
-    scan = read_raw(find_raw(tmp_path)[0], 1)
+    scan = find_cases(tmp_path)[0][0](1)
     upright, reader = (DeployBundle(RECON, "reconstruction", {"swap_axes": swap}) for swap in (True, False))
     found, other = upright(scan), reader(scan)
     side = "the anatomy lies on its side for the model: the axial slices were read out from "

@@ -22,11 +22,11 @@ from reading_objects import grid_of, on_grid, volume
 from validate import assert_valid_dicom
 
 from infomri_monai.deploy.bundle import DeployBundle, volume_of
+from infomri_monai.deploy.cases import find_cases
 from infomri_monai.deploy.demo.proof import prove
 from infomri_monai.deploy.demo.result import read_result, recognised
 from infomri_monai.deploy.dicom.save import save_objects
 from infomri_monai.deploy.dicom.scan import find_series
-from infomri_monai.deploy.cases import find_cases
 from infomri_monai.deploy.pacs.records import StudyQuery
 
 ROOT = Path(__file__).parents[2]
@@ -97,7 +97,7 @@ def _travel(orthanc, tmp_path_factory, application, kind, there, home):
     first.pull(study_of(sent), folder / "received")
     cases, notes = find_cases(folder / "received")
     assert (len(cases), notes) == (1, [])
-    case, bundle = cases[0].read(1), bundle_of(application)
+    case, bundle = cases[0](1), bundle_of(application)
     inference = bundle(case)
     build = importlib.import_module(f"infomri_monai.deploy.{application}.objects").build_objects
     paths = save_objects(build(case, inference, bundle), folder / "output")
@@ -233,7 +233,7 @@ def test_nothing_is_said_of_the_patient(orthanc, silent, tmp_path):
     pacs = client("get", orthanc)
     pacs.push(sent).check()
     pacs.pull(study_of(sent), tmp_path / "received")
-    case = find_cases(tmp_path / "received")[0][0].read(1)
+    case = find_cases(tmp_path / "received")[0][0](1)
     bundle = bundle_of("segmentation")
     build = importlib.import_module("infomri_monai.deploy.segmentation.objects").build_objects
     made = [pydicom.dcmread(path) for path in save_objects(build(case, bundle(case), bundle), tmp_path / "output")]

@@ -17,8 +17,8 @@ from hospital.raw_scan import (
     write_example_ismrmrd,
 )
 from infomri_monai.data import ReadCased, inference_cases
-from infomri_monai.deploy.case import EXIT_USAGE, DeployError
-from infomri_monai.deploy.cases import RawCandidate, find_raw, raw_attributes, read_raw
+from infomri_monai.deploy.case import DeployError
+from infomri_monai.deploy.cases import find_cases, raw_attributes, read_raw
 
 GRID = (24, 20)
 LINES = [2, 5, 8, 9, 10, 11, 12, 17]
@@ -44,8 +44,7 @@ def example(kind, path):
 @pytest.mark.parametrize("kind", ["ismrmrd", "coils", "fastmri", "fastmri without mask", "fastmri coils", "npz", "npy"])
 def test_a_case_is_what_the_bundle_reads(tmp_path, kind):
     folder = example(kind, tmp_path / "scan")
-    (candidate,) = find_raw(folder)
-    case = candidate.read(7)
+    case = find_cases(folder)[0][0](7)
     item = ReadCased()(inference_cases(folder, kind="kspace")[0])
     assert (case.number, case.domain) == (7, "kspace")
     assert case.data.dtype == torch.complex64
@@ -60,7 +59,7 @@ def test_a_case_is_what_the_bundle_reads(tmp_path, kind):
 def test_geometry_and_patient_of_ismrmrd(tmp_path):
     geometry = ExampleGeometry(pixel=(1.5, 2.5), centre=(1.0, 2.0, 3.0))
     write_example_ismrmrd(tmp_path / "scan.h5", example_head(2, GRID), LINES, geometry=geometry)
-    case = read_raw(find_raw(tmp_path)[0], 1)
+    case = find_cases(tmp_path)[0][0](1)
     assert case.has_geometry
     assert case.warnings == ()
     assert np.allclose((case.affine @ [12, 10, 0, 1])[:3], [-1, -2, 3], atol=1e-4)
@@ -80,7 +79,7 @@ def test_geometry_and_patient_of_ismrmrd(tmp_path):
     ("kind", "pixel"), [("fastmri", (2.0, 2.0, 4.0)), ("npz", (1.0, 1.0, 1.0)), ("npy", (1.0, 1.0, 1.0))]
 )
 def test_without_geometry_it_is_made_up_with_a_warning(tmp_path, kind, pixel):
-    case = read_raw(find_raw(example(kind, tmp_path / "scan"))[0], 1)
+    case = find_cases(example(kind, tmp_path / "scan"))[0][0](1)
     assert not case.has_geometry
     assert np.allclose(case.affine[:3, :3], np.diag(pixel) * [-1, -1, 1])
     assert np.allclose((case.affine @ [10, 12, 0, 1])[:3], 0)  # columns along phase encoding, the readout runs down
@@ -90,7 +89,7 @@ def test_without_geometry_it_is_made_up_with_a_warning(tmp_path, kind, pixel):
     )
     assert case.warnings[1:] == (() if kind == "fastmri" else nameless)
     found = case.source.attributes
-    assert str(found.PatientName) == ("EXAMPLE^RAW" if kind == "fastmri" else "")
+    assert str(found.get("PatientName", "")) == ("EXAMPLE^RAW" if kind == "fastmri" else "")
     assert found.StudyInstanceUID
     assert found.FrameOfReferenceUID
 
@@ -101,7 +100,7 @@ def test_coils_of_fastmri_and_ismrmrd_are_treated_alike(tmp_path, lines):
     head = example_head(2, GRID)
     write_example_fastmri(tmp_path / "a.h5", head, lines, coils=4)
     write_example_ismrmrd(tmp_path / "b.h5", head, lines, coils=4, oversampling=1)
-    fastmri, ismrmrd = (read_raw(candidate, 1) for candidate in find_raw(tmp_path))
+    fastmri, ismrmrd = (read(1) for read in find_cases(tmp_path)[0])
     torch.testing.assert_close(fastmri.data, ismrmrd.data, rtol=1e-4, atol=1e-5)
     assert torch.equal(fastmri.mask, ismrmrd.mask)
     assert fastmri.warnings[0] == ismrmrd.warnings[0]
@@ -110,7 +109,7 @@ def test_coils_of_fastmri_and_ismrmrd_are_treated_alike(tmp_path, lines):
 
 def test_ismrmrd_without_directions_keeps_its_pixels(tmp_path):
     write_example_ismrmrd(tmp_path / "scan.h5", example_head(2, GRID), geometry=None, coils=2)
-    case = read_raw(find_raw(tmp_path)[0], 1)
+    case = find_cases(tmp_path)[0][0](1)
     assert not case.has_geometry
     assert np.allclose(np.abs(np.diag(case.affine)), [2, 2, 4, 1])
     assert [text.split()[0] for text in case.warnings] == ["2", "the"]
@@ -122,7 +121,7 @@ def test_fastmri_keeps_the_oversampled_readout_and_its_pixel(tmp_path):
     with h5py.File(tmp_path / "knee.h5", "a") as file:
         header = example_header((40, 20, 20), 1, ExampleGeometry((0.5, 0.6), 3.0), EXAMPLE_SUBJECT)
         file["ismrmrd_header"][()] = header
-    case = read_raw(find_raw(tmp_path)[0], 1)
+    case = find_cases(tmp_path)[0][0](1)
     assert case.data.shape == (1, 40, 20, 1)
     assert np.allclose(np.abs(np.diag(case.affine)), [0.6, 0.5, 3.0, 1.0])  # columns along phase encoding
 
@@ -131,10 +130,10 @@ def test_fastmri_with_a_header_that_is_none(tmp_path):
     write_example_fastmri(tmp_path / "knee.h5", example_head(1, GRID))
     with h5py.File(tmp_path / "knee.h5", "a") as file:
         file["ismrmrd_header"][()] = "<rubbish"
-    case = read_raw(find_raw(tmp_path)[0], 1)
+    case = find_cases(tmp_path)[0][0](1)
     assert np.allclose(np.abs(np.diag(case.affine)), 1)
     assert "a pixel of 1 mm" in case.warnings[0]
-    assert case.source.attributes.PatientID == ""
+    assert "PatientID" not in case.source.attributes
 
 
 BAD = {
@@ -157,7 +156,7 @@ def test_values_that_dicom_cannot_hold_are_empty(keyword):
     changed = header.replace(f"<{name}>{EXAMPLE_SUBJECT[name]}<", f"<{name}>{value}<")
     assert changed != header
     found = raw_attributes(changed)
-    assert str(found[keyword].value) == ""
+    assert keyword not in found
     others = [other for other in BAD if other != keyword]
     assert all(str(found[other].value) for other in others)
 
@@ -173,7 +172,7 @@ def test_text_is_kept_letter_by_letter():
 @pytest.mark.parametrize("xml", [None, "", b"", "<broken", "<h/>", b"\xff\xfe\x00"])
 def test_no_header_gives_empty_attributes_and_new_uids(xml):
     first, second = raw_attributes(xml), raw_attributes(xml)
-    assert all(str(first[keyword].value) == "" for keyword in BAD)
+    assert all(str(first.get(keyword, "")) == "" for keyword in BAD)
     assert first.StudyInstanceUID.is_valid
     assert first.StudyInstanceUID != second.StudyInstanceUID
     assert first.FrameOfReferenceUID != second.FrameOfReferenceUID
@@ -195,15 +194,12 @@ def test_found_in_the_order_of_paths(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "folder.npz").mkdir()
-    found = find_raw(tmp_path)
-    names = [candidate.path.relative_to(tmp_path).as_posix() for candidate in found]
+    found, _ = find_cases(tmp_path)
+    names = [
+        read.args[0].relative_to(tmp_path).as_posix() for read in found[1:]
+    ]  # the first is e.dcm, which is damaged
     assert names == ["a.npz", "b/scan.npy", "c.H5", "d.mrd"]
-    assert [candidate.number for candidate in found] == [1, 2, 3, 4]
-    assert str(tmp_path) not in repr(found)
-    assert find_raw(tmp_path / "a.npz")[0].path == tmp_path / "a.npz"
-    with pytest.raises(DeployError, match="existing folder") as caught:
-        find_raw(tmp_path / "nowhere")
-    assert caught.value.code == EXIT_USAGE
+    assert find_cases(tmp_path / "a.npz")[0][0].args == (tmp_path / "a.npz",)
 
 
 def truncated(path):
@@ -246,7 +242,7 @@ def test_damaged_files_say_why_and_nothing_else(tmp_path, make, message, capfd, 
     path = tmp_path / "EXAMPLE-0001_DOE.h5"
     make(path)
     with pytest.raises(DeployError, match=message) as caught:
-        read_raw(find_raw(tmp_path)[0], 1)
+        find_cases(tmp_path)[0][0](1)
     told = str(caught.value) + caplog.text + "".join(capfd.readouterr())
     assert "DOE" not in told
     assert str(tmp_path) not in told
@@ -256,12 +252,12 @@ def test_damaged_files_say_why_and_nothing_else(tmp_path, make, message, capfd, 
 
 def test_a_file_that_vanished(tmp_path):
     with pytest.raises(DeployError) as caught:
-        read_raw(RawCandidate(1, tmp_path / "DOE.npz"), 1)
+        read_raw(tmp_path / "DOE.npz", 1)
     assert "DOE" not in str(caught.value)
 
 
 def test_a_file_that_cannot_be_opened_is_not_called_damaged(tmp_path):
     (tmp_path / "JANE.h5").symlink_to(tmp_path / "absent")
-    (candidate,) = find_raw(tmp_path)
+    ((candidate,), _) = find_cases(tmp_path)
     with pytest.raises(DeployError, match=r"^raw data: the file cannot be read \(No such file or directory\)\.$"):
-        read_raw(candidate, 1)
+        candidate(1)

@@ -7,12 +7,12 @@ from infomri_monai.data.cases import inference_cases
 from infomri_monai.data.ismrmrd_header import RawDataError, RawFileError
 from infomri_monai.data.kspace_file import read_kspace
 from infomri_monai.deploy.case import DeployError
-from infomri_monai.deploy.cases import find_raw, read_raw
+from infomri_monai.deploy.cases import find_cases
 
 
 def said_of(folder):
     with pytest.raises(DeployError) as caught:
-        read_raw(find_raw(folder)[0], 1)
+        find_cases(folder)[0][0](1)
     assert caught.value.__cause__ is None
     return str(caught.value)
 
@@ -33,7 +33,7 @@ def test_of_other_exceptions_the_type_is_named(tmp_path, monkeypatch, error, rea
         raise error("DOE^JANE")
 
     np.save(tmp_path / "DOE.npy", np.ones((2, 2), np.complex64))
-    monkeypatch.setattr(f"infomri_monai.deploy.raw.{reader}", fail)
+    monkeypatch.setattr(f"infomri_monai.deploy.cases.{reader}", fail)
     assert said_of(tmp_path) == f"raw data: the file is damaged or of an unknown kind ({error.__name__})."
 
 

@@ -107,7 +107,7 @@ def test_attributes_are_the_sources(tmp_path):
         assert attributes[keyword].value == datasets[0][keyword].value
     assert str(attributes.PatientName) == "MÜLLER^ÅSA"
     assert attributes.SpecificCharacterSet == "ISO_IR 192"
-    assert attributes.StudyID == ""
+    assert "StudyID" not in attributes
     assert attributes.FrameOfReferenceUID.is_valid
     assert {i.FrameOfReferenceUID for i in case.source.instances} == {attributes.FrameOfReferenceUID}
     assert case.warnings == ("FrameOfReferenceUID was missing and is made new.",)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pydicom
 import pytest
@@ -12,11 +14,10 @@ from derived_cases import DERIVATION, GRID, image_case, measured
 from validate import assert_valid_dicom
 
 from hospital.raw_scan import ExampleGeometry, write_example_fastmri, write_example_ismrmrd
-from infomri_monai.deploy.bundle import as_reference
+from infomri_monai.deploy.cases import find_cases
 from infomri_monai.deploy.dicom.mr_series import mr_series
 from infomri_monai.deploy.dicom.parametric_map import parametric_map
 from infomri_monai.deploy.dicom.segmentation import binary_segmentation, fractional_segmentation
-from infomri_monai.deploy.cases import find_raw, read_raw
 
 OBJECTS = ("MR series", "sigma", "segmentation", "probability")
 
@@ -25,8 +26,8 @@ def objects(shape, affine, source, derivation):
     """One of each kind that is made of slices, as the applications make them: the others refer to the series of raw k-space."""
     values = np.random.default_rng(0).random(shape).astype(np.float32)
     series = mr_series(values, affine, source, derivation, 901)
-    source = source if source.instances else as_reference(series, source)
-    place = affine, source, source.instances, derivation
+    source = source if source.instances else replace(source, instances=tuple(series))
+    place = affine, source, derivation
     return {
         "MR series": series,
         "sigma": [parametric_map(values, *place, "sigma", 902)],
@@ -55,7 +56,7 @@ def test_of_raw_data_with_a_gap(tmp_path, kind, slices, spacing):
     """Slices of 3 mm, 5 mm apart; a single one has no neighbour, and its thickness counts as its distance."""
     image = np.random.default_rng(1).random((slices, *GRID))
     write_example_ismrmrd(tmp_path / "scan.h5", image, geometry=ExampleGeometry(thickness=3.0, spacing=5.0))
-    case = read_raw(find_raw(tmp_path)[0], 1)
+    case = find_cases(tmp_path)[0][0](1)
     made = objects(case.data.shape[1:], case.affine, case.source, measured())[kind]
     assert measures(made, tmp_path) == {(3.0, spacing)}
 
@@ -63,7 +64,7 @@ def test_of_raw_data_with_a_gap(tmp_path, kind, slices, spacing):
 @pytest.mark.parametrize("kind", OBJECTS)
 def test_of_raw_data_without_geometry_slices_touch(tmp_path, kind):
     write_example_fastmri(tmp_path / "scan.h5", np.random.default_rng(1).random((3, *GRID)))
-    case = read_raw(find_raw(tmp_path)[0], 1)
+    case = find_cases(tmp_path)[0][0](1)
     made = objects(case.data.shape[1:], case.affine, case.source, measured())[kind]
     assert measures(made, tmp_path) == {(4.0, 4.0)}
 

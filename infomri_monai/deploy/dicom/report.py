@@ -186,9 +186,9 @@ def document(
         series.pop(keyword, None)
     # highdicom takes patient and study from the evidence, and wants some where there is none: that reference is deleted again
     nothing = (RawDataStorage, new_uid(), series.StudyInstanceUID, new_uid())
-    references = [{keyword: str(instance[keyword].value) for keyword in _REFERENCE} for instance in evidence]
-    references = references or [dict(zip(_REFERENCE, nothing, strict=True))]
     with guarded("making the report"):
+        references = [{keyword: str(instance[keyword].value) for keyword in _REFERENCE} for instance in evidence]
+        references = references or [dict(zip(_REFERENCE, nothing, strict=True))]
         content = sr.MeasurementReport(
             observation_context=_observer(derivation),
             procedure_reported=codes.LN.MRIUnspecifiedBodyRegion,
