@@ -9,18 +9,19 @@ import sys
 import threading
 import time
 
-import pytest
-
-pytest.importorskip("highdicom")
-pytest.importorskip("holoscan")
-pytest.importorskip("ismrmrd")
 import pydicom
+import pytest
 from damaged_series import good
 from fault_runs import Outcome, environment
 from faults import PATIENT
 
 from hospital.mr_series import write_example_series
 from infomri_monai.deploy.launch import SIGNALS, Interrupted, Interruption
+
+pytest.importorskip("highdicom")
+pytest.importorskip("holoscan")
+pytest.importorskip("ismrmrd")
+
 
 #: the application as it is started, but for a disk that takes a second for an object
 SLOW_DISK = """
