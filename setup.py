@@ -12,26 +12,27 @@ VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "infomri_monai/__init__.py"
 
 EXTRAS = {
     "poisson": ["numba"],
-    "data": ["h5py", "pydicom", "pillow", "nilearn"],
+    "embedded": ["nilearn"],
+    "data": ["h5py", "nilearn", "pillow", "pydicom"],
     "figures": ["matplotlib"],
     "export": ["onnx", "onnxruntime", "onnxscript"],
     "bundle": ["fire", "tqdm", "jsonschema", "pandas"],
 }
 # the MONAI Deploy App SDK has wheels for Linux only; python-gdcm decodes compressed pixel data
 DEPLOY = [
-    "dicomweb-client",
     "h5py",
     "highdicom",
     "ismrmrd",
     "monai-deploy-app-sdk>=4.0; platform_system == 'Linux'",
     "pydicom>=3",
-    "pynetdicom",
     "pypulseq",
     "python-gdcm",
     "pyyaml",
 ]
+# their programs find, fetch and store at a PACS; the applications need neither
+PACS = ["dicomweb-client", "pynetdicom"]
 TEST = [
-    "cryptography",
+    "build",
     "filelock",
     "hypothesis",
     "mypy",
@@ -41,8 +42,19 @@ TEST = [
     "ruff",
     "scikit-image",
     "scikit-learn",
+    "setuptools>=68",
     "sigpy",
+    *PACS,
 ]
+DOCS = [
+    "mkdocs-gallery",
+    "mkdocs-material",
+    "mkdocstrings[python]",
+]
+COMMANDS = {
+    "infomri-deploy": "infomri_monai.deploy.__main__:main",
+    "infomri-export-masks": "infomri_monai.scanner.export:main",
+}
 
 setup(
     name="infomri-monai",
@@ -60,6 +72,9 @@ setup(
         **EXTRAS,
         "all": sorted({p for extra in EXTRAS.values() for p in extra}),
         "deploy": DEPLOY,
+        "pacs": PACS,
         "test": TEST,
+        "docs": DOCS,
     },
+    entry_points={"console_scripts": [f"{name} = {function}" for name, function in COMMANDS.items()]},
 )

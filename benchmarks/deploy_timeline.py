@@ -40,8 +40,6 @@ from numpy.typing import NDArray
 from report import IMAGES, write_pages
 from scipy import ndimage
 
-from hospital.mr_series import write_example_series
-from hospital.raw_scan import example_head, write_example_ismrmrd
 from infomri_monai.deploy.bundle import DeployBundle, TimedNetwork
 from infomri_monai.deploy.cases import find_cases
 from infomri_monai.deploy.dicom.save import save_objects
@@ -49,6 +47,11 @@ from infomri_monai.engines import keep_freed_memory
 from infomri_monai.engines.case import AcquiredCase
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "examples"))
+
+from hospital.mr_series import write_example_series  # noqa: E402
+from hospital.raw_scan import example_head, write_example_ismrmrd  # noqa: E402
+
 RESULTS = Path(__file__).parent / "results"
 MOST_ROUNDS = 7
 

@@ -103,7 +103,7 @@ def serve(precision: Any, memory_format: str, keep: bool, folder: str) -> None:
     set_determinism(seed=0)
     parser = ConfigParser()
     parser.read_config(str(BUNDLE / "configs/train.json"))
-    few = {"train_data#subjects": 16, "validation_data#subjects": 1, "validation_interval": 10**6}
+    few = {"train_data#subjects": 16, "validation_data#subjects": 1, "val_interval": 10**6}
     parser.update({**few, "max_epochs": 10**4, "mixed_precision": precision, "output_dir": folder})
     trainer = parser.get_parsed_content("train#trainer")
     times: list[float] = []

@@ -80,7 +80,7 @@ def run_one(name: str, seed: int, data: Path, runs: Path, mixed_precision: bool)
     of_all["mixed_precision"] = mixed_precision
     start = time.perf_counter()
     data_set = "data/brain_complex_180.json"
-    never = {"checkpoint_interval": 1000, "validation_interval": 1000}
+    never = {"checkpoint_interval": 1000, "val_interval": 1000}
     _run(["train.json", data_set, *overlays], folder, **never, **of_all, **of_policy)
     seconds = time.perf_counter() - start
     evaluation = ["train.json", *overlays, "evaluate.json", data_set]

@@ -71,7 +71,7 @@ def run_one(name: str, seed: int, data: Path, runs: Path, mixed_precision: bool)
     overlay, of_data, epochs = DATA[data_set]
     overrides |= {**of_data, "seed": seed, "dataset_dir": str(data), "max_epochs": epochs, "validation_samples": 16}
     overrides["mixed_precision"] = mixed_precision
-    train = {"checkpoint_interval": 1000, "validation_interval": 1000}
+    train = {"checkpoint_interval": 1000, "val_interval": 1000}
     start = time.perf_counter()
     configs = ["train.json", overlay, *SYSTEMS[system]]
     if system == "tradpat_unet_rs":  # each stage has the whole number of steps

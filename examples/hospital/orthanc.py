@@ -7,6 +7,7 @@ It is a server for demonstrations and tests, never one for patients' data: no pa
 from __future__ import annotations
 
 import json
+import random
 import shutil
 import signal
 import socket
@@ -65,10 +66,12 @@ def orthanc_missing() -> str:
 
 
 def free_port() -> int:
-    """A TCP port on the loopback interface that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port that was free a moment ago, and is none of those that systems give to outgoing connections."""
+    for port in random.SystemRandom().sample(range(20000, 32000), 100):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("", port))
+            return port
+    raise DeployError("there is no free port.", EXIT_USAGE)
 
 
 @contextmanager

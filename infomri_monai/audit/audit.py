@@ -139,7 +139,7 @@ class PrivacyAudit(Workflow):
         batch_size: images per gradient step.
         max_epochs: most passes over the training data.
         max_steps: most gradient steps; None for no other limit.
-        validation_interval: gradient steps between validations, less where that divides ``max_steps`` better; None validates once
+        val_interval: gradient steps between validations, less where that divides ``max_steps`` better; None validates once
             per pass.
         patience: validations in a row without a lower mean squared error that end a training.
         per_ratio: train one network per ratio; else one per attacker for all ratios, drawn uniformly, one per image.
@@ -183,7 +183,7 @@ class PrivacyAudit(Workflow):
         batch_size: int = 64,
         max_epochs: int = 100,
         max_steps: int | None = None,
-        validation_interval: int | None = None,
+        val_interval: int | None = None,
         patience: int = 5,
         per_ratio: bool = False,
         probe: Maker | None = None,
@@ -200,7 +200,7 @@ class PrivacyAudit(Workflow):
     ) -> None:
         _check_alone()
         self.method, self.output_dir, self.margin = method, Path(output_dir), _checked_margin(recoverable_margin)
-        where, limits = torch.device(device), (batch_size, max_epochs, max_steps, validation_interval, patience)
+        where, limits = torch.device(device), (batch_size, max_epochs, max_steps, val_interval, patience)
         mixed = MixedPrecision(mixed_precision, where).enabled
         self.budget = Budget(probe_learning_rate, *limits, seed, mixed, num_workers, where).check()
         self.ratios = told_apart(ratios)

@@ -146,7 +146,7 @@ class Budget(NamedTuple):
         batch_size: images per gradient step.
         max_epochs: passes over the data.
         max_steps: most gradient steps; None for no limit beside ``max_epochs``.
-        validation_interval: most gradient steps between validations; None validates once per pass over the data.
+        val_interval: most gradient steps between validations; None validates once per pass over the data.
         patience: validations in a row without improvement that end the training.
         seed: seed of batches, masks and noise.
         mixed_precision: bfloat16 autocast while training.
@@ -158,7 +158,7 @@ class Budget(NamedTuple):
     batch_size: int = 64
     max_epochs: int = 100
     max_steps: int | None = None
-    validation_interval: int | None = None
+    val_interval: int | None = None
     patience: int = 5
     seed: int = 0
     mixed_precision: bool = False
@@ -173,7 +173,7 @@ class Budget(NamedTuple):
         """
         if not 0 < self.learning_rate < math.inf:
             raise ValueError(f"learning_rate must be a finite number > 0, got {self.learning_rate}.")
-        for name in ("batch_size", "max_epochs", "max_steps", "validation_interval", "patience"):
+        for name in ("batch_size", "max_epochs", "max_steps", "val_interval", "patience"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be >= 1, got {value}.")
@@ -188,16 +188,16 @@ class Budget(NamedTuple):
     def schedule(self, batches: int) -> tuple[int, int]:
         """Steps between validations and number of validations, for data of so many batches.
 
-        All intervals are equal, at most ``validation_interval``, and together at most the budget: of it less than one step per
+        All intervals are equal, at most ``val_interval``, and together at most the budget: of it less than one step per
         validation is left over.
 
         Example:
-            >>> Budget(max_epochs=10, max_steps=250, validation_interval=100).schedule(50)
+            >>> Budget(max_epochs=10, max_steps=250, val_interval=100).schedule(50)
             (83, 3)
         """
         total = self.max_epochs * batches
         total = total if self.max_steps is None else min(total, self.max_steps)
-        validations = math.ceil(total / (self.validation_interval or batches))
+        validations = math.ceil(total / (self.val_interval or batches))
         return total // validations, validations
 
 

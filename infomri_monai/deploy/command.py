@@ -106,12 +106,13 @@ def application_arguments(name: str, arguments: Sequence[str] | None = None) -> 
 
     Args:
         name: the application's name.
-        arguments: of the command line; None for those of the process.
+        arguments: that followed the name in the command ``infomri-deploy``; None for those of the process.
 
     Returns:
         input, output and model, each a Path or None; config, likewise; log_level.
     """
-    parser = QuietParser(prog=f"python -m infomri_monai.deploy.{name}")
+    prog = f"python -m infomri_monai.deploy.{name}" if arguments is None else f"infomri-deploy {name.replace('_', '-')}"
+    parser = QuietParser(prog=prog)
     for key, says in _NEEDED.items():
         default = os.environ.get(_variable(key), "").strip()
         parser.add_argument(
@@ -159,7 +160,7 @@ def run_application(name: str, arguments: Sequence[str] | None = None) -> NoRetu
 
     Args:
         name: one of ``TASKS``, which is the name of its folder, too: there lie ``app.yaml`` and what builds its objects.
-        arguments: of the command line; None for those of the process.
+        arguments: that followed the name in the command ``infomri-deploy``; None for those of the process.
     """
     start = time.perf_counter()
     given = application_arguments(name, arguments)

@@ -38,12 +38,12 @@ class Progress:
     Args:
         name: what is running; None for "training" or "evaluation".
         validator: of a trainer: its validations are counted, and have a bar of their own.
-        validation_interval: epochs between validations. Attach the handler after the ``ValidationHandler``.
+        val_interval: epochs between validations. Attach the handler after the ``ValidationHandler``.
         unit: what an iteration is, in the plural.
         clock: seconds from any start; for tests.
 
     Raises:
-        ValueError: if ``validation_interval`` < 1.
+        ValueError: if ``val_interval`` < 1.
 
     Example:
         >>> engine = Engine(lambda engine, batch: None)
@@ -55,13 +55,13 @@ class Progress:
         self,
         name: str | None = None,
         validator: Engine | None = None,
-        validation_interval: int = 1,
+        val_interval: int = 1,
         unit: str = "iterations",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        if validation_interval < 1:
-            raise ValueError(f"validation_interval must be >= 1, got {validation_interval}.")
-        self.name, self.validator, self.interval = name, validator, validation_interval
+        if val_interval < 1:
+            raise ValueError(f"val_interval must be >= 1, got {val_interval}.")
+        self.name, self.validator, self.interval = name, validator, val_interval
         self.unit, self.clock = unit, clock
         self._laps: deque[float] = deque()
         self._losses: list[float] = []

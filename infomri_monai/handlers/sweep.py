@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -69,7 +69,7 @@ class RatioSweepHandler(Generic[T]):
         volume_key: key of the batch that says to which volume an image belongs; None for no volumes.
 
     Raises:
-        ValueError: if a ratio is outside (0, 1].
+        ValueError: if a ratio is outside (0, 1]; after the first epoch, if the key metric is no column of the table.
     """
 
     def __init__(
@@ -86,9 +86,17 @@ class RatioSweepHandler(Generic[T]):
         self.volume_key = volume_key
         self.collector = collector
         self.table: T | None = None
+        self.key_metric: str | None = None
 
-    def attach(self, engine: Engine) -> None:
-        """Register the handler's three events."""
+    def attach(self, engine: Engine, name: str | None = None) -> None:
+        """Register the handler's three events.
+
+        Args:
+            engine: the evaluator.
+            name: column whose mean over the ratios says which model is best; given by MONAI where the handler stands in
+                ``key_val_metric``, e.g. ``{"psnr": handler}``.
+        """
+        self.key_metric = name
         engine.add_event_handler(Events.EPOCH_STARTED, lambda _: self.collector.reset())
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.update)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.finish)
@@ -108,6 +116,9 @@ class RatioSweepHandler(Generic[T]):
         """Publish the metrics and write the table."""
         self.table = self.collector.table()
         records = self.table.records()
+        if self.key_metric is not None:
+            self._check_key(records[0])
+            engine.state.metrics[self.key_metric] = math.nan  # where no ratio has a finite value
         for name in records[0]:
             if name in _LABELS:
                 continue
@@ -119,6 +130,11 @@ class RatioSweepHandler(Generic[T]):
                 engine.state.metrics[name] = sum(value for _, value in finite) / len(finite)
         if self.output_dir is not None and idist.get_rank() == 0:
             self._write(self.table, self.output_dir)
+
+    def _check_key(self, columns: Mapping[str, Any]) -> None:
+        names = [name for name in columns if name not in _LABELS]
+        if self.key_metric not in names:
+            raise ValueError(f"key metric must be one of {', '.join(names)}, got {self.key_metric!r}.")
 
     def _write(self, table: T, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

@@ -33,6 +33,7 @@ __all__ = [
     "CalibrateVariance",
     "ClipGradientNorm",
     "OutputAsList",
+    "RestoreBest",
     "SaveStatistics",
     "SaveSystem",
     "TrainingCurves",
@@ -143,6 +144,33 @@ class CalibrateVariance:
         with torch.no_grad():
             parameter.add_(line.to(parameter.device))
         logging.getLogger(__name__).info("variance calibrated on validation data: log-variance += %s", line.tolist())
+
+
+class RestoreBest:
+    """Give the system the weights of the best validation back, when training ends and before anything is made of it.
+
+    Args:
+        system: the trained system.
+        path: what MONAI's ``CheckpointSaver`` has kept by the key metric, ``{"system": ...}``.
+    """
+
+    def __init__(self, system: System, path: str | Path) -> None:
+        self.system = system
+        self.path = Path(path)
+
+    def attach(self, engine: Engine) -> None:
+        """Register at the end of training, before the handlers that calibrate and save."""
+        engine.add_event_handler(Events.COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Load the weights in every process; without a validation the last ones stay, and the log says so."""
+        idist.barrier()  # rank 0 has written the file
+        if not self.path.exists():
+            logging.getLogger(__name__).warning("no validation has kept a best model: the last weights stay.")
+            return
+        kept = torch.load(self.path, map_location="cpu", weights_only=True)
+        self.system.load_state_dict(kept["system"])
+        logging.getLogger(__name__).info("the best model by validation takes the place of the last one")
 
 
 class SaveStatistics:

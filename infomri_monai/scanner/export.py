@@ -280,7 +280,9 @@ def _write_all(folder: Path, contents: dict[str, bytes]) -> list[Path]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m infomri_monai.scanner.export", description="Write a policy's masks."
+        prog="infomri-export-masks",
+        description="Write a policy's masks.",
+        epilog="Also python -m infomri_monai.scanner.export.",
     )
     parser.add_argument("--checkpoint", required=True, help="policy saved by save_policy")
     parser.add_argument("--ratios", required=True, nargs="+", type=float, help="sampling ratios in (0, 1]")

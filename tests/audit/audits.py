@@ -94,7 +94,7 @@ def audit(
         "learning_rate": 1e-2,
         "batch_size": 8,
         "max_steps": 12,
-        "validation_interval": 4,
+        "val_interval": 4,
         "probe": pooled_classifier,
         "probe_learning_rate": 3e-2,
     }

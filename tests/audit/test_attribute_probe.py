@@ -18,7 +18,7 @@ from infomri_monai.audit.scene import Budget
 from infomri_monai.networks import ImageClassifier
 from infomri_monai.sampling import UniformRandom
 
-LONG = {"max_steps": 120, "validation_interval": 30, "images": (96, 32, 64)}
+LONG = {"max_steps": 120, "val_interval": 30, "images": (96, 32, 64)}
 
 
 def test_an_attribute_that_is_there_is_inferred(tmp_path):
@@ -65,7 +65,7 @@ def test_skipped_with_words(tmp_path, changes, reason):
     keys = {key: value for key, value in changes.items() if key == "train_data"}
     if keys:  # collating needs the key in all entries or none
         changes = changes | {"attribute_key": "attribute", "batch_size": 1}
-    report = run(tmp_path, max_steps=2, validation_interval=2, **changes).report
+    report = run(tmp_path, max_steps=2, val_interval=2, **changes).report
     assert reason in report.probe.skipped
     assert "No attribute probe" in report.markdown()
     assert not report.probe.rows
@@ -73,7 +73,7 @@ def test_skipped_with_words(tmp_path, changes, reason):
 
 
 def test_the_default_probe_is_a_small_resnet(tmp_path):
-    report = run(tmp_path, attribute="side", probe=None, max_steps=2, validation_interval=2).report
+    report = run(tmp_path, attribute="side", probe=None, max_steps=2, val_interval=2).report
     assert len(report.probe.rows) == 2
 
 
@@ -106,8 +106,8 @@ KINDS = (int, bool, float, np.int32, np.uint8, np.float32, np.bool_, torch.tenso
 def test_numbers_of_any_type_are_class_numbers(tmp_path, kind):
     data = [[e | {"attribute": kind(e["attribute"])} for e in entries(n, n)] for n in (16, 8, 9)]
     names = dict(zip(("train_data", "validation_data", "test_data"), data, strict=True))
-    report = run(tmp_path, max_steps=2, validation_interval=2, probe_fully_sampled=False, **names).report
-    expected = run(tmp_path / "int", max_steps=2, validation_interval=2, probe_fully_sampled=False, **plain()).report
+    report = run(tmp_path, max_steps=2, val_interval=2, probe_fully_sampled=False, **names).report
+    expected = run(tmp_path / "int", max_steps=2, val_interval=2, probe_fully_sampled=False, **plain()).report
     assert report.probe.rows == expected.probe.rows
 
 

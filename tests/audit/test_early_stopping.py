@@ -26,7 +26,7 @@ def scene(**kind):
 
 def test_it_stops_and_restores_the_best():
     """At ratio 1 the best factor is 1; Adam passes it with steps of 0.3 and comes back in ever smaller swings."""
-    budget = Budget(learning_rate=0.3, batch_size=8, max_steps=200, validation_interval=1, patience=3)
+    budget = Budget(learning_rate=0.3, batch_size=8, max_steps=200, val_interval=1, patience=3)
     network, place = Scaled(), scene()
     course = train_attacker(place, network, [1.0], budget, "scaled")
     mse = course.history["mse"]
@@ -42,7 +42,7 @@ def test_it_stops_and_restores_the_best():
 
 
 def test_the_budget_ends_it_else():
-    course = train_attacker(scene(), Scaled(), [1.0], Budget(1e-3, 8, max_steps=6, validation_interval=2), "slow")
+    course = train_attacker(scene(), Scaled(), [1.0], Budget(1e-3, 8, max_steps=6, val_interval=2), "slow")
     assert not course.stopped_early
     assert course.steps == course.best_step == 6
     assert course.history["step"] == [0, 2, 4, 6]
@@ -52,7 +52,7 @@ def test_an_attacker_that_learns_nothing_keeps_its_start():
     """Every step away from factor 1 is worse, so the untrained network is the best."""
     network = Scaled()
     nn.init.ones_(network.factor)
-    course = train_attacker(scene(), network, [1.0], Budget(0.5, 8, validation_interval=1, patience=2), "perfect")
+    course = train_attacker(scene(), network, [1.0], Budget(0.5, 8, val_interval=1, patience=2), "perfect")
     assert course.best_step == 0
     assert course.stopped_early
     assert float(network.factor.detach()) == 1
@@ -63,7 +63,7 @@ def test_an_attacker_that_learns_nothing_keeps_its_start():
     [(10, None, None, (50, 10)), (10, 120, None, (40, 3)), (10, 20, None, (20, 1)), (1, None, 20, (16, 3))],
 )
 def test_schedule(epochs, steps, interval, expected):
-    budget = Budget(max_epochs=epochs, max_steps=steps, validation_interval=interval)
+    budget = Budget(max_epochs=epochs, max_steps=steps, val_interval=interval)
     assert budget.schedule(50) == expected
 
 
@@ -72,7 +72,7 @@ some = st.integers(1, 60)
 
 @given(epochs=some, batches=some, steps=st.none() | some, interval=st.none() | some)
 def test_the_budget_is_never_exceeded_and_nearly_used(epochs, batches, steps, interval):
-    budget = Budget(max_epochs=epochs, max_steps=steps, validation_interval=interval)
+    budget = Budget(max_epochs=epochs, max_steps=steps, val_interval=interval)
     between, validations = budget.schedule(batches)
     total = min(epochs * batches, steps or math.inf)
     assert 1 <= between <= (interval or batches)
@@ -80,12 +80,12 @@ def test_the_budget_is_never_exceeded_and_nearly_used(epochs, batches, steps, in
 
 
 def test_no_more_steps_than_asked_for():
-    course = train_attacker(scene(), Scaled(), [1.0], Budget(1e-3, 8, max_steps=7, validation_interval=3), "seven")
+    course = train_attacker(scene(), Scaled(), [1.0], Budget(1e-3, 8, max_steps=7, val_interval=3), "seven")
     assert course.history["step"] == [0, 2, 4, 6]
     assert course.steps <= 7
 
 
-def test_epochs_go_on_through_short_validation_intervals():
+def test_epochs_go_on_through_short_val_intervals():
     """Two batches a pass, a validation every step: the second validation must not see the first batch again."""
     seen = []
 
@@ -95,7 +95,7 @@ def test_epochs_go_on_through_short_validation_intervals():
                 seen.append(zero_filled.detach().clone())
             return super().forward(zero_filled, mask)
 
-    train_attacker(scene(), Watch(), [1.0], Budget(1e-3, 8, max_steps=2, validation_interval=1), "watch")
+    train_attacker(scene(), Watch(), [1.0], Budget(1e-3, 8, max_steps=2, val_interval=1), "watch")
     first, second = seen
     distances = torch.cdist(first.flatten(1), second.flatten(1))
     assert distances.min() > 1e-3
@@ -133,7 +133,7 @@ def test_a_prediction_that_is_not_finite_is_an_error_in_the_test():
 def test_a_validation_that_becomes_infinite_is_an_error():
     """A step of 1e30 squares to infinity: such a network is not kept as the best of a bad course."""
     with pytest.raises(RuntimeError, match="far: non-finite prediction for 8 of a batch of 8 in a validation"):
-        train_attacker(scene(), Scaled(), [1.0], Budget(1e30, 8, max_steps=2, validation_interval=1), "far")
+        train_attacker(scene(), Scaled(), [1.0], Budget(1e30, 8, max_steps=2, val_interval=1), "far")
 
 
 def test_an_all_zero_image_does_not_spoil_the_means(tmp_path):

@@ -40,9 +40,7 @@ def test_complete_data_without_noise_is_recovered(tmp_path):
 
 
 def test_almost_no_data_leaves_the_constant_guess(tmp_path):
-    made = run(
-        tmp_path, {"constant": Constant}, ratios=[0.008], learning_rate=0.05, max_steps=150, validation_interval=50
-    )
+    made = run(tmp_path, {"constant": Constant}, ratios=[0.008], learning_rate=0.05, max_steps=150, val_interval=50)
     report = made.report
     expected = constant_psnr(entries(48, 0), entries(24, 2))
     assert report.constant[0] == pytest.approx(expected, abs=1e-3)

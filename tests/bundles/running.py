@@ -22,7 +22,7 @@ TINY = {
     "validation_data#subjects": 2,
     "max_epochs": 2,
     "checkpoint_interval": 1,
-    "validation_interval": 1,
+    "val_interval": 1,
     "mixed_precision": False,  # not the machine's choice
 }
 TINY_TEST = {"grid": [32, 32], "test_data#subjects": 2}

@@ -136,6 +136,9 @@ def test_training_has_the_properties_of_the_specification(bundle, monkeypatch, t
     assert workflow.max_epochs == workflow.trainer.state.max_epochs
     assert len(workflow.train_dataset) == 4
     assert workflow.train_inferer is not None
+    assert workflow.val_interval >= 1
+    (name,) = workflow.val_key_metric
+    assert workflow.evaluator.state.key_metric_name == name
 
 
 @every_bundle

@@ -66,7 +66,7 @@ def knees(tmp_path):
 @pytest.mark.slow
 def test_trains_evaluates_and_audits(knees, tmp_path):
     values = {"dataset_dir": knees, "grid": [32, 32], "num_workers": 0, **PRIVACY.tiny_model}
-    attack = {"attack_steps": 2, "attack_validation_interval": 1, "attack_batch_size": 4, "attack_epochs": 1}
+    attack = {"attack_steps": 2, "attack_val_interval": 1, "attack_batch_size": 4, "attack_epochs": 1}
     overlay, out = "data/fastmri_plus_knee", tmp_path / "out"
     text = succeeded(run_bundle(PRIVACY, ["train", overlay], out, {**values, "max_epochs": 2, "batch_size": 4}))
     text += succeeded(run_bundle(PRIVACY, ["train", overlay, "evaluate"], out, {**values, "bootstrap": 20}))

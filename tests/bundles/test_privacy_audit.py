@@ -17,7 +17,7 @@ TINY_AUDIT = {
     "validation_data#subjects": 6,
     "attack_steps": 4,
     "attack_mixed_precision": False,
-    "attack_validation_interval": 2,
+    "attack_val_interval": 2,
     "attack_batch_size": 4,
 }
 REPORT = {

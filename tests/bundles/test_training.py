@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import shutil
 from pathlib import Path
 
 import mlflow
@@ -16,9 +17,10 @@ from running import TORCHRUN, assert_same_weights, command, curve, evaluate, fil
 
 
 def written(bundle, *epochs):
-    """What a training leaves that keeps the checkpoints of these epochs."""
+    """What a training leaves that keeps the checkpoints of these epochs, and the best model beside them."""
     curves = {"training.csv", "training.png"}
-    return bundle.weights | curves | {f"checkpoints/checkpoint_epoch={epoch}.pt" for epoch in epochs}
+    kept = {f"checkpoints/checkpoint_epoch={epoch}.pt" for epoch in epochs}
+    return bundle.weights | curves | kept | {"checkpoints/best.pt"}
 
 
 @every_bundle
@@ -46,6 +48,23 @@ def test_a_resumed_run_is_the_uninterrupted_one(bundle, trained, tmp_path):
     for row, expected in zip(curve(tmp_path), curve(trained), strict=True):
         assert row == pytest.approx(expected, rel=1e-6)
     assert_same_weights(tmp_path, trained)
+
+
+@pytest.mark.slow
+@every_bundle
+def test_the_best_model_may_take_the_place_of_the_last(bundle, trained, tmp_path):
+    """The best one of the last two epochs or, where none of them is better, of the run before: it is asked for after a resume."""
+    (tmp_path / "checkpoints").mkdir()
+    shutil.copy(trained / "checkpoints" / "best.pt", tmp_path / "checkpoints")
+    checkpoint = trained / "checkpoints" / "checkpoint_epoch=2.pt"
+    train(bundle, tmp_path, max_epochs=4, mixed_precision=False, resume_from=checkpoint, keep_best=True)
+    best = torch.load(trained / "checkpoints" / "best.pt", weights_only=True)["system"]
+    again = torch.load(tmp_path / "checkpoints" / "best.pt", weights_only=True)["system"]
+    assert all(torch.equal(value, again[name]) for name, value in best.items())
+    model = torch.load(tmp_path / "model.pt", weights_only=True)
+    for name, value in model.items():
+        if name != "log_variance_line":  # calibrated afterwards
+            assert torch.equal(value, best[f"network.{name}"]), name
 
 
 @pytest.mark.slow

@@ -32,7 +32,7 @@ _NEEDED = ("pydicom", "highdicom", "pynetdicom", "dicomweb_client", "ismrmrd", "
 _LACKING = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
 if _LACKING and os.environ.get("INFOMRI_REQUIRE_DEPLOY") == "1":
     raise ImportError(
-        f"INFOMRI_REQUIRE_DEPLOY=1, but there is no {', '.join(_LACKING)}: install infomri-monai[deploy]."
+        f"INFOMRI_REQUIRE_DEPLOY=1, but there is no {', '.join(_LACKING)}: install infomri-monai[deploy,test]."
     )
 collect_ignore_glob = ["*.py"] if _LACKING else []
 

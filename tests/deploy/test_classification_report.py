@@ -12,8 +12,8 @@ highdicom = pytest.importorskip("highdicom")
 from derived_cases import DERIVATION, image_case, measured, raw_case  # noqa: E402
 from reading_objects import evaluations, evidence, numbers, own, read_report  # noqa: E402
 
+from hospital.report import report_text  # noqa: E402
 from infomri_monai.deploy.case import DeployError  # noqa: E402
-from infomri_monai.deploy.dicom.report import report_text  # noqa: E402
 from infomri_monai.deploy.privacy_classification.objects import classification_report  # noqa: E402
 from infomri_monai.engines.case import AcquisitionRecord  # noqa: E402
 from infomri_monai.engines.classification import VolumeClassification  # noqa: E402

@@ -192,7 +192,7 @@ def test_a_program_starts_anew_with_a_larger_stack(soft, hard, wanted, tmp_path)
         text=True,
         env=environment,
         check=True,
-        timeout=60,
+        timeout=600,
     )
     assert done.stdout == f"{wanted} {arguments}\n"
     assert done.stderr == ""
@@ -237,7 +237,7 @@ def test_a_signal_while_a_program_starts_anew(number, tmp_path):
         capture_output=True,
         text=True,
         env={key: value for key, value in os.environ.items() if key != "INFOMRI_STACK_RAISED"},
-        timeout=60,
+        timeout=600,
     )
     assert (done.returncode, done.stdout) == (128 + number, "waits\n")
     assert done.stderr == "interrupted; what is in the output folder is complete.\n"

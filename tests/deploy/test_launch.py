@@ -23,16 +23,20 @@ pytest.importorskip("holoscan")
 pytest.importorskip("ismrmrd")
 
 
-#: the application as it is started, but for a disk that takes a second for an object
+#: the application as it is started, but for a disk that takes nothing before a signal has come
 SLOW_DISK = """
-import sys, time
+import threading
 from infomri_monai.deploy.dicom import save
-write = save._write
+from infomri_monai.deploy.launch import Interruption
+came, interrupt, write = threading.Event(), Interruption._interrupt, save._write
+def interrupted(*arguments):
+    came.set()
+    interrupt(*arguments)
 def slow(*arguments):
     print("WRITING", flush=True)
-    time.sleep(1)
+    came.wait(600)
     write(*arguments)
-save._write = slow
+Interruption._interrupt, save._write = interrupted, slow
 from runpy import run_module
 run_module("infomri_monai.deploy.segmentation", run_name="__main__", alter_sys=True)
 """
@@ -77,12 +81,13 @@ class Library:
     """An application that puts a handler of its own in place, as Holoscan does, and goes on until it is told to stop."""
 
     def __init__(self, seconds, fail=False):
-        self.seconds, self.fail, self.stop = seconds, fail, threading.Event()
+        self.seconds, self.fail, self.stop, self.begun = seconds, fail, threading.Event(), threading.Event()
 
     def run_async(self):
         from concurrent.futures import ThreadPoolExecutor
 
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        self.begun.set()
         return ThreadPoolExecutor(1).submit(self.run)
 
     def run(self):
@@ -99,24 +104,27 @@ def test_a_run_ends_by_itself_or_with_its_error():
 
 
 def test_a_signal_waits_for_what_is_being_written_and_lets_nothing_more_begin():
-    application, writing, written = Library(30), threading.Lock(), threading.Event()
+    application, writing, written = Library(600), threading.Lock(), threading.Event()
 
     def write():
+        application.begun.wait(600)
+        while signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            time.sleep(0.01)  # until our handler is in place again
         with writing:
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(0.5)
             written.set()
 
     with Interruption() as interruption:
-        timer = threading.Timer(0.5, write)  # the handler is in place again
-        timer.start()
+        writer = threading.Thread(target=write)
+        writer.start()
         with pytest.raises(Interrupted) as caught:
             interruption.run(application, writing)
         assert caught.value.code == 143
         assert written.is_set()
         assert writing.locked()
     application.stop.set()
-    timer.join()
+    writer.join()
 
 
 def test_interrupted_while_the_input_is_searched(place):

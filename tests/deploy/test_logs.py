@@ -34,13 +34,13 @@ def test_ends_with_the_last_of_overlapping_blocks(caplog: pytest.LogCaptureFixtu
     def other() -> None:
         with quiet():
             entered.set()
-            leave.wait(10)
+            leave.wait(600)
 
     thread = Thread(target=other)
     level = logging.getLogger("pynetdicom").level
     with quiet():
         thread.start()
-        entered.wait(10)
+        assert entered.wait(600)
     logging.getLogger("pynetdicom").critical("DOE^JANE")
     leave.set()
     thread.join()

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,11 +31,8 @@ COMMANDS = [line for block in BLOCKS for line in block.splitlines() if line and 
 #: they run in the background
 TUNNELS = [command for command in COMMANDS if command.startswith("socat")]
 WAITING = 120.0
-ENVIRONMENT = {
-    **os.environ,
-    "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
-    "NO_PROXY": "127.0.0.1",
-}
+FOLDERS = [str(Path(name).parent) for name in (sys.executable, program("dicomweb_client")[0])]
+ENVIRONMENT = {**os.environ, "PATH": os.pathsep.join([*FOLDERS, os.environ["PATH"]]), "NO_PROXY": "127.0.0.1"}
 
 
 def is_encrypted(command: str) -> bool:
@@ -90,19 +86,17 @@ def make_certificates(folder: Path) -> None:
 
 
 def listen(stack: ExitStack, command: str, folder: Path) -> None:
-    """Start socat in the background until the stack closes, and wait for its port."""
-    process = subprocess.Popen(
-        ["bash", "-c", f"exec {command.removesuffix('&')}"], cwd=folder, stderr=subprocess.DEVNULL
-    )
+    """Start socat in the background until the stack closes, and wait until it says that it listens."""
+    log = folder / f"socat{len(list(folder.glob('socat*')))}.log"
+    with log.open("w") as said:
+        words = command.removesuffix("&").split()
+        process = subprocess.Popen([words[0], "-d", "-d", *words[1:]], cwd=folder, stderr=said)
     stack.callback(process.wait)
     stack.callback(process.terminate)
-    port = int(re.search(r"LISTEN:(\d+)", command)[1])
     end = time.monotonic() + WAITING
-    while time.monotonic() < end and process.poll() is None:
-        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=WAITING):
-            return
+    while "listening on" not in log.read_text() and process.poll() is None and time.monotonic() < end:
         time.sleep(0.05)
-    pytest.fail(f"socat does not listen: {command}")
+    assert "listening on" in log.read_text()
 
 
 @pytest.fixture(scope="module")
@@ -230,7 +224,7 @@ def test_messages_of_pynetdicom(plain: Place, tmp_path: Path) -> None:
     where = ["127.0.0.1", pacs.dicom_port, "-aet", pacs.client_aet, "-aec", pacs.ae_title]
     assert_told("Failed: 1", said_by(*program("getscu"), *where, *keys))
     assert fetch(pacs, "move", tmp_path / "moved", uid)
-    study[0].SOPClassUID = study[0].file_meta.MediaStorageSOPClassUID = "1.2.840.10008.1.20.1"  # is not stored anywhere
+    study[0].SOPClassUID = study[0].file_meta.MediaStorageSOPClassUID = "1.3.12.2.1107.5.9.1"  # a private one
     (path,) = written(study, tmp_path / "odd")
     assert_told("No presentation context for", said_by(*program("storescu"), *where, "-cx", path))
 

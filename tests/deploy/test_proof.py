@@ -11,34 +11,11 @@ pytest.importorskip("highdicom")
 from derived_cases import DERIVATION, image_case
 from pacs_helper import as_file, secrets
 
+from hospital.proof import prove
 from infomri_monai.deploy.case import DeployError
-from infomri_monai.deploy.demo.proof import prove
 from infomri_monai.deploy.dicom.mr_series import mr_series
 from infomri_monai.deploy.dicom.parametric_map import parametric_map
 from infomri_monai.deploy.dicom.segmentation import binary_segmentation
-from infomri_monai.deploy.pacs.records import SeriesRecord, StudyQuery, StudyRecord
-
-
-class MemoryPacs:
-    """A PACS that holds data sets in memory."""
-
-    def __init__(self, instances):
-        self.instances = instances
-
-    def find_studies(self, query=None, limit=100):
-        uids = {str(dataset.StudyInstanceUID) for dataset in self.instances if dataset.PatientID == query.patient_id}
-        return tuple(StudyRecord(uid, query.patient_id, "", (), None, None) for uid in sorted(uids))
-
-    def find_series(self, study_uid):
-        uids = {str(dataset.SeriesInstanceUID) for dataset in self.instances}
-        return tuple(SeriesRecord(uid, "", None, "", None) for uid in sorted(uids))
-
-    def pull(self, study_uid, folder, series_uids=()):
-        folder.mkdir()
-        paths = [folder / f"{number:05d}.dcm" for number in range(len(self.instances))]
-        for path, dataset in zip(paths, self.instances, strict=True):
-            dataset.save_as(path, enforce_file_format=True)
-        return tuple(paths)
 
 
 @pytest.fixture(params=["classic", "enhanced"])
@@ -59,14 +36,15 @@ def case_image(case):
     return 1.0 + np.indices((columns, rows, slices)).sum(0)
 
 
-def proved(sources, made, stored, folder):
-    """What is proved of a PACS that holds ``stored``."""
-    return prove(MemoryPacs(stored), StudyQuery(str(sources[0].PatientID)), sources, made, folder / "back")
+def proved(sources, made, stored, found=1):
+    """What is proved of a PACS that has ``stored``, as files."""
+    series = len({dataset.SeriesInstanceUID for dataset in stored})
+    return prove(found, series, sources, made, [as_file(dataset) for dataset in stored])
 
 
-def test_holds(results, tmp_path):
+def test_holds(results):
     sources, made = results
-    words = proved(sources, made, [*sources, *made], tmp_path)
+    words = proved(sources, made, [*sources, *made])
     assert words[0] == f"queries find the patient's study with 4 series, {len(sources) + len(made)} instances"
     assert words[1].endswith("1 x Segmentation Storage, 1 x Parametric Map Storage, 4 x MR Image Storage")
     assert words[3].startswith("12 frames lie on the slices")
@@ -102,39 +80,25 @@ def _moved(dataset):
         (_other_study, "result 1 has another StudyID than its source"),
         (_other_frame_of_reference, "result 1 has another frame of reference"),
         (_moved, "a frame lies 0.001 mm from its source's slice"),
+        (_no_reference, "refers to a slice that is not of the source"),
     ],
 )
-def test_damaged_results(results, damage, message, tmp_path):
+def test_damaged_results(results, damage, message):
     sources, made = results
     damage(made[0])
-    with pytest.raises(DeployError, match=message):
-        proved(sources, made, [*sources, *made], tmp_path)
-
-
-def test_no_reference(results, tmp_path):
-    sources, made = results
-    _no_reference(made[0])
-    with pytest.raises(DeployError, match="refers to a slice that is not of the source") as raised:
-        proved(sources, made, [*sources, *made], tmp_path)
+    with pytest.raises(DeployError, match=message) as raised:
+        proved(sources, made, [*sources, *made])
     assert not any(secret in str(raised.value) for secret in secrets(sources))
 
 
-def test_not_stored(results, tmp_path):
+def test_not_stored_changed_or_not_found(results):
     sources, made = results
     number = len(sources) + len(made)
     with pytest.raises(DeployError, match=f"the PACS has {number - 1} instances of the study, not the {number} stored"):
-        proved(sources, made, [*sources, *made[1:]], tmp_path)
-
-
-def test_changed_on_the_way(results, tmp_path):
-    sources, made = results
+        proved(sources, made, [*sources, *made[1:]])
     stored = copy.deepcopy(made)
     stored[0].SeriesDescription = "another"
     with pytest.raises(DeployError, match="result 1 did not come back as it was made"):
-        proved(sources, made, [*sources, *stored], tmp_path)
-
-
-def test_not_found_by_the_patient(results, tmp_path):
-    sources, made = results
+        proved(sources, made, [*sources, *stored])
     with pytest.raises(DeployError, match="finds the study 0 times"):
-        prove(MemoryPacs([*sources, *made]), StudyQuery("NOBODY"), sources, made, tmp_path / "back")
+        proved(sources, made, [*sources, *made], found=0)

@@ -53,12 +53,17 @@ def test_stages_add_up_to_the_time_of_the_case(benchmark: ModuleType, tmp_path: 
     bench = benchmark.Bench(row, benchmark.ROOT / "bundles" / row.bundle, tmp_path, 2)
     plain = benchmark.AcquiredCase.ensemble
     before = torch.get_num_threads()
-    start = time.perf_counter()
-    stages = bench()
-    took = time.perf_counter() - start
+    for _ in range(10):  # one of them is not interrupted between two stages, however loaded the machine is
+        start = time.perf_counter()
+        stages = bench()
+        took = time.perf_counter() - start
+        assert sum(stages.wall.values()) < took
+        if sum(stages.wall.values()) > took * 0.9 - 0.05:
+            break
+    else:
+        pytest.fail("the stages do not add up to the time of the case")
     assert list(stages.wall) == list(stages.cpu) == list(benchmark.STAGES)
     assert min(stages.wall.values()) > 0
-    assert took * 0.9 - 0.05 < sum(stages.wall.values()) < took
     assert benchmark.AcquiredCase.ensemble is plain
     assert torch.get_num_threads() == before
 

@@ -12,8 +12,8 @@ from pydicom import Dataset  # noqa: E402
 from pydicom.sr.codedict import codes  # noqa: E402
 from reading_objects import evaluations, evidence, numbers, own, read_report  # noqa: E402
 
+from hospital.report import report_text  # noqa: E402
 from infomri_monai.deploy.case import DeployError  # noqa: E402
-from infomri_monai.deploy.dicom.report import report_text  # noqa: E402
 from infomri_monai.deploy.dicom.segmentation import binary_segmentation  # noqa: E402
 from infomri_monai.deploy.segmentation.objects import triage_report  # noqa: E402
 from infomri_monai.triage import ReviewThreshold, StructureVolume, WorklistEntry  # noqa: E402

@@ -16,7 +16,7 @@ def dicom_errors(path):
         if REQUIRED:
             pytest.fail("dciodvfy is not installed (Debian package dicom3tools), and INFOMRI_REQUIRE_DEPLOY=1.")
         pytest.skip("dciodvfy is not installed (Debian package dicom3tools)")
-    done = subprocess.run([program, os.fspath(path)], capture_output=True, text=True, errors="replace", timeout=120)
+    done = subprocess.run([program, os.fspath(path)], capture_output=True, text=True, errors="replace", timeout=600)
     lines = [line.strip() for line in (done.stdout + done.stderr).splitlines()]
     assert lines, "dciodvfy said nothing, not even the name of the IOD"
     return [line for line in lines if line.startswith("Error")]

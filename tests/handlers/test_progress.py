@@ -53,7 +53,7 @@ def trainer_of(clock, epochs=6, interval=2, length=4, handlers=(), network=None)
     """A trainer of so many epochs with a validation of two batches, and its progress."""
     network = network or Slow(clock)
     validator = SupervisedEvaluator(device=torch.device("cpu"), val_data_loader=batches(2), network=network)
-    progress = Progress(validator=validator, validation_interval=interval, clock=clock)
+    progress = Progress(validator=validator, val_interval=interval, clock=clock)
     trainer = SupervisedTrainer(
         device=torch.device("cpu"),
         max_epochs=epochs,
@@ -171,8 +171,8 @@ def test_only_the_first_process_speaks(caplog, monkeypatch):
 
 
 def test_an_interval_below_one_is_refused():
-    with pytest.raises(ValueError, match="validation_interval must be >= 1, got 0"):
-        Progress(validation_interval=0)
+    with pytest.raises(ValueError, match="val_interval must be >= 1, got 0"):
+        Progress(val_interval=0)
 
 
 def example():

@@ -41,15 +41,20 @@ def tiny_data(items: int = 4, seed: int = 0, real_valued: bool = False) -> list[
 
 
 def evaluator(
-    system: ReconstructionSystem, handlers: Sequence[Any] = (), ratios: Sequence[float] = RATIOS, **data: Any
+    system: ReconstructionSystem,
+    handlers: Sequence[Any] = (),
+    ratios: Sequence[float] = RATIOS,
+    key_metric: dict[str, Any] | None = None,
+    **data: Any,
 ) -> SupervisedEvaluator:
-    """Sweeps the ratios over validation images; ``handlers`` come after the sweep."""
+    """Sweeps the ratios over validation images; ``handlers`` come after the sweep and the key metric."""
     prepare = PrepareRatioSweep(ratios)
     return SupervisedEvaluator(
         device=torch.device("cpu"),
         val_data_loader=DataLoader(Dataset(tiny_data(**data)), batch_size=2),
         network=system,
         prepare_batch=prepare,
+        key_val_metric=key_metric,
         val_handlers=[prepare, *handlers],
         decollate=False,
     )

@@ -1,0 +1,72 @@
+"""The key metric of an evaluation, and the best model by it: MONAI's own mechanism on our sweep."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import torch
+from ignite.engine import Events
+from monai.handlers import CheckpointSaver, ValidationHandler
+from tiny_runs import RATIOS, evaluator, tiny_system, trainer
+
+from infomri_monai.handlers import RateDistortionHandler, RestoreBest
+
+
+def test_the_sweep_gives_the_key_metric():
+    handler = RateDistortionHandler(RATIOS)
+    engine = evaluator(tiny_system(), key_metric={"psnr": handler})
+    engine.run()
+    assert engine.state.key_metric_name == "psnr"
+    psnr = [row.psnr for row in handler.table.rows]
+    assert engine.state.best_metric == engine.state.metrics["psnr"] == pytest.approx(sum(psnr) / len(psnr))
+    assert engine.state.best_metric_epoch == 1
+
+
+def test_a_metric_that_the_table_lacks_is_refused():
+    engine = evaluator(tiny_system(), key_metric={"dice": RateDistortionHandler(RATIOS)})
+    with pytest.raises(ValueError, match=r"key metric must be one of .*psnr.*, got 'dice'"):
+        engine.run()
+
+
+def test_a_label_of_the_table_is_no_metric():
+    engine = evaluator(tiny_system(), key_metric={"acceleration": RateDistortionHandler(RATIOS)})
+    with pytest.raises(ValueError, match="key metric must be one of"):
+        engine.run()
+
+
+def run(system, folder, spoil):
+    """Three epochs that are validated, the system spoilt at the end of one; returns the weights that each left."""
+    validator = evaluator(system, seed=1, key_metric={"psnr": RateDistortionHandler(RATIOS)})
+    keep = {"save_key_metric": True, "key_metric_filename": "best.pt", "key_metric_save_state": True}
+    CheckpointSaver(str(folder), {"system": system}, **keep).attach(validator)
+    restore = RestoreBest(system, folder / "best.pt")
+    engine = trainer(system, [ValidationHandler(1, validator), restore], epochs=3, learning_rate=1e-3)
+    left, scores = [], []
+
+    @engine.on(Events.EPOCH_COMPLETED)
+    def _(engine):
+        left.append({name: value.clone() for name, value in system.state_dict().items()})
+        scores.append(validator.state.metrics["psnr"])
+        if engine.state.epoch == spoil:
+            with torch.no_grad():
+                next(system.network.parameters()).mul_(1e3)
+
+    engine.run()
+    return left[scores.index(max(scores))], scores
+
+
+def test_the_best_weights_come_back(tmp_path):
+    system = tiny_system()
+    best, scores = run(system, tmp_path, spoil=2)
+    assert scores[2] < max(scores)
+    assert all(torch.equal(value, best[name]) for name, value in system.state_dict().items())
+    kept = torch.load(tmp_path / "best.pt", weights_only=True)["system"]
+    assert all(torch.equal(value, kept[name]) for name, value in best.items())
+
+
+def test_without_a_validation_the_last_weights_stay(tmp_path, caplog):
+    system = tiny_system()
+    with caplog.at_level(logging.WARNING):
+        trainer(system, [RestoreBest(system, tmp_path / "best.pt")], epochs=1).run()
+    assert "no validation has kept a best model" in caplog.text

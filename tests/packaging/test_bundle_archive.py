@@ -1,0 +1,80 @@
+"""A bundle's archive (``make bundles``) is what ``python -m monai.bundle download`` unpacks, and MONAI loads it from there."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from monai.bundle import load
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMES = ("infomri_recon", "infomri_segmentation", "infomri_privacy_classification")
+
+
+@pytest.fixture(scope="module")
+def archives(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("dist")
+    make = ["make", "--silent", "bundles", f"DIST={folder}", f"PYTHON={sys.executable}"]
+    subprocess.run(make, cwd=ROOT, check=True, capture_output=True, timeout=120)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def downloaded(archives, tmp_path_factory) -> Path:
+    """What MONAI's own command makes of the archives, fetched from an address."""
+    place = tmp_path_factory.mktemp("downloaded")
+    for name in NAMES:
+        (archive,) = archives.glob(f"{name}_v*.zip")
+        command = [
+            "download",
+            "--name",
+            name,
+            "--url",
+            archive.as_uri(),
+            "--bundle_dir",
+            str(place),
+            "--progress",
+            "False",
+        ]
+        done = subprocess.run(
+            [sys.executable, "-m", "monai.bundle", *command], capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+    return place
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_archive_is_named_by_bundle_and_version(archives, name):
+    version = json.loads((ROOT / "bundles" / name / "configs" / "metadata.json").read_text())["version"]
+    assert (archives / f"{name}_v{version}.zip").exists()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_unpacked_is_the_committed_bundle(downloaded, name):
+    listed = subprocess.run(
+        ["git", "ls-tree", "-r", "--name-only", f"HEAD:bundles/{name}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    files = {
+        path.relative_to(downloaded / name).as_posix() for path in (downloaded / name).rglob("*") if path.is_file()
+    }
+    assert files == set(listed.stdout.split())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_monai_loads_it(downloaded, name):
+    weights = load(name, source="monaihosting", bundle_dir=str(downloaded), workflow_type="infer")
+    assert all(isinstance(value, torch.Tensor) for value in weights.values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_page_has_no_link_out_of_the_bundle(name):
+    page = ROOT / "bundles" / name / "docs" / "README.md"
+    assert "](../../" not in page.read_text(encoding="utf-8")
