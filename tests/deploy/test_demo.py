@@ -24,10 +24,10 @@ from series_files import assert_no_identifier
 from validate import assert_valid_dicom
 
 from hospital.orthanc import orthanc_missing
+from hospital.report import report_text
 from hospital.result import drawn_masks, read_result, recognised
 from infomri_monai.data import embedded_segmentation
 from infomri_monai.deploy.bundle import DeployBundle, volume_of
-from infomri_monai.deploy.dicom.report import report_text
 from infomri_monai.deploy.dicom.scan import find_series
 from infomri_monai.deploy.dicom.series import read_series
 

@@ -217,7 +217,7 @@ def test_messages_of_pynetdicom(plain: Place, tmp_path: Path) -> None:
     assert_told("Calling AE title not recognised", said_by(*echo, pacs.dicom_port, "-aec", pacs.ae_title))
     case = image_case("classic")
     values = 1.0 + np.indices(case.shape).sum(0)
-    entropy = parametric_map(values, case.affine, case.source, case.instances, DERIVATION, "entropy", 902)
+    entropy = parametric_map(values, case.affine, case.source, DERIVATION, "entropy", 902)
     store(pacs, "get", written([entropy], tmp_path / "map"))
     uid = str(entropy.StudyInstanceUID)
     keys = ["-S", "-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={uid}", "-od", tmp_path / "got"]

@@ -9,18 +9,19 @@ import sys
 import threading
 import time
 
-import pytest
-
-pytest.importorskip("highdicom")
-pytest.importorskip("holoscan")
-pytest.importorskip("ismrmrd")
 import pydicom
+import pytest
 from damaged_series import good
 from fault_runs import Outcome, environment
 from faults import PATIENT
 
 from hospital.mr_series import write_example_series
 from infomri_monai.deploy.launch import SIGNALS, Interrupted, Interruption
+
+pytest.importorskip("highdicom")
+pytest.importorskip("holoscan")
+pytest.importorskip("ismrmrd")
+
 
 #: the application as it is started, but for a disk that takes nothing before a signal has come
 SLOW_DISK = """
@@ -133,7 +134,7 @@ def test_interrupted_while_the_input_is_searched(place):
         raise SystemExit(code)
 
     place.monkeypatch.setattr(os, "_exit", leave)
-    place.monkeypatch.setattr("infomri_monai.deploy.inputs.find_series", lambda *_: signal.raise_signal(signal.SIGINT))
+    place.monkeypatch.setattr("infomri_monai.deploy.cases.find_series", lambda *_: signal.raise_signal(signal.SIGINT))
     outcome = place.run()
     assert outcome.code == 130
     assert "interrupted; what is in the output folder is complete." in outcome.said
@@ -169,7 +170,7 @@ def test_what_an_import_makes_of_a_signal_is_not_taken_for_a_defect(place):
             raise ImportError from None
 
     place.monkeypatch.setattr(os, "_exit", leave)
-    place.monkeypatch.setattr("infomri_monai.deploy.inputs.find_series", search)
+    place.monkeypatch.setattr("infomri_monai.deploy.cases.find_series", search)
     outcome = place.run()
     assert outcome.code == 143
     assert "interrupted; what is in the output folder is complete." in outcome.said

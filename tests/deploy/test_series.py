@@ -1,4 +1,9 @@
-"""DICOM series as cases: MONAI's ITK reader is the oracle of pixels and geometry, and every fault says what it is."""
+"""Which files make which case, what is passed over, and that one bad series does not stop the others.
+
+DICOM series as cases: MONAI's ITK reader is the oracle of pixels and geometry, and every fault says what it is.
+"""
+
+from __future__ import annotations
 
 import logging
 import re
@@ -6,16 +11,186 @@ import shutil
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from monai.data import ITKReader
 from series_files import assert_no_identifier, save_series
 
 from hospital.mr_series import example_datasets, write_example_series
-from infomri_monai.deploy.case import DeployError
+from infomri_monai.deploy.case import EXIT_USAGE, DeployError
+from infomri_monai.deploy.dicom.identity import MANUFACTURER
 from infomri_monai.deploy.dicom.scan import find_series
 from infomri_monai.deploy.dicom.series import read_series
+from infomri_monai.deploy.dicom.slices import slice_headers, stack_slices
 
 pydicom = pytest.importorskip("pydicom")
-SMALL = {"slices": 4, "grid": (48, 32)}
+SMALL = {"slices": 3, "grid": (32, 32)}
+
+
+def problems(folder):
+    return [candidate.problem for candidate in find_series(folder).candidates]
+
+
+def test_series_are_found_in_any_nesting_and_under_any_name(tmp_path):
+    for number, path in enumerate(write_example_series(tmp_path / "x", **SMALL)):
+        target = tmp_path / "deep" / f"folder{number}" / f"IM_{number}"
+        target.parent.mkdir(parents=True)
+        path.rename(target)
+    (tmp_path / "x" / "readme.txt").write_text("no image")
+    write_example_series(tmp_path / "another", "enhanced", **SMALL)
+    scan = find_series(tmp_path)
+    assert [(c.number, len(c.files), c.problem) for c in scan.candidates] == [(1, 1, ""), (2, 3, "")]
+    assert scan.notes == ("passed over 1 file that is not DICOM",)
+    assert str(tmp_path) not in repr(scan)
+
+
+def test_what_this_software_made_is_no_input(tmp_path):
+    write_example_series(tmp_path / "source", **SMALL)
+    own = example_datasets(seed=1, **SMALL)
+    for dataset in own:
+        dataset.Manufacturer = MANUFACTURER
+    save_series(own, tmp_path / "result")
+    scan = find_series(tmp_path)
+    assert [len(c.files) for c in scan.candidates] == [3]
+    assert scan.notes == ("passed over series that are no MR images to process: 1 MR made by infomri_monai",)
+
+
+def test_two_series_in_one_folder_are_two_cases(tmp_path):
+    first, second = example_datasets(**SMALL), example_datasets(seed=1, **SMALL)
+    save_series([d for pair in zip(first, second, strict=True) for d in pair], tmp_path)
+    scan = find_series(tmp_path)
+    assert [len(c.files) for c in scan.candidates] == [3, 3]
+    assert problems(tmp_path) == ["", ""]
+
+
+def test_companions_localizers_and_dicomdir_are_passed_over(tmp_path):
+    save_series(example_datasets(**SMALL), tmp_path / "images")
+    others = example_datasets(seed=1, **SMALL)
+    others[0].ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    report, segmentation = others[1:]
+    report.SOPClassUID, report.Modality, report.SeriesInstanceUID = "1.2.840.10008.5.1.4.1.1.88.11", "SR", "1.2.3"
+    del report.Rows, report.PixelData
+    segmentation.SOPClassUID, segmentation.Modality = "1.2.840.10008.5.1.4.1.1.66.4", "SEG"
+    segmentation.SeriesInstanceUID = "1.2.4"
+    save_series(others, tmp_path / "others")
+    directory = pydicom.Dataset()
+    directory.file_meta = pydicom.dataset.FileMetaDataset()
+    directory.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.1.3.10"
+    directory.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    directory.preamble = bytes(128)
+    pydicom.dcmwrite(tmp_path / "DICOMDIR", directory)
+    scan = find_series(tmp_path)
+    assert [c.problem for c in scan.candidates] == [""]
+    assert scan.notes == ("passed over series that are no MR images to process: 1 SEG, 1 SR, 1 localizer",)
+
+
+def test_one_bad_series_does_not_stop_the_others(tmp_path):
+    save_series(example_datasets(**SMALL), tmp_path / "b")
+    bad = example_datasets(seed=1, **SMALL)
+    bad[0].EchoTime = 99
+    save_series(bad, tmp_path / "a")
+    assert [bool(p) for p in problems(tmp_path)] == [True, False]
+
+
+def test_every_truncation_of_a_header_is_a_problem_of_its_series(tmp_path):
+    """Wherever a file ends before its pixels, its series fails: a stack without that slice would look complete."""
+    paths = write_example_series(tmp_path / "series", **SMALL)
+    write_example_series(tmp_path / "whole", "enhanced", **SMALL)
+    raw = paths[2].read_bytes()
+    header = raw.index(b"\xe0\x7f\x10\x00OW")
+    for length in [0, 50, 131, 132, 140, 153, *range(160, header, 97), header]:
+        paths[2].write_bytes(raw[:length])
+        first, second = problems(tmp_path)
+        assert first.startswith("1 of 3 files cannot be used: "), length
+        assert second == ""
+        assert_no_identifier(first, [pydicom.dcmread(paths[0])])
+
+
+def test_damaged_file_among_several_series_is_a_case_of_its_own(tmp_path):
+    paths = write_example_series(tmp_path, **SMALL)
+    (broken,) = save_series(example_datasets("enhanced", **SMALL), tmp_path / "x").iterdir()
+    broken.rename(tmp_path / "z.dcm")
+    (tmp_path / "y.dcm").write_bytes(paths[0].read_bytes()[:200])
+    first, second, third = problems(tmp_path)
+    assert (first, third) == ("", "")
+    assert second == "the file cannot be used: truncated: its header ends before the pixel data."
+
+
+def test_text_called_dcm_is_no_readable_dicom(tmp_path):
+    (tmp_path / "DOE.dcm").write_text("DOE^JANE")
+    assert problems(tmp_path) == ["the file cannot be used: no readable DICOM file (InvalidDicomError)."]
+
+
+def test_copies_and_second_acquisitions_at_the_same_positions(tmp_path):
+    datasets = example_datasets(**SMALL)
+    folder = save_series([*datasets, datasets[0]], tmp_path / "copy")
+    assert problems(folder) == ["1 of 4 files are copies of others; keep one of each."]
+    again = example_datasets(**SMALL)
+    for number, d in enumerate(again):
+        d.SOPInstanceUID = f"1.2.3.{number}"
+        d.file_meta.MediaStorageSOPInstanceUID = d.SOPInstanceUID
+    folder = save_series([*datasets, *again], tmp_path / "twice")
+    (problem,) = problems(folder)
+    assert problem.startswith(
+        "each position must hold one image; 3 of 6 images lie where another one does (first at slice 1)"
+    )
+
+
+def test_several_multi_frame_images_in_one_series(tmp_path):
+    datasets = [example_datasets("enhanced", seed=seed, **SMALL)[0] for seed in (0, 1)]
+    datasets[1].SeriesInstanceUID = datasets[0].SeriesInstanceUID
+    folder = save_series(datasets, tmp_path)
+    assert problems(folder) == ["a series must hold single-frame images or one multi-frame image, found 2 files."]
+
+
+def test_frames_of_several_echoes_and_a_wrong_number_of_frames(tmp_path):
+    (dataset,) = example_datasets("enhanced", **SMALL)
+    echo = pydicom.Dataset()
+    echo.EffectiveEchoTime = 80.0
+    dataset.PerFrameFunctionalGroupsSequence[1].MREchoSequence = [echo]
+    (problem,) = problems(save_series([dataset], tmp_path / "a"))
+    assert "its 3 images differ in echo time (2 values)" in problem
+    (dataset,) = example_datasets("enhanced", **SMALL)
+    dataset.NumberOfFrames = 2
+    (problem,) = problems(save_series([dataset], tmp_path / "b"))
+    assert "must describe each of its 2 frames, found 3 descriptions" in problem
+
+
+def test_empty_folder_and_missing_folder(tmp_path):
+    assert find_series(tmp_path) == ((), ())
+    with pytest.raises(DeployError, match="must be an existing folder") as caught:
+        find_series(tmp_path / "DOE")
+    assert caught.value.code == EXIT_USAGE
+    assert "DOE" not in str(caught.value)
+
+
+def test_spacing_of_the_header_tells_that_every_second_slice_is_missing():
+    """Only where it cannot be the gap between slices, which some scanners write there."""
+    with pytest.raises(DeployError, match="missing slices: gap of 1 between slice 1 and 2"):
+        stack_slices(HEADERS[::2])
+    gap_declared = [h._replace(spacing=2.0, thickness=6.0) for h in HEADERS]
+    assert "declares 2 mm between slices" in stack_slices(gap_declared).warnings[0]
+
+
+HEADERS = [slice_headers(d)[0] for d in example_datasets(slices=8, grid=(16, 16))]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.permutations(range(8)), st.sets(st.integers(1, 6), max_size=4))
+def test_order_is_recovered_and_holes_are_found(order, holes):
+    kept = [n for n in order if n not in holes]
+    if not holes:
+        stack = stack_slices([HEADERS[n] for n in kept])
+        assert [kept[n] for n in stack.order] == list(range(8))
+        return
+    present = sorted(kept)
+    gaps = np.diff(present)
+    place = int(np.argmax(gaps > 1))
+    with pytest.raises(DeployError, match=f"gap of {gaps[place] - 1} between slice {place + 1} and {place + 2}"):
+        stack_slices([HEADERS[n] for n in kept])
+
+
+SMALL_READ_SERIES = {"slices": 4, "grid": (48, 32)}
 
 
 def read(folder):
@@ -43,20 +218,20 @@ def assert_equals_itk(folder, case=None):
     [{}, {"oblique": False}, {"aspect": 1.5, "spacing": 3.7}, {"grid": (31, 50)}, {"slices": 2}, {"slices": 1}],
 )
 def test_classic_series_is_what_itk_reads(tmp_path, options):
-    write_example_series(tmp_path, **{**SMALL, **options})
+    write_example_series(tmp_path, **{**SMALL_READ_SERIES, **options})
     assert_equals_itk(tmp_path)
 
 
 @pytest.mark.parametrize("decimals", [3, 6])
 def test_cosines_with_few_digits_are_made_orthonormal_as_by_itk(tmp_path, decimals):
-    datasets = example_datasets(**SMALL)
+    datasets = example_datasets(**SMALL_READ_SERIES)
     for d in datasets:
         d.ImageOrientationPatient = [round(x, decimals) for x in d.ImageOrientationPatient]
     assert_equals_itk(save_series(datasets, tmp_path))
 
 
 def test_order_of_files_and_stacking_against_the_normal_do_not_matter(tmp_path):
-    datasets = example_datasets(**SMALL)
+    datasets = example_datasets(**SMALL_READ_SERIES)
     forward = read(save_series(datasets, tmp_path / "forward"))
     mixed = save_series([datasets[n] for n in (2, 0, 3, 1)], tmp_path / "mixed")
     np.testing.assert_array_equal(read(mixed).affine, forward.affine)
@@ -65,9 +240,9 @@ def test_order_of_files_and_stacking_against_the_normal_do_not_matter(tmp_path):
 
 
 def test_enhanced_equals_classic_in_any_order_of_frames(tmp_path):
-    write_example_series(tmp_path / "classic", **SMALL)
+    write_example_series(tmp_path / "classic", **SMALL_READ_SERIES)
     classic = read(tmp_path / "classic")
-    (enhanced,) = example_datasets("enhanced", **SMALL)
+    (enhanced,) = example_datasets("enhanced", **SMALL_READ_SERIES)
     order = [2, 0, 3, 1]
     enhanced.PixelData = enhanced.pixel_array[order].tobytes()
     groups = enhanced.PerFrameFunctionalGroupsSequence
@@ -81,7 +256,7 @@ def test_enhanced_equals_classic_in_any_order_of_frames(tmp_path):
 
 
 def test_case_has_type_source_and_slices_in_order(tmp_path):
-    datasets = example_datasets(**SMALL)
+    datasets = example_datasets(**SMALL_READ_SERIES)
     case = read(save_series(datasets[::-1], tmp_path))
     assert (case.number, case.domain, case.has_geometry, case.warnings, case.mask) == (1, "image", True, (), None)
     assert str(case.data.dtype) == "torch.float32"
@@ -97,7 +272,7 @@ def test_case_has_type_source_and_slices_in_order(tmp_path):
 
 
 def test_attributes_are_the_sources(tmp_path):
-    datasets = example_datasets(**SMALL)
+    datasets = example_datasets(**SMALL_READ_SERIES)
     for d in datasets:
         del d.StudyID, d.FrameOfReferenceUID
         d.SpecificCharacterSet, d.PatientName = "ISO_IR 192", "MÜLLER^ÅSA"
@@ -107,14 +282,14 @@ def test_attributes_are_the_sources(tmp_path):
         assert attributes[keyword].value == datasets[0][keyword].value
     assert str(attributes.PatientName) == "MÜLLER^ÅSA"
     assert attributes.SpecificCharacterSet == "ISO_IR 192"
-    assert attributes.StudyID == ""
+    assert "StudyID" not in attributes
     assert attributes.FrameOfReferenceUID.is_valid
     assert {i.FrameOfReferenceUID for i in case.source.instances} == {attributes.FrameOfReferenceUID}
     assert case.warnings == ("FrameOfReferenceUID was missing and is made new.",)
 
 
 def test_rescaling_that_differs_between_slices_is_applied(tmp_path):
-    datasets = example_datasets(**SMALL)
+    datasets = example_datasets(**SMALL_READ_SERIES)
     for k, d in enumerate(datasets):
         d.RescaleSlope, d.RescaleIntercept, d.RescaleType = f"{0.25 * (k + 1)}", "12.5", "US"
     folder = save_series(datasets, tmp_path)
@@ -123,7 +298,7 @@ def test_rescaling_that_differs_between_slices_is_applied(tmp_path):
 
 
 def test_per_frame_rescaling_of_an_enhanced_image(tmp_path):
-    (enhanced,) = example_datasets("enhanced", **SMALL)
+    (enhanced,) = example_datasets("enhanced", **SMALL_READ_SERIES)
     (group,) = enhanced.SharedFunctionalGroupsSequence
     del group.PixelValueTransformationSequence
     for k, frame in enumerate(enhanced.PerFrameFunctionalGroupsSequence):
@@ -135,28 +310,28 @@ def test_per_frame_rescaling_of_an_enhanced_image(tmp_path):
 
 
 def test_monochrome1_is_inverted_before_rescaling_as_by_itk(tmp_path):
-    datasets = example_datasets(**SMALL)
+    datasets = example_datasets(**SMALL_READ_SERIES)
     for d in datasets:
         d.PhotometricInterpretation, d.RescaleSlope, d.RescaleIntercept = "MONOCHROME1", "0.5", "3"
     assert_equals_itk(save_series(datasets, tmp_path))
 
 
 def test_signed_pixels_and_unused_high_bits(tmp_path):
-    datasets = example_datasets(**SMALL)
+    datasets = example_datasets(**SMALL_READ_SERIES)
     for d in datasets:
         values = d.pixel_array.astype(np.int16) - 2048
         d.PixelRepresentation, d.PixelData = 1, values.tobytes()
     case = read(save_series(datasets, tmp_path / "signed"))
     assert_equals_itk(tmp_path / "signed", case)
     assert case.warnings == ("the image holds negative values; magnitudes have none.",)
-    datasets = example_datasets(**SMALL)
+    datasets = example_datasets(**SMALL_READ_SERIES)
     for d in datasets:
         d.PixelData = (d.pixel_array | 0x8000).astype("<u2").tobytes()
     assert_equals_itk(save_series(datasets, tmp_path / "overlay"))
 
 
 def test_padding_becomes_zero(tmp_path):
-    datasets = example_datasets(**SMALL)
+    datasets = example_datasets(**SMALL_READ_SERIES)
     for d in datasets:
         values = d.pixel_array.copy()
         values[:3] = 4000
@@ -183,15 +358,15 @@ def test_lossless_compression_gives_the_same_values(tmp_path, syntax, kind):
     uid = getattr(pydicom.uid, syntax)
     if not pydicom.pixels.get_encoder(uid).is_available:
         pytest.skip("no encoder")
-    expected = read(save_series(example_datasets(kind, **SMALL), tmp_path / "plain")).data
-    datasets = example_datasets(kind, **SMALL)
+    expected = read(save_series(example_datasets(kind, **SMALL_READ_SERIES), tmp_path / "plain")).data
+    datasets = example_datasets(kind, **SMALL_READ_SERIES)
     for d in datasets:
         d.compress(uid, generate_instance_uid=False)
     np.testing.assert_array_equal(read(save_series(datasets, tmp_path / "compressed")).data, expected)
 
 
 def test_zeros_and_odd_headers_are_warned_about(tmp_path):
-    datasets = example_datasets(**SMALL)
+    datasets = example_datasets(**SMALL_READ_SERIES)
     datasets[2].PixelData = bytes(len(datasets[2].PixelData))
     for number, d in enumerate(datasets):
         d.SpacingBetweenSlices, d.InstanceNumber = "1", number + 3
@@ -306,7 +481,7 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_faults_say_what_is_wrong_and_quote_nothing(tmp_path, caplog, capfd, recwarn, fault):
     change, message = FAULTS[fault]
-    datasets = change(example_datasets(**SMALL))
+    datasets = change(example_datasets(**SMALL_READ_SERIES))
     folder = save_series(datasets, tmp_path / "DOE_4711")
     caplog.clear(), capfd.readouterr(), recwarn.clear()
     caplog.set_level(logging.DEBUG)
@@ -324,7 +499,7 @@ def test_faults_say_what_is_wrong_and_quote_nothing(tmp_path, caplog, capfd, rec
 
 def test_damaged_value_of_a_tag_is_neither_logged_nor_warned_about(tmp_path, caplog, capfd, recwarn):
     """pydicom quotes invalid values when it decodes them; an element that cannot be decoded is dropped from the source."""
-    folder = save_series(example_datasets(**SMALL), tmp_path / "series")
+    folder = save_series(example_datasets(**SMALL_READ_SERIES), tmp_path / "series")
     for path in folder.iterdir():
         raw = path.read_bytes()
         assert raw.count(b"19470229") == raw.count(b"HFS ") == 1
@@ -339,7 +514,7 @@ def test_damaged_value_of_a_tag_is_neither_logged_nor_warned_about(tmp_path, cap
 
 
 def test_pixels_that_vanish_between_scan_and_reading(tmp_path):
-    folder = save_series(example_datasets(**SMALL), tmp_path / "series")
+    folder = save_series(example_datasets(**SMALL_READ_SERIES), tmp_path / "series")
     (candidate,) = find_series(folder).candidates
     shutil.rmtree(folder)
     with pytest.raises(DeployError, match=r"^the series cannot be read \(FileNotFoundError\)\.$"):

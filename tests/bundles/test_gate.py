@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from bundle_table import BUNDLES, every_bundle
+from bundle_table import BUNDLES, RECON, SEGMENTATION, every_bundle
 from monai.bundle import ConfigWorkflow
 from running import command, succeeded
 from shipped import shipped, zero_filled
 
 from infomri_monai.sampling import PatternGenerationNetwork
+from infomri_monai.triage import load_threshold
 
 SCHEMA = Path(__file__).with_name("metadata.schema.json")
 NETWORK = ["--net_id", "network_def", "--config_file", "configs/inference.json"]
@@ -146,3 +147,29 @@ def test_inference_has_the_properties_of_the_specification(bundle, monkeypatch, 
     workflow = initialized(bundle, "inference", "infer", tmp_path)
     for required in ("network_def", "inferer", "evaluator"):
         assert getattr(workflow, required) is not None
+
+
+def test_the_shipped_weights_are_calibrated():
+    state = torch.load(RECON.root / "models" / "model.pt", weights_only=True)
+    assert state["log_variance_line"].abs().max() > 0
+
+
+def test_the_exported_call_without_a_mask_is_the_call_with_it():
+    """What Deploy and the zoo call recovers the mask from the image's own k-space (paper, III-D)."""
+    inputs = zero_filled(RECON)
+    policy, _, network = shipped(RECON)
+    mask = policy(0.125, (96, 96), torch.Generator().manual_seed(0)).mask.detach()
+    with torch.no_grad():
+        out, expected = network(inputs), network(inputs, mask)
+    assert out.shape == expected.shape
+    assert float((out - expected).abs().max()) <= 1e-4
+
+
+def test_the_channels_are_the_classes_and_two_maps():
+    assert shipped(SEGMENTATION).network.num_classes + 2 == SEGMENTATION.channels
+
+
+def test_shipped_files_are_without_what_only_training_needs():
+    state = torch.load(SEGMENTATION.root / "models" / "model.pt", weights_only=True)
+    assert not [name for name in state if name.startswith("posterior_encoder")]
+    assert 0 < load_threshold(SEGMENTATION.root / "models" / "triage.json").threshold <= 1
