@@ -152,7 +152,7 @@ class RestoreBest:
         path: what MONAI's ``CheckpointSaver`` has kept by the key metric, ``{"system": ...}``.
     """
 
-    def __init__(self, system: System, path: str | Path) -> None:
+    def __init__(self, system: nn.Module, path: str | Path) -> None:
         self.system = system
         self.path = Path(path)
 
