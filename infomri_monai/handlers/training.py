@@ -149,7 +149,7 @@ class RestoreBest:
 
     Args:
         system: the trained system.
-        path: what MONAI's ``CheckpointSaver`` has kept by the key metric, ``{"system": ...}``.
+        path: what MONAI's ``CheckpointSaver`` has kept by the key metric, ``{"system": ..., "trainer": ...}``.
     """
 
     def __init__(self, system: nn.Module, path: str | Path) -> None:

@@ -40,9 +40,9 @@ def run(system, folder, spoil):
     """Three epochs that are validated, the system spoilt at the end of one; returns the weights that each left."""
     validator = evaluator(system, seed=1, key_metric={"psnr": RatioSweepHandler(RateDistortion(), RATIOS)})
     keep = {"save_key_metric": True, "key_metric_filename": "best.pt", "key_metric_save_state": True}
-    CheckpointSaver(str(folder), {"system": system}, **keep).attach(validator)
     restore = RestoreBest(system, folder / "best.pt")
     engine = trainer(system, [ValidationHandler(1, validator), restore], epochs=3, learning_rate=1e-3)
+    CheckpointSaver(str(folder), {"system": system, "trainer": engine}, **keep).attach(validator)
     left, scores = [], []
 
     @engine.on(Events.EPOCH_COMPLETED)
@@ -51,7 +51,8 @@ def run(system, folder, spoil):
         scores.append(validator.state.metrics["psnr"])
         if engine.state.epoch == spoil:
             with torch.no_grad():
-                next(system.network.parameters()).mul_(1e3)
+                for parameter in system.network.parameters():
+                    parameter.normal_(std=10)
 
     engine.run()
     return left[scores.index(max(scores))], scores
