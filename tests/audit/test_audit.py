@@ -178,14 +178,6 @@ def test_damaged_records_are_trained_anew(tmp_path):
     assert run(tmp_path).report.content() == first
 
 
-@pytest.mark.parametrize("file", ["images.pt", "weights.pt"])
-def test_missing_tensors_are_made_anew(tmp_path, file):
-    first = run(tmp_path).report.content()
-    (tmp_path / "models" / "unrolled" / file).unlink()
-    assert run(tmp_path).report.content() == first
-    assert (tmp_path / "models" / "unrolled" / file).is_file()
-
-
 def test_a_perfect_reconstruction_is_kept_and_told_again(tmp_path):
     """Constant images return exactly, so their PSNR is infinite."""
     flat = [{"image": torch.ones(1, 16, 16)} for _ in range(8)]

@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 
 from infomri_monai.acquisition import ComplexGaussianNoise, FourierMeasurement, image_to_kspace
 from infomri_monai.engines import CaseFailure, ClassificationInferer, TolerantInferer, VolumeInferer
-from infomri_monai.engines.case import centre_fit
 from infomri_monai.engines.classification import summarised
 from infomri_monai.networks import DeterministicSegmenter, ImageClassifier, UnrolledReconstructor, complex_to_channels
-from infomri_monai.sampling import PatternGenerationNetwork, UniformRandom, VariableDensity
+from infomri_monai.sampling import UniformRandom, VariableDensity
 
 
 def classifier(classes=3, seed=0, **options):
@@ -201,24 +200,6 @@ def test_slices_without_signal_do_not_count(domain, real_valued):
         inferer()(torch.zeros_like(data), net, domain=domain)
 
 
-def test_image_without_slices_is_one_slice():
-    plane, net = volume(8, 11), classifier()
-    flat, deep = inferer()(plane, net), inferer()(plane[..., None], net)
-    assert flat.slice_probabilities.shape == (1, 3)
-    assert torch.equal(flat.probabilities, deep.probabilities)
-    torch.testing.assert_close(flat.probabilities, flat.slice_probabilities[0])
-
-
-@pytest.mark.parametrize("grid", [(12, 12), (9, 13), (17, 10)])
-def test_other_grids_are_adapted_or_cropped(grid):
-    policy, net, plane = PatternGenerationNetwork((12, 12)), classifier(), volume(*grid)
-    assert inferer(policy, ratio=0.3)(plane, net).record.grid == grid
-    cropped = inferer(policy, ratio=0.3, grid_mode="crop_pad")(plane, net)
-    fitted = inferer(policy, ratio=0.3)(centre_fit(plane, (12, 12)), net)
-    assert cropped.record.grid == (12, 12)
-    assert torch.equal(cropped.probabilities, fitted.probabilities)
-
-
 def test_nothing_in_the_result_is_an_image():
     result = inferer(VariableDensity(), ratio=0.3, masks=2)(volume(40, 40, 3), classifier())
     tensors = [field for field in result if isinstance(field, torch.Tensor)]
@@ -267,11 +248,6 @@ def test_refuses_options(options, message):
 def test_refuses_networks_that_do_not_classify(network):
     with pytest.raises(TypeError, match=f"must be an ImageClassifier, got {type(network).__name__}"):
         inferer()(volume(8, 8), network)
-
-
-def test_refuses_complex_images_for_a_network_of_real_ones():
-    with pytest.raises(ValueError, match="give the magnitude"):
-        inferer()(volume(8, 8).to(torch.complex64), classifier(real_valued=True))
 
 
 def test_a_network_that_diverges_fails_its_case():

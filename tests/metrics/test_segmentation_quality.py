@@ -6,7 +6,6 @@ import json
 import math
 
 import pytest
-import torch
 from raters import tiny_posterior
 
 from infomri_monai.metrics import (
@@ -57,22 +56,6 @@ def test_rows_are_the_pure_functions(multi_label, classes):
             {name: float(value) for name, value in expected.items()}, abs=1e-5
         )
         assert 0 <= record["volume_coverage"] <= 1
-
-
-def test_values_of_single_images_keep_their_order():
-    quality, (posterior, label) = SegmentationQuality("method", 3), tiny_posterior()
-    quality.update(posterior, label, torch.tensor([0.5, 0.25, 0.5, 0.25]), volume=torch.tensor([7, 7, 8, 8]))
-    values = quality.by_image()
-    raters = structure_masks(label, 3)
-    assert values["ratio"].tolist() == [0.5, 0.25, 0.5, 0.25]
-    assert values["volume"].tolist() == [7, 7, 8, 8]
-    torch.testing.assert_close(values["ged"], energy_distance(posterior.samples, raters))
-    torch.testing.assert_close(values["dice"], dice_to_raters(posterior.majority, raters).mean(1))
-    assert "dice_structure_2" in values
-    assert "ece" not in values
-    quality.reset()
-    with pytest.raises(ValueError, match="no images yet"):
-        quality.table()
 
 
 def test_a_single_structure_has_no_column_of_its_own():
