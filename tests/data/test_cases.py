@@ -15,9 +15,9 @@ import torch
 from helper import refuses
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from image_files import PATIENT, write_dicom_series, write_nifti, write_png
 from monai.data import DataLoader, MetaTensor
 from monai.transforms import Compose
-from test_volumes import PATIENT, write_dicom_series, write_nifti, write_png
 
 from infomri_monai.data import CaseDataset, ReadCased, embedded_subjects, inference_cases
 from infomri_monai.data.embedded import embedded_lesions
