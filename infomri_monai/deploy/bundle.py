@@ -27,13 +27,7 @@ from infomri_monai.files import check_intact
 from infomri_monai.networks.checkpoint import fill_network
 from infomri_monai.triage import load_threshold
 
-__all__ = [
-    "DeployBundle",
-    "Inference",
-    "TimedNetwork",
-    "orientation_warning",
-    "volume_of",
-]
+__all__ = ["DeployBundle", "Inference", "TimedNetwork", "orientation_warning", "volume_of"]
 
 _RAS_TO_LPS = np.array([-1.0, -1.0, 1.0])
 #: where the axes of the patient (LPS) run from and to

@@ -153,12 +153,7 @@ class BundleApplication(Application):
     """
 
     def __init__(
-        self,
-        cases: Sequence[ReadableCase],
-        bundle: DeployBundle,
-        build: BuildObjects,
-        output: Path,
-        journal: Journal,
+        self, cases: Sequence[ReadableCase], bundle: DeployBundle, build: BuildObjects, output: Path, journal: Journal
     ) -> None:
         self.cases, self.bundle, self.build, self.output, self.journal = cases, bundle, build, output, journal
         super().__init__()

@@ -236,13 +236,7 @@ class CaseInferer(Inferer, ABC, Generic[Result]):
 
     @torch.no_grad()
     def __call__(
-        self,
-        inputs: Tensor,
-        network: Any,
-        mask: Tensor | None = None,
-        domain: str = "image",
-        *args: Any,
-        **kwargs: Any,
+        self, inputs: Tensor, network: Any, mask: Tensor | None = None, domain: str = "image", *args: Any, **kwargs: Any
     ) -> Result:
         """Acquire one case and infer what is asked.
 

@@ -13,6 +13,7 @@ import mlflow
 import pytest
 import torch
 from audits import Constant, Scaled, audit, entries, run, unrolled
+from helper import refuses
 from monai.bundle import ConfigParser
 from monai.data import Dataset
 from monai.handlers import MLFlowHandler
@@ -142,8 +143,7 @@ def test_a_second_run_takes_what_is_finished(tmp_path, monkeypatch):
             Dataset(train, lambda entry: entry | {"image": entry["image"] / 2}),
             [*train[:40], train[40] | {"image": train[41]["image"]}, *train[41:]],
         ):
-            with pytest.raises(AssertionError, match="trained again"):
-                run(tmp_path, {"a": unrolled}, attribute="side", train_data=other)
+            refuses(AssertionError, "trained again", run, tmp_path, {"a": unrolled}, attribute="side", train_data=other)
     more = run(tmp_path, {"a": unrolled, "b": Scaled}, attribute="side").report.content()
     assert more["attackers"][0] == first["attackers"][0]
     assert len(more["attackers"]) == 2
@@ -310,15 +310,13 @@ def diverged():
     ],
 )
 def test_refuses_before_anything_is_written(tmp_path, changes, message):
-    with pytest.raises(ValueError, match=message):
-        audit(tmp_path / "out", **changes)
+    refuses(ValueError, message, audit, tmp_path / "out", **changes)
     assert not (tmp_path / "out").exists()
 
 
 def test_several_processes_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("infomri_monai.audit.audit.idist.get_world_size", lambda: 2)
-    with pytest.raises(RuntimeError, match="runs in one process"):
-        audit(tmp_path)
+    refuses(RuntimeError, "runs in one process", audit, tmp_path)
 
 
 # MLflow's own dependencies and connections warn

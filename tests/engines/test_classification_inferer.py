@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
+from helper import refuses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -196,8 +197,7 @@ def test_slices_without_signal_do_not_count(domain, real_valued):
         assert field[1].isnan().all()
         assert torch.isfinite(field[[0, 2]]).all()
     torch.testing.assert_close(result.probabilities, result.slice_probabilities[[0, 2]].mean(0))
-    with pytest.raises(ValueError, match="k-space is zero in every slice"):
-        inferer()(torch.zeros_like(data), net, domain=domain)
+    refuses(ValueError, "k-space is zero in every slice", inferer(), torch.zeros_like(data), net, domain=domain)
 
 
 def test_nothing_in_the_result_is_an_image():
@@ -238,16 +238,14 @@ def test_mixed_precision_is_close():
     ],
 )
 def test_refuses_options(options, message):
-    with pytest.raises(ValueError, match=message):
-        inferer(**options)
+    refuses(ValueError, message, inferer, **options)
 
 
 @pytest.mark.parametrize(
     "network", [UnrolledReconstructor(phases=1, channels=4), DeterministicSegmenter(channels=(8, 8))]
 )
 def test_refuses_networks_that_do_not_classify(network):
-    with pytest.raises(TypeError, match=f"must be an ImageClassifier, got {type(network).__name__}"):
-        inferer()(volume(8, 8), network)
+    refuses(TypeError, f"must be an ImageClassifier, got {type(network).__name__}", inferer(), volume(8, 8), network)
 
 
 def test_a_network_that_diverges_fails_its_case():

@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from helper import refuses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from threshold_network import ThresholdNetwork
@@ -242,15 +243,13 @@ def test_mixed_precision_is_close():
     ],
 )
 def test_refuses_options(options, message):
-    with pytest.raises(ValueError, match=message):
-        inferer(**options)
+    refuses(ValueError, message, inferer, **options)
 
 
 def test_refuses_networks_that_do_not_segment_or_have_no_reconstruction():
     with pytest.raises(TypeError, match="got UnrolledReconstructor"):
         inferer()(levels(8, 8), UnrolledReconstructor(phases=1, channels=4))
-    with pytest.raises(ValueError, match="reconstruction=False"):
-        inferer(reconstruct=True)(levels(8, 8), latent(reconstruction=False))
+    refuses(ValueError, "reconstruction=False", inferer(reconstruct=True), levels(8, 8), latent(reconstruction=False))
 
 
 @pytest.mark.parametrize("field", ["class_probabilities", "entropy", "mutual_information"])

@@ -6,6 +6,7 @@ import json
 import math
 
 import pytest
+from helper import refuses
 from raters import tiny_posterior
 
 from infomri_monai.metrics import (
@@ -84,8 +85,7 @@ def test_a_structure_that_one_row_lacks_is_not_measured(tmp_path):
     assert "GED" not in str(table)
     table.write_json(tmp_path / "table.json")
     assert json.loads((tmp_path / "table.json").read_text())["rows"][0]["dice_a"] is None
-    with pytest.raises(ValueError, match="in the table already"):
-        table.add(rows[0])
+    refuses(ValueError, "in the table already", table.add, rows[0])
 
 
 @pytest.mark.parametrize(
@@ -99,15 +99,11 @@ def test_a_structure_that_one_row_lacks_is_not_measured(tmp_path):
     ],
 )
 def test_refuses_structures(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        SegmentationQuality("method", *arguments)
+    refuses(ValueError, message, SegmentationQuality, "method", *arguments)
 
 
 def test_refuses_labels_that_do_not_fit():
     quality, (posterior, label) = SegmentationQuality("method", 3), tiny_posterior()
-    with pytest.raises(ValueError, match="do not fit 2 structures"):
-        quality.update(posterior, label[..., :5], 0.25)
-    with pytest.raises(ValueError, match="label must lie in -1"):
-        quality.update(posterior, label + 2, 0.25)
-    with pytest.raises(ValueError, match="do not fit 3 structures"):
-        SegmentationQuality("method", 4).update(posterior, label, 0.25)
+    refuses(ValueError, "do not fit 2 structures", quality.update, posterior, label[..., :5], 0.25)
+    refuses(ValueError, "label must lie in -1", quality.update, posterior, label + 2, 0.25)
+    refuses(ValueError, "do not fit 3 structures", SegmentationQuality("method", 4).update, posterior, label, 0.25)

@@ -23,12 +23,7 @@ from infomri_monai.acquisition import (
     kspace_to_image,
 )
 from infomri_monai.losses import MeanSquaredErrorLoss
-from infomri_monai.networks import (
-    GaussianUNet,
-    ThreeLayerReconstructor,
-    UnrolledReconstructor,
-    complex_to_channels,
-)
+from infomri_monai.networks import GaussianUNet, ThreeLayerReconstructor, UnrolledReconstructor, complex_to_channels
 from infomri_monai.networks.reconstructors import ProximalStep
 from infomri_monai.sampling import UniformRandom
 from infomri_monai.sampling.draw import straight_through
