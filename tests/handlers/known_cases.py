@@ -67,7 +67,7 @@ CASES = [
 def evaluator(
     handlers: Sequence[Any] = (),
     samples: int = 4,
-    cases: Sequence[dict[str, Tensor]] = CASES,
+    data: Sequence[dict[str, Tensor]] = CASES,
     ratios: Sequence[float] = RATIOS,
     sampler: Sampler[int] | None = None,
 ) -> SupervisedEvaluator:
@@ -79,7 +79,7 @@ def evaluator(
     prepare = PrepareRaters(PrepareRatioSweep(ratios), STRUCTURES, multi_label=True)
     return SupervisedEvaluator(
         device=torch.device("cpu"),
-        val_data_loader=DataLoader(Dataset(cases), batch_size=2, sampler=sampler),
+        val_data_loader=DataLoader(Dataset(data), batch_size=2, sampler=sampler),
         network=KnownNetwork(),
         prepare_batch=prepare,
         inferer=infer,
