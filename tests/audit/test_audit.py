@@ -10,12 +10,12 @@ import pytest
 import torch
 from audits import Constant, Scaled, audit, entries, run, unrolled
 from helper import refuses
-from monai.bundle import ConfigParser
 from monai.data import Dataset
 from torch import nn
 
 from infomri_monai.acquisition import ComplexGaussianNoise, FourierMeasurement
 from infomri_monai.metrics import psnr
+from infomri_monai.networks import GaussianUNet, UnrolledReconstructor
 from infomri_monai.sampling import PatternGenerationNetwork, UniformRandom
 
 FILES = {"attackers.csv", "attackers.json", "attackers.md", "attackers.png", "report.md", "report.json"}
@@ -149,13 +149,6 @@ def test_an_interrupted_audit_goes_on_with_what_is_left(tmp_path, monkeypatch):
     assert [attacker.name for attacker in report.attackers] == ["a", "b"]
 
 
-def test_damaged_records_are_trained_anew(tmp_path):
-    first = run(tmp_path).report.content()
-    record = tmp_path / "models" / "unrolled" / "record.json"
-    record.write_text(record.read_text()[:40])
-    assert run(tmp_path).report.content() == first
-
-
 def test_a_perfect_reconstruction_is_kept_and_told_again(tmp_path):
     """Constant images return exactly, so their PSNR is infinite."""
     flat = [{"image": torch.ones(1, 16, 16)} for _ in range(8)]
@@ -191,26 +184,14 @@ def test_mixed_precision_trains_in_bfloat16_and_tests_in_float32(tmp_path):
     assert seen == {(True, True), (False, False)}
 
 
-def test_built_from_a_config(tmp_path):
-    """Complex images, too, and networks as objects and as functions that make them."""
-    package, data = "infomri_monai", {"_target_": "monai.data.Dataset", "data": "$@entries"}
-    unrolled = {"_target_": f"{package}.networks.UnrolledReconstructor", "phases": 1, "channels": 4}
-    unet = {"_target_": f"{package}.networks.GaussianUNet", "features": [4] * 6}
-    audit = {
-        "_target_": f"{package}.engines.PrivacyAudit",
-        "policy": {"_target_": f"{package}.sampling.UniformRandom"},
-        "measurement": {"_target_": f"{package}.acquisition.FourierMeasurement"},
-        "attackers": {"unet": unet, "unrolled": unrolled | {"_mode_": "callable"}},
-        **dict.fromkeys(("train_data", "validation_data", "test_data"), data),
-        **{"ratios": [0.5, 0.25], "output_dir": str(tmp_path), "batch_size": 4, "max_epochs": 1},
-        "learning_rate": {"unet": 1e-3, "unrolled": 1e-2},
-    }
-    images = entries(8, complex_valued=True, grid=(32, 32))
-    made = ConfigParser({"entries": images, "audit": audit}).get_parsed_content("audit")
-    made.run()
-    assert [attacker.learning_rate for attacker in made.report.attackers] == [1e-3, 1e-2]
-    assert [verdict.ratio for verdict in made.report.verdicts] == [0.25, 0.5]
-    assert made.report.facts["images"].startswith("complex")
+def test_complex_images_with_a_unet_and_a_rate_of_its_own(tmp_path):
+    unet, complex_unrolled = GaussianUNet(features=(4,) * 6), UnrolledReconstructor(phases=1, channels=4)
+    changes = {"complex_valued": True, "grid": (32, 32), "images": (8, 4, 4), "max_steps": 4}
+    rates = {"unet": 1e-3, "unrolled": 1e-2}
+    report = run(tmp_path, {"unet": unet, "unrolled": complex_unrolled}, learning_rate=rates, **changes).report
+    assert report.facts["images"].startswith("complex")
+    assert "8 train" in report.facts["images"]
+    assert [attacker.learning_rate for attacker in report.attackers] == [1e-3, 1e-2]
 
 
 def test_policy_warnings_stand_in_the_report(tmp_path, caplog):

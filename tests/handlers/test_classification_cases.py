@@ -1,10 +1,5 @@
 """Files of classified cases hold the known diagnosis and no image; an interruption loses nothing."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import nibabel
 import numpy as np
 import pytest
@@ -13,6 +8,7 @@ from case_runs import engine_of, files, rows, says, sidecar
 from helper import refuses
 from ignite.engine import Events
 from known_diagnoses import classifier, write_case
+from small_engines import on_two_ranks
 
 import infomri_monai
 from infomri_monai.acquisition import image_to_kspace
@@ -166,14 +162,7 @@ def test_two_processes_write_what_one_writes(tmp_path):
     for i in range(5):
         volume = write_case(tmp_path / "in" / f"{i}.nii.gz", LOGITS, seed=i)
     nibabel.Nifti1Image(volume * np.nan, np.eye(4)).to_filename(tmp_path / "in" / "2.nii.gz")
-    script = Path(__file__).with_name("ranks_diagnosis.py")
-    folders = [str(tmp_path / "in"), str(tmp_path / "two")]
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(script), *folders]
-    paths = str(Path(__file__).parents[1])
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": paths}
-    how = {"capture_output": True, "text": True, "timeout": 300, "env": environment, "check": False}
-    done = subprocess.run([sys.executable, *launch], **how)
-    assert done.returncode == 0, done.stderr[-3000:]
+    on_two_ranks("ranks_diagnosis.py", tmp_path / "in", tmp_path / "two")
     refuses(RuntimeError, "1 of 5 cases failed", diagnose(tmp_path / "in", tmp_path / "one").run)
     assert files(tmp_path / "two") == files(tmp_path / "one")
     for name in files(tmp_path / "one"):

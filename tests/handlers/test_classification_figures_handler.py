@@ -9,9 +9,9 @@ import pytest
 import torch
 from classified import rows_of
 from helper import refuses
-from ignite.engine import Engine
 from monai.networks.nets import resnet10
 from monai.utils import CommonKeys
+from small_engines import replay
 from tiny_runs import GRID, RATIOS
 
 from infomri_monai.acquisition import FourierMeasurement
@@ -71,11 +71,8 @@ def run(case, folder, entropy=True, names=None, **options):
     classes, multi_label, system, outputs = case
     sweep = options.pop("sweep", SWEEP)
     quality = RatioSweepHandler(ClassificationQuality("tiny", classes, names, multi_label, bootstrap=20), sweep)
-    engine = Engine(lambda _, output: output)
     figures = ClassificationFigures(quality, system.policy, system.entropy if entropy else None, folder, **options)
-    for handler in (quality, figures):
-        handler.attach(engine)
-    engine.run(outputs)
+    replay(outputs, quality, figures)
     return quality
 
 
@@ -127,47 +124,17 @@ def test_roc_and_uncertainty_are_of_every_image_and_ratio(case, caught, tmp_path
         assert histogram.get_xlim()[1] == pytest.approx(highest, rel=1e-4)
 
 
-def test_reliability_is_of_every_ratio(case, caught, tmp_path):
-    quality = run(case, tmp_path)
-    upper, lower = caught["reliability"].axes
-    assert [line.get_label().split(":")[0] for line in upper.lines[1:]] == TIMES
-    for line, s in zip(upper.lines[1:], sorted(quality.collector.diagrams(), reverse=True), strict=True):
-        diagram = quality.collector.diagrams()[s]
-        filled = diagram.share > 0
-        np.testing.assert_allclose(line.get_ydata(), diagram.frequency[filled])
-    assert lower.get_ylabel() == ("labels [%]" if case[1] else "images [%]")
-
-
 def test_masks_and_map_are_the_policys(case, caught, tmp_path):
     run(case, tmp_path, seed=5)
-    system = case[2]
+    system, masks, maps = case[2], caught["masks"].axes, caught["entropy_map"].axes
     with torch.no_grad():
         sample = system.policy(sorted(SWEEP, reverse=True), GRID, torch.Generator().manual_seed(5))
-    nats = [f"{float(h):.4g}".replace("-", "−") for h in system.entropy(sample.mask)]
-    for i in range(3):
-        axes = caught["masks"].axes[i]
-        np.testing.assert_array_equal(axes.images[0].get_array(), sample.mask[i, 0])
-        assert axes.get_xlabel().endswith(f"\nĤ {nats[i]} nats")
-        shown = caught["entropy_map"].axes[2 + i]
-        assert shown.get_title() == f"probability, {TIMES[i]}"
-        np.testing.assert_allclose(shown.images[0].get_array(), sample.probabilities[i, 0], rtol=1e-6)
-    np.testing.assert_allclose(caught["entropy_map"].axes[0].images[0].get_array(), system.entropy.position_entropy())
-
-
-def test_examples_are_of_different_classes_at_the_middle_ratio(case, caught, tmp_path):
-    system, outputs = case[2:]
-    run(case, tmp_path, measurement=system.measurement, examples=3)
-    figure, posterior, image = caught["examples"], outputs[0][CommonKeys.PRED], outputs[0][CommonKeys.IMAGE]
-    assert figure.get_suptitle() == "Classified at 3.33×"
-    # the middle ratio is the first of the sweep; the first three images are of classes in turn, or all have a label
-    for row, place in enumerate((0, 1, 2)):
-        truth, mask, seen, bars = figure.axes[4 * row : 4 * row + 4]
-        np.testing.assert_allclose(truth.images[0].get_array(), image[place, 0], rtol=1e-6)
-        np.testing.assert_array_equal(mask.images[0].get_array(), posterior.mask[place, 0].expand(GRID))
-        one = slice(place, place + 1)
-        expected = system.measurement.zero_filled(image[one], posterior.mask[one]).abs()
-        np.testing.assert_allclose(seen.images[0].get_array(), expected[0, 0], atol=1e-6)
-        np.testing.assert_allclose([bar.get_width() for bar in bars.patches], posterior.probabilities[place], rtol=1e-6)
+    for i, nats in enumerate(system.entropy(sample.mask)):
+        np.testing.assert_array_equal(masks[i].images[0].get_array(), sample.mask[i, 0])
+        assert masks[i].get_xlabel().endswith(f"\nĤ {float(nats):.4g} nats".replace("-", "−"))
+        assert maps[2 + i].get_title() == f"probability, {TIMES[i]}"
+        np.testing.assert_allclose(maps[2 + i].images[0].get_array(), sample.probabilities[i, 0], rtol=1e-6)
+    np.testing.assert_allclose(maps[0].images[0].get_array(), system.entropy.position_entropy())
 
 
 def test_one_ratio_and_no_entropy(caught, tmp_path):
@@ -177,14 +144,20 @@ def test_one_ratio_and_no_entropy(caught, tmp_path):
     first = {key: value[:EACH] for key, value in output.items() if key != CommonKeys.PRED}
     first[CommonKeys.PRED] = rows_of(output[CommonKeys.PRED], slice(EACH))
     first[CommonKeys.LABEL] = torch.tensor([0, 0, 0, 1, 0, 1])
-    run((2, False, system, [first]), tmp_path, entropy=False, names=("healthy", "lesion"), sweep=SWEEP[:1])
+    case, names = (2, False, system, [first]), ("healthy", "lesion")
+    run(case, tmp_path, entropy=False, names=names, sweep=SWEEP[:1], measurement=system.measurement)
     assert sorted(caught) == [name for name in ALL if name != "entropy_map"]
     assert caught["roc"].axes[0].get_title() == "lesion"
-    panels = caught["examples"].axes
-    assert [text.get_text() for text in panels[2].get_yticklabels()] == ["healthy", "lesion"]
-    assert len(panels) == 12  # truth, mask and bars of four images
+    figure, posterior, image = caught["examples"], first[CommonKeys.PRED], first[CommonKeys.IMAGE]
+    assert figure.get_suptitle() == "Classified at 3.33×"
+    assert [text.get_text() for text in figure.axes[3].get_yticklabels()] == ["healthy", "lesion"]
+    zero_filled = system.measurement.zero_filled(image, posterior.mask).abs()
     for row, place in enumerate((0, 3, 1, 5)):
-        np.testing.assert_allclose(panels[3 * row].images[0].get_array(), first[CommonKeys.IMAGE][place, 0], rtol=1e-6)
+        truth, mask, seen, bars = figure.axes[4 * row : 4 * row + 4]
+        np.testing.assert_allclose(truth.images[0].get_array(), image[place, 0], rtol=1e-6)
+        np.testing.assert_array_equal(mask.images[0].get_array(), posterior.mask[place, 0].expand(GRID))
+        np.testing.assert_allclose(seen.images[0].get_array(), zero_filled[place, 0], atol=1e-6)
+        np.testing.assert_allclose([bar.get_width() for bar in bars.patches], posterior.probabilities[place], rtol=1e-6)
 
 
 def test_a_class_that_no_image_has_leaves_a_hole(caught, tmp_path):

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 from helper import refuses
-from ignite.engine import Engine
 from monai.utils import CommonKeys
+from small_engines import replay
 from tiny_runs import GRID, RATIOS
 
 from infomri_monai.acquisition import FourierMeasurement
@@ -59,10 +59,7 @@ def outputs(system):
 
 def run(outputs, folder, **options):
     quality = RatioSweepHandler(SegmentationQuality("tiny", 3, NAMES), SWEEP)
-    engine = Engine(lambda _, output: output)
-    for handler in (quality, SegmentationFigures(quality, folder, structures=NAMES, **options)):
-        handler.attach(engine)
-    engine.run(outputs)
+    replay(outputs, quality, SegmentationFigures(quality, folder, structures=NAMES, **options))
     return quality
 
 
@@ -112,44 +109,33 @@ def test_curves_are_the_tables(outputs, caught, tmp_path):
     assert caught["segmentation_by_acceleration"].get_suptitle() == "tiny"
 
 
-def test_reliability_is_of_every_ratio(outputs, caught, tmp_path):
+def test_reliability_and_risk_coverage_are_of_every_ratio(outputs, caught, tmp_path):
     run(outputs, tmp_path, simulated_raters=True)
-    upper = caught["reliability"].axes[0]
+    upper, figure = caught["reliability"].axes[0], caught["risk_coverage"]
     probabilities = joined(outputs, CommonKeys.PRED, "class_probabilities")[:, -2:]
     raters = structure_masks(joined(outputs, CommonKeys.LABEL), 3)
-    ratio = torch.tensor(SWEEP).repeat_interleave(2).repeat(2)
-    assert [line.get_label().split(":")[0] for line in upper.lines[1:]] == TIMES
-    for line, s in zip(upper.lines[1:], sorted(SWEEP, reverse=True), strict=True):
-        at = ratio == s
-        expected = reliability_diagram(probabilities[at], raters[at])
-        filled = expected.share > 0
-        np.testing.assert_allclose(line.get_ydata(), expected.frequency[filled], atol=1e-6)
-        np.testing.assert_allclose(line.get_xdata(), expected.confidence[filled], atol=1e-6)
-    assert "simulated raters" in upper.get_ylabel()
-
-
-def test_risk_coverage_is_of_every_ratio(outputs, caught, tmp_path):
-    run(outputs, tmp_path)
-    figure = caught["risk_coverage"]
     agreement = sample_agreement(joined(outputs, CommonKeys.PRED, "samples"))
-    raters = structure_masks(joined(outputs, CommonKeys.LABEL), 3)
     dice = dice_to_raters(joined(outputs, CommonKeys.PRED, "majority"), raters).mean(1)
-    ratio = torch.tensor(SWEEP).repeat_interleave(2).repeat(2)
-    drawn = figure.axes[0].lines[0:6:2]
-    assert [line.get_label().split(":")[0] for line in drawn] == TIMES
-    for line, s in zip(drawn, sorted(SWEEP, reverse=True), strict=True):
+    ratio, curves, risks = torch.tensor(SWEEP).repeat_interleave(2).repeat(2), upper.lines[1:], figure.axes[0].lines
+    assert [line.get_label().split(":")[0] for line in (*curves, *risks[0:6:2])] == TIMES * 2
+    for i, s in enumerate(sorted(SWEEP, reverse=True)):
+        diagram = reliability_diagram(probabilities[ratio == s], raters[ratio == s])
+        expected = torch.stack([diagram.confidence, diagram.frequency], 1)[diagram.share > 0]
+        np.testing.assert_allclose(curves[i].get_xydata(), expected, atol=1e-6)
         expected = risk_coverage(agreement[ratio == s], dice[ratio == s])
-        np.testing.assert_allclose(line.get_ydata(), expected.risk, atol=1e-6)
+        np.testing.assert_allclose(risks[2 * i].get_ydata(), expected.risk, atol=1e-6)
+    assert "simulated raters" in upper.get_ylabel()
     shares = [share_removed(agreement[ratio == s], dice[ratio == s]) for s in SWEEP]
     assert f"{100 * sum(shares) / 3:.0f} % of its worst tenth" in figure.get_suptitle()
 
 
 def test_images_without_any_rater_leave_no_hole(outputs, caught, tmp_path):
-    run([outputs[0], outputs[1] | {CommonKeys.LABEL: torch.full_like(outputs[1][CommonKeys.LABEL], -1)}], tmp_path)
+    undrawn = [output | {CommonKeys.LABEL: torch.full_like(output[CommonKeys.LABEL], -1)} for output in outputs]
+    run([outputs[0], undrawn[1]], tmp_path)
     assert [len(line.get_ydata()) for line in caught["risk_coverage"].axes[0].lines[0:6:2]] == [2, 2, 2]
     assert all(math.isfinite(y) for line in caught["reliability"].axes[0].lines for y in line.get_ydata())
     caught.clear()
-    run([output | {CommonKeys.LABEL: torch.full_like(output[CommonKeys.LABEL], -1)} for output in outputs], tmp_path)
+    run(undrawn, tmp_path)
     assert sorted(caught) == ["segmentation_by_acceleration", "segmentations", "sweep"]
 
 

@@ -6,11 +6,7 @@ import csv
 import json
 import logging
 import math
-import os
-import subprocess
-import sys
 from itertools import permutations, product
-from pathlib import Path
 
 import known_cases
 import known_classes
@@ -22,6 +18,7 @@ from ignite.engine import Engine, Events
 from monai.data import DataLoader, DistributedSampler
 from monai.utils import CommonKeys
 from ranks_sweep import handlers_of
+from small_engines import on_two_ranks
 
 from infomri_monai.handlers import (
     CalibrateTriage,
@@ -133,28 +130,20 @@ def test_a_second_run_starts_anew_and_images_know_their_volume(kind):
 def test_files_hold_the_table_and_the_log_prints_it(kind, tmp_path, caplog):
     make, evaluator, ratios, _ = KINDS[kind]
     handler = RatioSweepHandler(make(), ratios, tmp_path / "report")
-    engine = evaluator([handler])
-    with caplog.at_level(logging.INFO):
-        engine.run()
+    caplog.set_level(logging.INFO)
+    evaluator([handler]).run()
+    files = sorted((tmp_path / "report").iterdir())
     name = "classification" if kind == "labels" else kind
-    files = [tmp_path / "report" / f"{name}.{suffix}" for suffix in ("csv", "json", "md")]
-    assert sorted((tmp_path / "report").iterdir()) == files
+    assert [path.name for path in files] == [f"{name}.{suffix}" for suffix in ("csv", "json", "md")]
     with files[0].open(newline="") as file:
         rows = list(csv.DictReader(file))
-    content = json.loads(files[1].read_text())
-    assert [row["method"] for row in rows] == ["known"] * len(ratios)
-    assert tuple(rows[0]) == ("method", *handler.table.columns())
-    for row, entry, record in zip(rows, content["rows"], handler.table.records(), strict=True):
-        for field, value in record.items():
-            assert row[field] == ("" if math.isnan(value) else str(value))
-            assert entry[field] == (None if math.isnan(value) else value)
+    content, records = json.loads(files[1].read_text()), handler.table.records()
+    texts = [{name: "" if math.isnan(value) else str(value) for name, value in row.items()} for row in records]
+    assert rows == [{"method": "known", **row} for row in texts]
+    assert content["rows"] == [{n: None if math.isnan(v) else v for n, v in row.items()} for row in records]
     assert content["conventions"] == handler.table.conventions
     assert str(handler.table) in caplog.text
     assert files[2].read_text() == handler.table.markdown()
-
-
-def test_simulated_raters_are_called_so():
-    assert segmentation(simulated_raters=True).method == "known (simulated raters)"
 
 
 @pytest.mark.parametrize("ratios", [(), (0.0, 0.1), (0.1, 1.5)])
@@ -188,31 +177,6 @@ def test_volume_labels_may_be_names():
     numbers = _as_numbers(["file1", "file2", "file1"])
     assert numbers[0] == numbers[2] != numbers[1]
     assert torch.equal(_as_numbers(torch.tensor([3, 4])), torch.tensor([3, 4]))
-
-
-def test_a_test_set_without_a_class_ends_well(tmp_path, caplog):
-    data = [case for case in known_classes.cases() if case["label"] != 2]
-    engine = known_classes.evaluator([RatioSweepHandler(classification(), known_classes.RATIOS, tmp_path)], data=data)
-    with caplog.at_level(logging.WARNING):
-        engine.run()
-    assert "all have or all lack White Matter" in caplog.text
-    assert "auroc" not in engine.state.metrics
-    assert "auroc_left" in engine.state.metrics
-    assert json.loads((tmp_path / "classification.json").read_text())["rows"][0]["auroc_white_matter"] is None
-
-
-def test_the_order_of_images_does_not_change_the_intervals(generator):
-    """Which is how ranks would deal them out."""
-    images = known_classes.IMAGES
-    for key in ("subject", None):
-        found = []
-        for order in (range(images), torch.randperm(images, generator=generator).tolist()):
-            handler = RatioSweepHandler(classification(), known_classes.RATIOS, volume_key=key)
-            data = [known_classes.cases()[i] for i in order]
-            known_classes.evaluator([handler], data=data, batch_size=3).run()
-            found.append(handler.table.records())
-        for first, second in zip(*found, strict=True):
-            assert second == pytest.approx(first, rel=1e-6, nan_ok=True)
 
 
 @pytest.fixture
@@ -315,12 +279,7 @@ def test_ranks_with_data_of_their_own_lose_nothing(monkeypatch):
 @pytest.mark.slow
 def test_two_processes_write_what_one_writes(tmp_path):
     """Tables, worklist, predictions and intervals, whether subjects are known or not."""
-    here = Path(__file__).parent
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(here / "ranks_sweep.py")]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(here.parent)}
-    how = {"capture_output": True, "text": True, "timeout": 300, "env": environment, "check": False}
-    done = subprocess.run([sys.executable, *launch, str(tmp_path)], **how)
-    assert done.returncode == 0, done.stderr[-3000:]
+    on_two_ranks("ranks_sweep.py", tmp_path)
     for kind, deals in ((known_cases, 4), (known_classes, 2)):
         for key in ("subject", None):
             one = tmp_path / f"one_{kind.__name__}_{key}"
