@@ -31,11 +31,8 @@ def posterior(images, samples, seed):
     masks = structure_masks(maps, CLASSES).to(torch.uint8)
     probabilities = torch.rand(images, CLASSES, *GRID, generator=generator)
     entropy = torch.rand(images, 1, *GRID, generator=generator)
-    nothing = torch.zeros(images, 1, *GRID)
-    ratio = torch.zeros(images)
-    return SegmentationPosterior(
-        masks, masks[:, 0], probabilities, entropy, nothing, nothing, nothing, nothing, nothing, ratio
-    )
+    nothing = [torch.zeros(images, 1, *GRID)] * 5
+    return SegmentationPosterior(masks, masks[:, 0], probabilities, entropy, *nothing, torch.zeros(images))
 
 
 def outputs(samples=SAMPLES, sizes=(2, 1)):

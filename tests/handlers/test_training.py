@@ -6,7 +6,7 @@ The weight of a loss's information term as a function of the iteration number al
 from __future__ import annotations
 
 import math
-import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -111,21 +111,18 @@ def test_a_task_model_is_saved_without_what_only_its_training_needs(tmp_path):
 
 
 def test_a_crash_while_saving_leaves_the_old_file_and_no_part(tmp_path, monkeypatch):
-    system = tiny_system()
-    model, policy = tmp_path / "model.pt", tmp_path / "policy.pt"
-    save = SaveSystem(system, model, policy)
-    save(trainer(system))
-    old = model.read_bytes(), policy.read_bytes()
+    system, engine = tiny_system(), trainer(tiny_system())
+    save = SaveSystem(system, tmp_path / "model.pt", tmp_path / "policy.pt")
+    save(engine)
+    old = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
     def crash(state, path):
-        with open(path, "wb") as file:
-            file.write(b"half")
+        Path(path).write_bytes(b"half")
         raise OSError("disk full")
 
     monkeypatch.setattr(torch, "save", crash)
-    refuses(OSError, "disk full", save, trainer(system))
-    assert (model.read_bytes(), policy.read_bytes()) == old
-    assert sorted(os.listdir(tmp_path)) == ["model.pt", "policy.pt"]
+    refuses(OSError, "disk full", save, engine)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == old
 
 
 def test_a_gradient_that_is_not_finite_stops_the_training():
