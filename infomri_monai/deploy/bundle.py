@@ -1,18 +1,13 @@
-"""One of our bundles in memory: the configured pre-processing, acquisition, network and post-processing for any case.
-
-Also here: Whether raw k-space stands for the network as its training images did: a scanner may read out in any
-direction. How long the network itself works, so that everything else can be told from it. Between the results of a
-bundle and the DICOM writers.
-"""
+"""One of our bundles in memory: the configured pre-processing, acquisition, network and post-processing for any case."""
 
 from __future__ import annotations
 
 import logging
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,7 +17,8 @@ from monai.utils import CommonKeys
 from numpy.typing import NDArray
 from torch import Tensor
 
-from infomri_monai.deploy.case import EXIT_USAGE, CaseSource, DeployCase, DeployError, ModelIdentity
+from infomri_monai.deploy.case import EXIT_USAGE, DeployCase, DeployError
+from infomri_monai.deploy.derivation import ModelIdentity
 from infomri_monai.deploy.logs import about_case
 from infomri_monai.deploy.model_files import BundleFiles, find_bundle, sha256
 from infomri_monai.deploy.settings import blame, check_settings, class_names, evaluate_settings
@@ -31,16 +27,11 @@ from infomri_monai.files import check_intact
 from infomri_monai.networks.checkpoint import fill_network
 from infomri_monai.triage import ReviewThreshold, load_threshold
 
-if TYPE_CHECKING:
-    from pydicom import Dataset
-
 __all__ = [
     "DeployBundle",
     "Inference",
     "TimedNetwork",
-    "as_reference",
     "orientation_warning",
-    "slice_names",
     "volume_of",
 ]
 
@@ -331,13 +322,3 @@ def volume_of(map_: Tensor, case: DeployCase, bundle: DeployBundle, leading: int
     array = array[..., np.newaxis] if array.ndim == 2 + leading else array
     turned = bundle.swap_axes if case.domain == "image" else not case.has_geometry
     return array.swapaxes(leading, leading + 1) if turned else array
-
-
-def slice_names(folder: str, series: Sequence[Dataset]) -> dict[str, Dataset]:
-    """File names of a series' instances below a folder, numbered from 1."""
-    return {f"{folder}/slice_{number:04d}.dcm": instance for number, instance in enumerate(series, 1)}
-
-
-def as_reference(series: Sequence[Dataset], source: CaseSource) -> CaseSource:
-    """A series that was just made as the source of further objects, for raw k-space, which has no instances."""
-    return CaseSource(tuple(series), source.attributes)

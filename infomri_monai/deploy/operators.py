@@ -2,8 +2,6 @@
 
 Cases go through one at a time, so that memory holds one of them. A case that fails is handed on with its reason: it does not stop
 the others, and an exception (whose message Holoscan would print, with whatever header it quotes) never leaves an operator.
-
-Also here: The application that all three share: a chain of three operators on the MONAI Deploy App SDK.
 """
 
 from __future__ import annotations
@@ -19,8 +17,8 @@ from monai.deploy.core import Application, Fragment, Operator, OperatorSpec
 
 from infomri_monai.deploy.bundle import DeployBundle, Inference
 from infomri_monai.deploy.case import DeployCase, DeployError
+from infomri_monai.deploy.cases import ReadableCase
 from infomri_monai.deploy.dicom.save import save_objects
-from infomri_monai.deploy.inputs import ReadableCase
 from infomri_monai.deploy.journal import Delivery, Journal, safe_reason, where
 
 __all__ = ["BuildObjects", "BundleApplication", "BundleInferenceOperator", "CaseLoaderOperator", "CaseWriterOperator"]
@@ -71,7 +69,7 @@ class CaseLoaderOperator(Operator):
         delivery = Delivery(self.next)
 
         def load() -> None:
-            delivery.case = found.read(delivery.number)
+            delivery.case = found(delivery.number)
 
         _step(delivery, "load", load)
         op_output.emit(delivery, _PORT)
@@ -141,17 +139,17 @@ class CaseWriterOperator(Operator):
         """Write a case."""
         delivery: Delivery = op_input.receive(_PORT)
 
-        named: dict[str, Any] = {}
+        objects: dict[str, Any] = {}
+        folder = f"case_{delivery.number:04d}"
 
         def build() -> None:
             assert delivery.case is not None
             assert delivery.inference is not None
-            objects = self.build(delivery.case, delivery.inference, self.bundle)
-            named.update({f"case_{delivery.number:04d}/{name}": dataset for name, dataset in objects.items()})
+            objects.update(self.build(delivery.case, delivery.inference, self.bundle))
 
         def save() -> None:
-            save_objects(named, self.output)
-            delivery.objects = list(named)
+            save_objects(objects, self.output / folder)
+            delivery.objects = [f"{folder}/{name}" for name in objects]
 
         _step(delivery, "write", build)
         with self.journal.writing:

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from infomri_monai.deploy.bundle import Inference
-from infomri_monai.deploy.case import EXIT_CASE_FAILED, EXIT_OK, CaseSource, DeployCase, DeployError, ModelIdentity
+from infomri_monai.deploy.case import EXIT_CASE_FAILED, EXIT_OK, CaseSource, DeployCase, DeployError
+from infomri_monai.deploy.derivation import ModelIdentity
 from infomri_monai.deploy.journal import Delivery, Journal, safe_reason, where
 
 MODEL = ModelIdentity("InfoMRI segmentation", "0.1.0", "ab" * 32)

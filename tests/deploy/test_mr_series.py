@@ -177,5 +177,5 @@ def test_refused_images(image, message):
 
 def test_an_image_of_another_size_than_the_source_is_refused(tmp_path):
     image, affine, source = make_case(tmp_path)
-    with pytest.raises(ValueError, match="reference_instances: slice 1 has"):
+    with pytest.raises(ValueError, match=r"source\.instances: slice 1 has"):
         mr_series(image[1:], affine, source, SIMULATED, 1)

@@ -178,8 +178,3 @@ def test_other_ranks_write_nothing(tmp_path, monkeypatch):
 def test_refuses_counts(tmp_path, counts):
     with pytest.raises(ValueError, match="counts must be numbers of samples >= 1"):
         CaseTable(RATIOS, tmp_path, counts)
-
-
-def test_refuses_ratios(tmp_path):
-    with pytest.raises(ValueError, match="ratios"):
-        CaseTable((0.25, 1.5), tmp_path)

@@ -12,8 +12,8 @@ from monai.utils import CommonKeys
 from tiny_runs import GRID, RATIOS
 
 from infomri_monai.acquisition import FourierMeasurement
-from infomri_monai.handlers import SegmentationFigures, SegmentationQualityHandler
-from infomri_monai.metrics import dice_to_raters, reliability_diagram
+from infomri_monai.handlers import RatioSweepHandler, SegmentationFigures
+from infomri_monai.metrics import SegmentationQuality, dice_to_raters, reliability_diagram
 from infomri_monai.metrics.structures import structure_masks
 from infomri_monai.networks import LatentSegmenter
 from infomri_monai.sampling import PatternGenerationNetwork, UniformRandom
@@ -60,15 +60,14 @@ def outputs(system):
 def caught(monkeypatch):
     """File name -> figure, of all figures saved."""
     figures = {}
-    for module in ("segmentation", "sweep"):
-        monkeypatch.setattr(
-            f"infomri_monai.handlers.{module}.save_figure", lambda figure, path: figures.update({path.name: figure})
-        )
+    monkeypatch.setattr(
+        "infomri_monai.handlers.sweep.save_figure", lambda figure, path: figures.update({path.name: figure})
+    )
     return figures
 
 
 def run(outputs, folder, **options):
-    quality = SegmentationQualityHandler(SWEEP, "tiny", 3, NAMES)
+    quality = RatioSweepHandler(SegmentationQuality("tiny", 3, NAMES), SWEEP)
     engine = Engine(lambda _, output: output)
     for handler in (quality, SegmentationFigures(quality, folder, structures=NAMES, **options)):
         handler.attach(engine)
@@ -176,7 +175,7 @@ def test_a_single_sample_has_no_agreement_to_sort_by(system, caught, tmp_path):
 
 
 def test_a_second_epoch_forgets_the_first(outputs, caught, tmp_path):
-    quality = SegmentationQualityHandler(SWEEP, "tiny", 3, NAMES)
+    quality = RatioSweepHandler(SegmentationQuality("tiny", 3, NAMES), SWEEP)
     engine = Engine(lambda _, output: output)
     for handler in (quality, SegmentationFigures(quality, tmp_path)):
         handler.attach(engine)

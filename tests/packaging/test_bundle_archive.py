@@ -70,7 +70,7 @@ def test_what_is_unpacked_is_the_committed_bundle(downloaded, name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_monai_loads_it(downloaded, name):
-    weights = load(name, source="monaihosting", bundle_dir=str(downloaded), workflow_type="infer")
+    weights = load(name, source="monaihosting", bundle_dir=str(downloaded), workflow_type="inference")
     assert all(isinstance(value, torch.Tensor) for value in weights.values())
 
 

@@ -1,0 +1,175 @@
+"""The model zoo's gate: its commands from a bundle's root, with the shipped weights."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from bundle_table import BUNDLES, RECON, SEGMENTATION, every_bundle
+from monai.bundle import ConfigWorkflow
+from running import command, succeeded
+from shipped import shipped, zero_filled
+
+from infomri_monai.sampling import PatternGenerationNetwork
+from infomri_monai.triage import load_threshold
+
+SCHEMA = Path(__file__).with_name("metadata.schema.json")
+NETWORK = ["--net_id", "network_def", "--config_file", "configs/inference.json"]
+META = ["--meta_file", "configs/metadata.json"]
+REQUIRED = [
+    "LICENSE",
+    *(f"configs/{name}.json" for name in ("metadata", "train", "inference", "evaluate", "multi_gpu_train")),
+    "configs/logging.conf",
+    "docs/README.md",
+    "docs/data_license.txt",
+]
+#: neither the grid of a policy nor a multiple of what a network halves
+ANOTHER_GRID = (73, 82)
+
+
+def gate(bundle, name, *arguments):
+    return succeeded(command(["-m", "monai.bundle", name], arguments, bundle.root))
+
+
+def assert_agrees(bundle, exported, grid, ratio):
+    """All channels of what was exported and of the Python network agree to 1e-4, absolute."""
+    inputs = zero_filled(bundle, grid, ratio)
+    with torch.no_grad():
+        out, expected = exported(inputs), shipped(bundle).network(inputs)
+    assert out.shape == expected.shape == (1, bundle.channels, *(grid if bundle.maps else ()))
+    assert float((out - expected).abs().max()) <= 1e-4
+
+
+@pytest.mark.parametrize(
+    ("bundle", "name"),
+    [(b, name) for b in BUNDLES for name in (*REQUIRED, *(f"models/{weights}" for weights in sorted(b.weights)))],
+)
+def test_required_files(bundle, name):
+    assert (bundle.root / name).stat().st_size > 0
+
+
+@every_bundle
+def test_models_are_those_declared_and_small_enough_for_the_zoo(bundle):
+    models = list((bundle.root / "models").iterdir())
+    assert {path.name for path in models} == bundle.weights
+    assert sum(path.stat().st_size for path in models) < 20e6
+
+
+@every_bundle
+def test_metadata_is_valid_and_true(bundle):
+    assert "metadata is verified with no error" in gate(bundle, "verify_metadata", *META, "--filepath", str(SCHEMA))
+    metadata = json.loads((bundle.root / "configs" / "metadata.json").read_text())
+    assert metadata["version"] in metadata["changelog"]
+    image, pred = (
+        metadata["network_data_format"][way][name] for way, name in (("inputs", "image"), ("outputs", "pred"))
+    )
+    assert image["spatial_shape"] == list(shipped(bundle).policy.grid) == list(bundle.grid)
+    assert pred["num_channels"] == bundle.channels
+
+
+@every_bundle
+def test_network_has_the_declared_input_and_output(bundle):
+    assert "verified with no error" in gate(bundle, "verify_net_in_out", *NETWORK, *META)
+
+
+@every_bundle
+def test_shipped_weights_are_a_plain_state_dict_of_the_network(bundle):
+    state = torch.load(bundle.root / "models" / "model.pt", weights_only=True)
+    assert all(isinstance(value, torch.Tensor) for value in state.values())
+    policy, _, network = shipped(bundle)
+    assert isinstance(policy, PatternGenerationNetwork)
+    assert set(network.state_dict()) == {name for name in state if not name.startswith(bundle.not_exported)}
+
+
+@every_bundle
+def test_torchscript_agrees_with_python(bundle, tmp_path):
+    path = tmp_path / "model.ts"
+    log = gate(bundle, "ckpt_export", *NETWORK, *META, "--ckpt_file", "models/model.pt", "--filepath", str(path))
+    assert "exported to file" in log
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
+        exported = torch.jit.load(path)
+    for grid, ratio in ((bundle.grid, 0.125), (bundle.grid, bundle.ratios[0]), (ANOTHER_GRID, 0.25)):
+        assert_agrees(bundle, exported, grid, ratio)
+
+
+@pytest.mark.slow
+@every_bundle
+def test_onnx_agrees_with_python(bundle, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    path = tmp_path / "model.onnx"
+    gate(bundle, "onnx_export", *NETWORK, *META, "--ckpt_file", "models/model.pt", "--filepath", str(path))
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+    def exported(inputs):
+        return torch.from_numpy(session.run(None, {session.get_inputs()[0].name: inputs.numpy()})[0])
+
+    for ratio in (bundle.ratios[0], 0.125, 0.25):
+        assert_agrees(bundle, exported, bundle.grid, ratio)
+
+
+def initialized(bundle, name, kind, output_dir, **values):
+    """The workflow of a configuration, with what every bundle must have."""
+    workflow = ConfigWorkflow(
+        config_file=f"configs/{name}.json",
+        meta_file="configs/metadata.json",
+        workflow_type=kind,
+        logging_file=False,
+        output_dir=str(output_dir),
+        **values,
+    )
+    workflow.initialize()
+    assert not workflow.check_properties()
+    for required in ("bundle_root", "device", "dataset_dir"):
+        assert getattr(workflow, required) is not None
+    return workflow
+
+
+@every_bundle
+def test_training_has_the_properties_of_the_specification(bundle, monkeypatch, tmp_path):
+    monkeypatch.chdir(bundle.root)
+    tiny = {"train_data#subjects": 1, "validation_data#subjects": 1, "grid": [32, 32], **bundle.tiny_model}
+    workflow = initialized(bundle, "train", "train", tmp_path, **tiny)
+    assert workflow.max_epochs == workflow.trainer.state.max_epochs
+    assert len(workflow.train_dataset) == 4
+    assert workflow.train_inferer is not None
+    assert workflow.val_interval >= 1
+    (name,) = workflow.val_key_metric
+    assert workflow.evaluator.state.key_metric_name == name
+
+
+@every_bundle
+def test_inference_has_the_properties_of_the_specification(bundle, monkeypatch, tmp_path):
+    monkeypatch.chdir(bundle.root)
+    workflow = initialized(bundle, "inference", "infer", tmp_path)
+    for required in ("network_def", "inferer", "evaluator"):
+        assert getattr(workflow, required) is not None
+
+
+def test_the_shipped_weights_are_calibrated():
+    state = torch.load(RECON.root / "models" / "model.pt", weights_only=True)
+    assert state["log_variance_line"].abs().max() > 0
+
+
+def test_the_exported_call_without_a_mask_is_the_call_with_it():
+    """What Deploy and the zoo call recovers the mask from the image's own k-space (paper, III-D)."""
+    inputs = zero_filled(RECON)
+    policy, _, network = shipped(RECON)
+    mask = policy(0.125, (96, 96), torch.Generator().manual_seed(0)).mask.detach()
+    with torch.no_grad():
+        out, expected = network(inputs), network(inputs, mask)
+    assert out.shape == expected.shape
+    assert float((out - expected).abs().max()) <= 1e-4
+
+
+def test_the_channels_are_the_classes_and_two_maps():
+    assert shipped(SEGMENTATION).network.num_classes + 2 == SEGMENTATION.channels
+
+
+def test_shipped_files_are_without_what_only_training_needs():
+    state = torch.load(SEGMENTATION.root / "models" / "model.pt", weights_only=True)
+    assert not [name for name in state if name.startswith("posterior_encoder")]
+    assert 0 < load_threshold(SEGMENTATION.root / "models" / "triage.json").threshold <= 1
