@@ -120,10 +120,11 @@ def show_last(block: Any, script: Any) -> str:
 
 
 def quiet(gallery_conf: Any, file: Any) -> None:
-    """Leave log lines and two warnings that come again and again out of the pages."""
+    """Leave log lines and warnings that come again and again, of other people's code, out of the pages."""
     logging.disable(logging.INFO)
     warnings.filterwarnings("ignore", "parsing config_file")  # MONAI, at every run: a config may name any object
     warnings.filterwarnings("ignore", "builtin type .* has no __module__ attribute")  # ITK's SWIG modules
+    warnings.filterwarnings("ignore", "`torch.jit")  # importing Ignite imports torch.distributed.optim
 
 
 conf = {"image_scrapers": (show_last,), "reset_modules": (quiet,)}

@@ -79,9 +79,9 @@ from PIL import Image
 Image.open(work / "output" / "training.png")
 
 # %%
-# **What to look at.** Both losses should fall and stay together: a validation loss that turns upwards says that the
-# network learns your training images by heart. Five epochs on a hundred slices show the way and no more; the default
-# is 25 epochs.
+# **What to look at.** The loss should fall and the PSNR of the validation images rise; where that turns down while the
+# loss still falls, the network learns your training images by heart. The zero-filled image may get worse meanwhile: the
+# mask serves the network, not the eye. Five epochs on a hundred slices show the way and no more; the default is 25.
 #
 # ## What the mask became
 
