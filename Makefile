@@ -42,7 +42,7 @@ $(TEST): $(DEPLOY)
 	$(PIP) -e '.[all,test]'
 	touch $@
 
-$(DOCS): $(DEPLOY)
+$(DOCS): $(TEST)
 	$(PIP) -e '.[all,docs]'
 	touch $@
 
@@ -110,7 +110,7 @@ doctest: $(TEST)  ## run the examples of README.md and of every docstring
 	$(RUN_PYTHON) -m pytest --doctest-modules infomri_monai transforms tests/test_readme.py
 
 docs: $(DOCS)  ## build the documentation site in site/, its gallery executed; warnings are errors
-	$(RUN_PYTHON) -m mkdocs build --strict --quiet
+	$(STACK); NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 wheel: $(TEST)  ## build the wheel and the source archive in dist/
 	$(BIN)/python -m build --no-isolation --outdir $(DIST) . >/dev/null
@@ -142,7 +142,7 @@ bench: $(TEST)  ## speed and memory ratios, side by side, and the mask's gradien
 	$(RUN_PYTHON) benchmarks/report.py
 
 clean:  ## remove what the chores made (not .venv)
-	rm -rf build $(DIST) site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis $(DEMO) $(DEMO)_segmentation $(DEMO)_privacy $(DEMO)_deploy
+	rm -rf build $(DIST) site docs/gallery *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis $(DEMO) $(DEMO)_segmentation $(DEMO)_privacy $(DEMO)_deploy
 
 .PHONY: help install demo demo-segmentation demo-privacy demo-deploy system-packages test test-all test-wheel lint format typecheck report \
 	doctest docs wheel bundles bench clean

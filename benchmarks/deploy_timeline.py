@@ -41,8 +41,8 @@ from report import IMAGES, write_pages
 from scipy import ndimage
 
 from infomri_monai.deploy.bundle import DeployBundle, TimedNetwork
+from infomri_monai.deploy.cases import find_cases
 from infomri_monai.deploy.dicom.save import save_objects
-from infomri_monai.deploy.inputs import find_cases
 from infomri_monai.engines import keep_freed_memory
 from infomri_monai.engines.case import AcquiredCase
 
@@ -143,14 +143,14 @@ class Bench:
             with stages("find"):
                 cases, _ = find_cases(self.inputs / f"{self.row.source}_{slices or self.slices}")
             with stages("load"):
-                case = cases[0].read(1)
+                case = cases[0](1)
             # the bar of slices is drawn, as it is for a user, but not shown
             with stages("assemble"), _timed_acquisition(stages), redirect_stderr(io.StringIO()):
                 inference = self.bundle(case)
             with stages("build"):
                 objects = self.build(case, inference, self.bundle)
             with stages("write"):
-                save_objects({f"case_0001/{name}": dataset for name, dataset in objects.items()}, output)
+                save_objects(objects, Path(output) / "case_0001")
         stages.wall["network"], stages.cpu["network"] = outer.seconds - before[0], inner.seconds - before[1]
         for clock in (stages.wall, stages.cpu):
             clock["assemble"] -= clock["simulate"] + clock["network"]

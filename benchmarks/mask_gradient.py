@@ -37,10 +37,6 @@ class GivenMask(SamplingPolicy):
         super().__init__()
         self.given = given
 
-    def config(self) -> dict[str, Any]:
-        """Constructor arguments."""
-        return {"given": self.given}
-
     def draw(
         self, ratio: Tensor, positions: tuple[int, ...], generator: torch.Generator | None, acquired: Tensor | None
     ) -> tuple[Tensor, Tensor]:

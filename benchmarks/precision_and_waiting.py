@@ -192,11 +192,9 @@ def waiting(given: argparse.Namespace) -> list[dict[str, Any]]:
     rows = [
         Row("default", {}, "auto", share=0.4),  # waiting threads spin: slow beside others
         Row("passive", PASSIVE, "auto"),
-        Row("spin 1000", {"GOMP_SPINCOUNT": "1000"}, "auto"),
-        Row("spin 5000", {"GOMP_SPINCOUNT": "5000"}, "auto"),
-        Row("spin 20000", {"GOMP_SPINCOUNT": "20000"}, "auto"),
-        Row("spin 60000", {"GOMP_SPINCOUNT": "60000"}, "auto"),
+        Row("one thread", {"OMP_NUM_THREADS": "1"}, "auto"),
     ]
+    rows = [row for row in rows if not given.only or row.name in given.only]
     times = measure(rows, [0, 1, 2], given.rounds, given.iterations, given.threads)
     alone = {name: median(values) for (name, beside), values in times.items() if beside == 0}
     return [
@@ -285,6 +283,7 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=10, help="of every row in a round")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--processor", choices=("native", "avx2"), help="only one of the two")
+    parser.add_argument("--only", nargs="+", help="rows of the part 'waiting'")
     parser.add_argument("--choices", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.part == "serve":

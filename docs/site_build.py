@@ -18,6 +18,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 
+_LOGGER = logging.getLogger("mkdocs.site_build")  # a warning there fails a strict build
 ROOT = Path(__file__).resolve().parents[1]
 #: pages of the site whose source lies outside docs/: source -> place in the site
 PAGES = {
@@ -55,7 +56,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         text = _LINK.sub(lambda link, s=source, p=place, found=pictures: _link(link, s, p, found), text)
         files.append(File.generated(config, place, content=text))
         for picture, target in pictures.items():
-            if files.get_file_from_path(target) is None:
+            if not (ROOT / picture).is_file():
+                _LOGGER.warning("%s shows %s, which is not there", source, picture)
+            elif files.get_file_from_path(target) is None:
                 files.append(File.generated(config, target, abs_src_path=str(ROOT / picture)))
     return files
 

@@ -32,14 +32,13 @@ from hospital.mr_series import ExamplePatient, write_example_series
 from hospital.orthanc import LocalPacs, local_orthanc, orthanc_missing
 from hospital.programs import fetch, find, search, store
 from hospital.proof import prove
-from infomri_monai.deploy.case import EXIT_OK, EXIT_USAGE, DeployError
+from hospital.report import report_text
+from infomri_monai.deploy.case import EXIT_OK, EXIT_USAGE, DeployError, counted
 from infomri_monai.deploy.command import QuietParser
-from infomri_monai.deploy.dicom.common import guarded
-from infomri_monai.deploy.dicom.report import report_text
 from infomri_monai.deploy.dicom.scan import find_series
-from infomri_monai.deploy.files import counted
 from infomri_monai.deploy.journal import where
 from infomri_monai.deploy.launch import Interrupted, Interruption
+from infomri_monai.deploy.logs import guarded
 from infomri_monai.deploy.model_files import find_bundle
 from infomri_monai.files import atomic_path
 

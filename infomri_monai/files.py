@@ -1,8 +1,4 @@
-"""Files of ``torch.save`` and TorchScript hold checksums, which PyTorch writes but does not check.
-
-Also here: Write a file completely or not at all. Reading a file of ``torch.save`` that holds nothing but tensors and
-plain types. Numbers for JSON, whose standard knows neither NaN nor infinity.
-"""
+"""Files written completely or not at all, and read only if they are intact and plain; numbers for JSON, which knows no NaN."""
 
 from __future__ import annotations
 
@@ -10,6 +6,7 @@ import errno
 import math
 import os
 import pickle
+import tempfile
 import uuid
 import warnings
 import zipfile
@@ -20,7 +17,7 @@ from typing import Any, TypeGuard
 
 import torch
 
-__all__ = ["atomic_path", "check_intact", "is_of_disk", "null_unless_finite", "read_plain"]
+__all__ = ["atomic_folder", "atomic_path", "check_intact", "is_of_disk", "null_unless_finite", "read_plain"]
 
 
 @contextmanager
@@ -54,6 +51,38 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(part, target)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """A temporary folder whose files all move to ``folder`` when the block ends well, and vanish when it does not.
+
+    Args:
+        folder: made if absent, and taken away again where nothing is written; files of the same names in it are replaced.
+
+    Yields:
+        Temporary folder inside ``folder``.
+
+    Example:
+        >>> import tempfile
+        >>> target = Path(tempfile.mkdtemp())
+        >>> with atomic_folder(target) as part:
+        ...     _, _ = (part / "table.csv").write_text("1"), (part / "table.json").write_text("[1]")
+        >>> sorted(file.name for file in target.iterdir())
+        ['table.csv', 'table.json']
+    """
+    target = Path(folder)
+    new = not target.exists()
+    target.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(dir=target, prefix=".part-") as part:
+            yield Path(part)
+            for file in sorted(Path(part).iterdir()):
+                os.replace(file, target / file.name)
+    except BaseException:
+        if new and not any(target.iterdir()):
+            target.rmdir()
+        raise
 
 
 _BLOCK = 1 << 20

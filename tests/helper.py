@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -76,3 +77,11 @@ def explicit_transform(image: Tensor, spatial_dims: int) -> Tensor:
         matrix = dft_matrix(image.shape[axis])
         result = torch.tensordot(result.movedim(axis, -1), matrix, dims=([-1], [1])).movedim(-1, axis)
     return result
+
+
+def refuses(
+    error: type[BaseException], match: str, call: Callable[..., object], /, *args: object, **options: object
+) -> None:
+    """``call`` raises ``error``, and its message matches: one line for what ``with pytest.raises`` says in two."""
+    with pytest.raises(error, match=match):
+        call(*args, **options)

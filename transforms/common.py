@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from monai.config import NdarrayOrTensor
 from monai.data import MetaTensor, get_track_meta
-from monai.utils import MAX_SEED, convert_to_tensor
+from monai.transforms import MapTransform, Randomizable
+from monai.utils import MAX_SEED, TransformBackends, convert_to_tensor
 from torch import Tensor
-
-__all__: list[str] = []
 
 
 def check_spatial_dims(spatial_dims: int) -> int:
@@ -41,10 +40,7 @@ def checked_tensor(data: NdarrayOrTensor, name: str, spatial_dims: int | None = 
         ValueError: if the data is no array, has another number of axes or an empty one, holds NaN or Inf, or is real
             where complex is needed.
     """
-    track_meta = get_track_meta()
-    tensor = data if track_meta and isinstance(data, MetaTensor) else convert_to_tensor(data, track_meta=track_meta)
-    if not isinstance(tensor, Tensor):
-        raise ValueError(f"{name} must be a numpy array or a tensor, got {type(data).__name__}.")
+    tensor = as_tensor(data, name)
     values = plain(tensor)
     if spatial_dims is not None and values.ndim not in (spatial_dims + 1, spatial_dims + 2):
         raise ValueError(
@@ -61,6 +57,15 @@ def checked_tensor(data: NdarrayOrTensor, name: str, spatial_dims: int | None = 
     _check_finite(values, name)
     if values.dtype not in (torch.float32, torch.float64, torch.complex64, torch.complex128):
         tensor = tensor.to(torch.complex64 if values.is_complex() else torch.float32)
+    return tensor
+
+
+def as_tensor(data: NdarrayOrTensor, name: str) -> Tensor:
+    """The data as a tensor (a MetaTensor where MONAI tracks metadata), or ValueError."""
+    track_meta = get_track_meta()
+    tensor = data if track_meta and isinstance(data, MetaTensor) else convert_to_tensor(data, track_meta=track_meta)
+    if not isinstance(tensor, Tensor):
+        raise ValueError(f"{name} must be a numpy array or a tensor, got {type(data).__name__}.")
     return tensor
 
 
@@ -138,6 +143,37 @@ def seeded_generator(seed: int | None, device: torch.device | str = "cpu") -> to
     if seed is None:
         raise RuntimeError("please call the `randomize()` function first.")
     return torch.Generator(device=device).manual_seed(seed)
+
+
+class EachKey(MapTransform):
+    """Dictionary version of an array transform that takes one array: what is under every key is replaced."""
+
+    backend = [TransformBackends.TORCH]
+    transform: Callable[[Any], Any]
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Transform every key."""
+        d = dict(data)
+        for key in self.key_iterator(d):
+            d[key] = self.transform(d[key])
+        return d
+
+
+class DrawsOnce(Randomizable, MapTransform):
+    """Dictionary version of a random array transform, with which it shares the random state: one draw serves all keys."""
+
+    backend = [TransformBackends.TORCH]
+    transform: Any
+
+    def set_random_state(self, seed: int | None = None, state: np.random.RandomState | None = None) -> DrawsOnce:
+        """Set the random state of this transform and of its array version."""
+        super().set_random_state(seed, state)
+        self.transform.set_random_state(state=self.R)
+        return self
+
+    def randomize(self, data: Any = None) -> None:
+        """Draw once for all keys."""
+        self.transform.randomize()
 
 
 def output_name(keys: Sequence[Hashable], key: Hashable, name: str) -> str:

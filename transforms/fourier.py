@@ -1,22 +1,20 @@
-"""To k-space and back to the image.
-
-Also here: The crop of k-space's centre: a lower resolution over the same field of view.
-"""
+"""To k-space and back to the image, and the crop of k-space's centre: a lower resolution over the same field of view."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from monai.config import KeysCollection, NdarrayOrTensor
 from monai.data import MetaTensor
-from monai.transforms import MapTransform, Transform
+from monai.transforms import Transform
 from monai.utils import TransformBackends
 from torch import Tensor
 
 from infomri_monai.acquisition import crop_kspace, image_to_kspace, kspace_to_image
 from infomri_monai.transforms.common import (
+    EachKey,
     check_spatial_dims,
     checked_tensor,
     plain,
@@ -24,21 +22,6 @@ from infomri_monai.transforms.common import (
     slices_last,
     with_meta_of,
 )
-
-__all__ = [
-    "CropKSpace",
-    "CropKSpaceD",
-    "CropKSpaceDict",
-    "CropKSpaced",
-    "ImageToKSpace",
-    "ImageToKSpaceD",
-    "ImageToKSpaceDict",
-    "ImageToKSpaced",
-    "KSpaceToImage",
-    "KSpaceToImageD",
-    "KSpaceToImageDict",
-    "KSpaceToImaged",
-]
 
 
 class ImageToKSpace(Transform):
@@ -117,7 +100,7 @@ class KSpaceToImage(Transform):
         return with_meta_of(slices_last(image, self.spatial_dims), kspace)
 
 
-class ImageToKSpaced(MapTransform):
+class ImageToKSpaced(EachKey):
     """Dictionary version of :class:`ImageToKSpace`; replaces every key's image by its k-space.
 
     Args:
@@ -131,21 +114,12 @@ class ImageToKSpaced(MapTransform):
         torch.complex64
     """
 
-    backend = ImageToKSpace.backend
-
     def __init__(self, keys: KeysCollection, spatial_dims: int = 2, allow_missing_keys: bool = False) -> None:
         super().__init__(keys, allow_missing_keys)
         self.transform = ImageToKSpace(spatial_dims)
 
-    def __call__(self, data: Mapping[Hashable, NdarrayOrTensor]) -> dict[Hashable, NdarrayOrTensor]:
-        """Transform every key."""
-        d = dict(data)
-        for key in self.key_iterator(d):
-            d[key] = self.transform(d[key])
-        return d
 
-
-class KSpaceToImaged(MapTransform):
+class KSpaceToImaged(EachKey):
     """Dictionary version of :class:`KSpaceToImage`; replaces every key's k-space by its complex image.
 
     Args:
@@ -159,18 +133,9 @@ class KSpaceToImaged(MapTransform):
         torch.Size([1, 4, 4])
     """
 
-    backend = KSpaceToImage.backend
-
     def __init__(self, keys: KeysCollection, spatial_dims: int = 2, allow_missing_keys: bool = False) -> None:
         super().__init__(keys, allow_missing_keys)
         self.transform = KSpaceToImage(spatial_dims)
-
-    def __call__(self, data: Mapping[Hashable, NdarrayOrTensor]) -> dict[Hashable, NdarrayOrTensor]:
-        """Transform every key."""
-        d = dict(data)
-        for key in self.key_iterator(d):
-            d[key] = self.transform(d[key])
-        return d
 
 
 ImageToKSpaceD = ImageToKSpaceDict = ImageToKSpaced
@@ -257,7 +222,7 @@ def _coarser(image: MetaTensor, grid: tuple[int, ...], size: tuple[int, ...]) ->
     return image
 
 
-class CropKSpaced(MapTransform):
+class CropKSpaced(EachKey):
     """Dictionary version of :class:`CropKSpace`; replaces every key's data.
 
     Args:
@@ -273,8 +238,6 @@ class CropKSpaced(MapTransform):
         torch.Size([1, 4, 4])
     """
 
-    backend = CropKSpace.backend
-
     def __init__(
         self,
         keys: KeysCollection,
@@ -285,13 +248,6 @@ class CropKSpaced(MapTransform):
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.transform = CropKSpace(roi_size, domain, spatial_dims)
-
-    def __call__(self, data: Mapping[Hashable, NdarrayOrTensor]) -> dict[Hashable, NdarrayOrTensor]:
-        """Crop every key."""
-        d = dict(data)
-        for key in self.key_iterator(d):
-            d[key] = self.transform(d[key])
-        return d
 
 
 CropKSpaceD = CropKSpaceDict = CropKSpaced

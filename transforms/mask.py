@@ -7,7 +7,6 @@ from collections.abc import Hashable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-import numpy as np
 import torch
 from monai.config import KeysCollection, NdarrayOrTensor
 from monai.transforms import MapTransform, Randomizable, Transform
@@ -16,6 +15,7 @@ from monai.utils import TransformBackends
 from infomri_monai.sampling import MaskSample, SamplingPolicy
 from infomri_monai.sampling.policy import check_ratio_range
 from infomri_monai.transforms.common import (
+    DrawsOnce,
     check_same_grid,
     check_spatial_dims,
     checked_tensor,
@@ -23,8 +23,6 @@ from infomri_monai.transforms.common import (
     seeded_generator,
     with_meta_of,
 )
-
-__all__ = ["RandSampleMask", "RandSampleMaskD", "RandSampleMaskDict", "RandSampleMaskd"]
 
 
 def ratio_range(ratio: float | Sequence[float]) -> tuple[float, float]:
@@ -75,10 +73,7 @@ class RandSampleMask(Randomizable, Transform):
     backend = [TransformBackends.TORCH]
 
     def __init__(
-        self,
-        policy: SamplingPolicy | str | os.PathLike[str],
-        ratio: float | Sequence[float],
-        spatial_dims: int = 2,
+        self, policy: SamplingPolicy | str | os.PathLike[str], ratio: float | Sequence[float], spatial_dims: int = 2
     ) -> None:
         self.spatial_dims = check_spatial_dims(spatial_dims)
         self.ratio_range = ratio_range(ratio)
@@ -127,7 +122,7 @@ class RandSampleMask(Randomizable, Transform):
         return MaskSample(mask, probabilities, drawn.ratio[0].to(device))
 
 
-class RandSampleMaskd(Randomizable, MapTransform):
+class RandSampleMaskd(DrawsOnce):
     """Dictionary version of :class:`RandSampleMask`; adds the mask and its realised ratio, leaves the keys as they are.
 
     Args:
@@ -150,8 +145,6 @@ class RandSampleMaskd(Randomizable, MapTransform):
         ['image', 'mask', 'ratio']
     """
 
-    backend = RandSampleMask.backend
-
     def __init__(
         self,
         keys: KeysCollection,
@@ -166,16 +159,6 @@ class RandSampleMaskd(Randomizable, MapTransform):
         self.transform = RandSampleMask(policy, ratio, spatial_dims)
         self.mask_key = mask_key
         self.ratio_key = ratio_key
-
-    def set_random_state(self, seed: int | None = None, state: np.random.RandomState | None = None) -> RandSampleMaskd:
-        """Set the random state of this transform and of its array version."""
-        super().set_random_state(seed, state)
-        self.transform.set_random_state(state=self.R)
-        return self
-
-    def randomize(self, data: Any = None) -> None:
-        """Draw once for all keys."""
-        self.transform.randomize()
 
     def __call__(self, data: Mapping[Hashable, NdarrayOrTensor]) -> dict[Hashable, Any]:
         """Add the mask and its realised ratio."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from monai.config import KeysCollection, NdarrayOrTensor
 from monai.transforms import MapTransform, RandomizableTransform
@@ -15,6 +14,7 @@ from torch import Tensor
 from infomri_monai.acquisition import ComplexGaussianNoise, NoiseModel
 from infomri_monai.acquisition.noise import dc_magnitude
 from infomri_monai.transforms.common import (
+    DrawsOnce,
     check_spatial_dims,
     checked_mask,
     checked_tensor,
@@ -25,8 +25,6 @@ from infomri_monai.transforms.common import (
     slices_last,
     with_meta_of,
 )
-
-__all__ = ["RandKSpaceNoise", "RandKSpaceNoiseD", "RandKSpaceNoiseDict", "RandKSpaceNoised"]
 
 
 def measure(kspace: Tensor, mask: Tensor, noise: NoiseModel, generator: torch.Generator) -> Tensor:
@@ -152,7 +150,7 @@ class RandKSpaceNoise(RandomizableTransform):
         return seeded_generator(self._seed, device)
 
 
-class RandKSpaceNoised(RandomizableTransform, MapTransform):
+class RandKSpaceNoised(DrawsOnce, RandomizableTransform):
     """Dictionary version of :class:`RandKSpaceNoise`.
 
     One draw serves all keys: their noise comes one after the other from one generator, so that it is independent
@@ -173,8 +171,6 @@ class RandKSpaceNoised(RandomizableTransform, MapTransform):
         torch.Size([1, 8, 8])
     """
 
-    backend = RandKSpaceNoise.backend
-
     def __init__(
         self,
         keys: KeysCollection,
@@ -189,20 +185,10 @@ class RandKSpaceNoised(RandomizableTransform, MapTransform):
         self.transform = RandKSpaceNoise(noise, prob, spatial_dims)
         RandomizableTransform.__init__(self, prob)
 
-    def set_random_state(self, seed: int | None = None, state: np.random.RandomState | None = None) -> RandKSpaceNoised:
-        """Set the random state of this transform and of its array version."""
-        super().set_random_state(seed, state)
-        self.transform.set_random_state(state=self.R)
-        return self
-
-    def randomize(self, data: Any = None) -> None:
-        """Draw once for all keys."""
-        self.transform.randomize()
-
     def __call__(self, data: Mapping[Hashable, NdarrayOrTensor]) -> dict[Hashable, NdarrayOrTensor]:
         """Add noise to every key."""
         d = dict(data)
-        self.randomize()
+        self.randomize(None)
         generators: dict[torch.device, torch.Generator] = {}
         for key in self.key_iterator(d):
             kspace = checked_tensor(d[key], f"k-space {key!r}", kspace=True)

@@ -1,8 +1,6 @@
-"""Labels of several raters: what marks a missing one, who is present, and the check of label values.
+"""Labels of several raters: joined into one array, one of them drawn, or several simulated from one expert's.
 
-Also here: Smooth random fields: white noise at the knots of a cubic B-spline. One of several raters, drawn from
-MONAI's random state. Simulated raters: one label becomes several, each with its boundaries moved a little. The labels
-of several raters in one array.
+Raters lie along the first axis; the slot of one who did not draw the image is filled with ``MISSING_RATER``.
 """
 
 from __future__ import annotations
@@ -14,32 +12,19 @@ from typing import Any
 import numpy as np
 import torch
 from monai.config import KeysCollection, NdarrayOrTensor
-from monai.data import MetaTensor, get_track_meta
 from monai.transforms import MapTransform, Randomizable, Transform
-from monai.utils import TransformBackends, convert_to_tensor, ensure_tuple, optional_import
+from monai.utils import TransformBackends, ensure_tuple, optional_import
 from numpy.typing import NDArray
 from torch import Tensor
 
-from infomri_monai.transforms.common import check_spatial_dims, checked_tensor, plain, with_meta_of
-
-__all__ = [
-    "MISSING_RATER",
-    "RandRater",
-    "RandRaterD",
-    "RandRaterDict",
-    "RandRaterd",
-    "SimulateRaters",
-    "SimulateRatersD",
-    "SimulateRatersDict",
-    "SimulateRatersd",
-    "StackRaters",
-    "StackRatersD",
-    "StackRatersDict",
-    "StackRatersd",
-    "check_label",
-    "present_raters",
-    "smooth_field",
-]
+from infomri_monai.transforms.common import (
+    DrawsOnce,
+    as_tensor,
+    check_spatial_dims,
+    checked_tensor,
+    plain,
+    with_meta_of,
+)
 
 #: what fills the slot of a rater who did not draw this image
 MISSING_RATER = -1
@@ -68,10 +53,7 @@ def check_label(label: NdarrayOrTensor, num_classes: int, allow_missing: bool = 
     """
     if num_classes < 2:
         raise ValueError(f"num_classes must be at least 2, background included, got {num_classes!r}.")
-    track_meta = get_track_meta()
-    tensor = label if track_meta and isinstance(label, MetaTensor) else convert_to_tensor(label, track_meta=track_meta)
-    if not isinstance(tensor, Tensor):
-        raise ValueError(f"{name} must be a numpy array or a tensor, got {type(label).__name__}.")
+    tensor = as_tensor(label, name)
     if tensor.is_floating_point() or tensor.is_complex():
         raise ValueError(
             f"{name} must be of an integer type or bool, got {tensor.dtype}; LoadImaged(dtype=...) or CastToTyped "
@@ -197,8 +179,7 @@ class RandRater(Randomizable, Transform):
         checked = checked_tensor(label, name, self.spatial_dims)
         if checked.is_complex():
             raise ValueError(f"{name} must be real, got {checked.dtype}.")
-        original = convert_to_tensor(label, track_meta=get_track_meta())
-        return original if isinstance(original, Tensor) else checked
+        return as_tensor(label, name)
 
     def select(self, label: Tensor, present: Tensor) -> Tensor:
         """The rater that the last draw chooses among those ``present``, booleans of shape (rater,)."""
@@ -211,7 +192,7 @@ class RandRater(Randomizable, Transform):
         return with_meta_of(plain(label)[chosen : chosen + 1].clone(), label)
 
 
-class RandRaterd(Randomizable, MapTransform):
+class RandRaterd(DrawsOnce):
     """Dictionary version of :class:`RandRater`; replaces every key's data by one rater's, the same rater for all keys.
 
     Args:
@@ -228,21 +209,9 @@ class RandRaterd(Randomizable, MapTransform):
         torch.Size([1, 8, 8])
     """
 
-    backend = RandRater.backend
-
     def __init__(self, keys: KeysCollection, spatial_dims: int = 2, allow_missing_keys: bool = False) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
         self.transform = RandRater(spatial_dims)
-
-    def set_random_state(self, seed: int | None = None, state: np.random.RandomState | None = None) -> RandRaterd:
-        """Set the random state of this transform and of its array version."""
-        super().set_random_state(seed, state)
-        self.transform.set_random_state(state=self.R)
-        return self
-
-    def randomize(self, data: Any = None) -> None:
-        """Draw once for all keys."""
-        self.transform.randomize()
 
     def __call__(self, data: Mapping[Hashable, NdarrayOrTensor]) -> dict[Hashable, NdarrayOrTensor]:
         """Replace every key's raters by the drawn one."""
@@ -259,9 +228,6 @@ class RandRaterd(Randomizable, MapTransform):
 
 
 RandRaterD = RandRaterDict = RandRaterd
-
-
-ndimage, _ = optional_import("scipy.ndimage")
 
 
 _SUBPIXEL_WAVELENGTH = 4.0  # pixels
@@ -396,6 +362,7 @@ def _subpixel(shape: Sequence[int], draw: np.random.Generator) -> NDArray[np.flo
 
 def _signed_distance(region: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Distance in pixels to the border of a region that is neither empty nor everything, positive inside."""
+    ndimage, _ = optional_import("scipy.ndimage")
     inside, outside = (ndimage.distance_transform_edt(part) for part in (region, ~region))
     return np.where(region, inside - 0.5, 0.5 - outside).astype(np.float32)
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from infomri_monai.acquisition import ComplexGaussianNoise, NoiseModel, image_to_kspace, kspace_to_image
 from infomri_monai.sampling import MaskSample, SamplingPolicy
 from infomri_monai.transforms.common import (
+    DrawsOnce,
     check_same_grid,
     checked_tensor,
     complex_to_channels,
@@ -27,14 +28,6 @@ from infomri_monai.transforms.common import (
 )
 from infomri_monai.transforms.mask import RandSampleMask
 from infomri_monai.transforms.noise import RandKSpaceNoise, measure
-
-__all__ = [
-    "SimulateAcquisition",
-    "SimulateAcquisitionD",
-    "SimulateAcquisitionDict",
-    "SimulateAcquisitiond",
-    "SimulatedAcquisition",
-]
 
 
 class SimulatedAcquisition(NamedTuple):
@@ -153,7 +146,7 @@ class SimulateAcquisition(Randomizable, Transform):
         )
 
 
-class SimulateAcquisitiond(Randomizable, MapTransform):
+class SimulateAcquisitiond(DrawsOnce):
     """Dictionary version of :class:`SimulateAcquisition`; adds its results and leaves the images as they are.
 
     One key adds ``kspace``, ``mask``, ``ratio`` and ``zero_filled``. Several keys (contrasts of one examination) share
@@ -184,8 +177,6 @@ class SimulateAcquisitiond(Randomizable, MapTransform):
         ['image', 'kspace', 'mask', 'ratio', 'zero_filled']
     """
 
-    backend = SimulateAcquisition.backend
-
     def __init__(
         self,
         keys: KeysCollection,
@@ -207,18 +198,6 @@ class SimulateAcquisitiond(Randomizable, MapTransform):
         self.mask_key = mask_key
         self.ratio_key = ratio_key
         self.zero_filled_key = zero_filled_key
-
-    def set_random_state(
-        self, seed: int | None = None, state: np.random.RandomState | None = None
-    ) -> SimulateAcquisitiond:
-        """Set the random state of this transform and of its array version."""
-        super().set_random_state(seed, state)
-        self.transform.set_random_state(state=self.R)
-        return self
-
-    def randomize(self, data: Any = None) -> None:
-        """Draw once for all keys."""
-        self.transform.randomize()
 
     def __call__(self, data: Mapping[Hashable, NdarrayOrTensor]) -> dict[Hashable, Any]:
         """Simulate the acquisition of every key."""

@@ -19,17 +19,6 @@ from infomri_monai.transforms.common import (
 )
 from infomri_monai.transforms.fourier import KSpaceToImage
 
-__all__ = [
-    "Undersample",
-    "UndersampleD",
-    "UndersampleDict",
-    "Undersampled",
-    "ZeroFilled",
-    "ZeroFilledD",
-    "ZeroFilledDict",
-    "ZeroFilledd",
-]
-
 
 class Undersample(Transform):
     """Keep the k-space samples that a mask selects: y = m * k.

@@ -61,8 +61,7 @@ mask_figure(lines, [0.125, 0.25, 0.5], (128, 128), generator)
 
 import tempfile
 
-from infomri_monai.scanner.export import write_masks
-from infomri_monai.scanner.gradient_echo import GradientEcho
+from infomri_monai.scanner import GradientEcho, write_masks
 
 folder = Path(tempfile.mkdtemp())
 protocol = GradientEcho(fov_mm=(220, 220), te_ms=5, tr_ms=12, flip_angle_deg=10, slice_thickness_mm=5, dummies=20)
@@ -79,8 +78,7 @@ print(*(folder / "mask_ratio0.25_seed0.csv").read_text().splitlines()[3:9], sep=
 
 import numpy as np
 
-from infomri_monai.scanner.phase_encodes import read_phase_encodes
-from infomri_monai.scanner.pulseq import read_pulseq_lines
+from infomri_monai.scanner import read_phase_encodes, read_pulseq_lines
 
 table = read_phase_encodes(folder / "mask_ratio0.25_seed0.csv")
 sequence = read_pulseq_lines(folder / "mask_ratio0.25_seed0.seq")

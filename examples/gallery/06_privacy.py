@@ -75,7 +75,7 @@ for name, policy in policies.items():
 # Each number is the PSNR, in dB, of what an attacker made of the measurements: **lower is more private**. Read them
 # beside the mean image of the training set, which is what is known of a head without any measurement:
 
-print((work / "shipped" / "report.md").read_text()[:1800])
+print((work / "shipped" / "report.md").read_text().split("## What was attacked")[0])
 
 # %%
 from PIL import Image
@@ -87,8 +87,11 @@ Image.open(work / "uniform" / "reconstructions.png")
 
 # %%
 # **What to look at.** Always the strongest attacker. A weak one flatters a mask: what it cannot rebuild, another may.
-# The shipped weights were trained with a small weight of privacy (β = −1e-5), and their own audit finds the image
-# recoverable. None of this is a guarantee: it is resistance to the attackers that were tried.
+# Where an attacker does worse than the constant guess, as with the uniform law here, it has not been trained for long
+# enough to say anything: with a longer budget that law gives much more away
+# ([Results](../results/privacy.md)). The shipped weights were trained with a small weight of privacy (β = −1e-5), and
+# their own audit finds the image recoverable. None of this is a guarantee: it is resistance to the attackers that were
+# tried.
 #
 # ## What to change
 #

@@ -9,9 +9,9 @@ model, and runs the checks that every law of the package has to pass.
 # %%
 # ## The law
 #
-# Positions whose density falls off like a Gaussian around the centre of k-space. Two methods are needed: `draw`, and
-# `config`, which says how to make the same policy again. Checks of ratio and grid, whole lines instead of positions,
-# and the realised ratio come from the base class.
+# Positions whose density falls off like a Gaussian around the centre of k-space. One method is needed, `draw`. What the
+# constructor is given is kept under its own name, so that the same policy can be made again. Checks of ratio and grid,
+# whole lines instead of positions, and the realised ratio come from the base class.
 #
 # Three helpers do the common work: `position_count` rounds a ratio to a number of positions, `scale_to_count` turns a
 # density into probabilities with that sum, and `draw_exactly` draws masks with exactly that many positions.
@@ -35,9 +35,6 @@ class GaussianDensity(SamplingPolicy):
         if not width > 0:
             raise ValueError(f"width must be > 0, got {width}.")
         self.width = width
-
-    def config(self):
-        return {"width": self.width, "readout_axis": self.readout_axis}
 
     def draw(self, ratio, positions, generator, acquired):
         distance = centre_distance(positions, ratio.device)

@@ -64,7 +64,7 @@ import highdicom
 import matplotlib.pyplot as plt
 import pydicom
 
-segmentation = highdicom.seg.segread(work / "out" / "case_1" / "segmentation.dcm")
+segmentation = highdicom.seg.segread(work / "out" / "case_0001" / "segmentation.dcm")
 names = [segment.SegmentLabel for segment in segmentation.SegmentSequence]
 volume = segmentation.get_volume(combine_segments=True)
 source = highdicom.image.get_volume_from_series([pydicom.dcmread(path) for path in series])
@@ -92,7 +92,7 @@ figure
 
 from infomri_monai.deploy.dicom.report import report_text
 
-print(report_text(pydicom.dcmread(work / "out" / "case_1" / "triage.dcm"))[:1500])
+print(report_text(pydicom.dcmread(work / "out" / "case_0001" / "triage.dcm")))
 
 # %%
 # **What to look at.** The acquisition was *simulated*, as DICOM has only magnitudes: every object says so. Only raw

@@ -21,10 +21,10 @@ from infomri_monai.acquisition import FourierMeasurement
 from infomri_monai.deploy import segmentation
 from infomri_monai.deploy.bundle import DeployBundle
 from infomri_monai.deploy.case import CaseSource, DeployError
-from infomri_monai.deploy.dicom.common import guarded
 from infomri_monai.deploy.dicom.geometry import RAS_TO_LPS
 from infomri_monai.deploy.dicom.scan import SeriesCandidate
 from infomri_monai.deploy.dicom.series import read_series
+from infomri_monai.deploy.logs import guarded
 from infomri_monai.engines.case import SimulatedSlices
 from infomri_monai.figures.segmentations import STRUCTURE_COLOURS, draw_outlines
 from infomri_monai.figures.style import SEQUENTIAL, styled, tidy_axes

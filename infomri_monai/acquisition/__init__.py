@@ -1,5 +1,6 @@
 """The measurement y = m * (F S x + noise): Fourier transform, noise, conjugate symmetry, k-space statistics."""
 
+from infomri_monai.acquisition.coils import coil_warning, combine_coils, root_sum_of_squares
 from infomri_monai.acquisition.fourier import crop_kspace, image_to_kspace, kspace_to_image
 from infomri_monai.acquisition.measurement import FourierMeasurement
 from infomri_monai.acquisition.noise import ComplexGaussianNoise, NoiseModel, PoissonNoise, RicianNoise
@@ -19,11 +20,14 @@ __all__ = [
     "NoiseModel",
     "PoissonNoise",
     "RicianNoise",
+    "coil_warning",
+    "combine_coils",
     "conjugate_partner",
     "crop_kspace",
     "hermitian_completion",
     "image_to_kspace",
     "kspace_to_image",
     "redundancy_ratio",
+    "root_sum_of_squares",
     "split_by_symmetry",
 ]

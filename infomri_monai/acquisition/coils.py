@@ -1,4 +1,4 @@
-"""Several coils as one, until networks for several coils exist."""
+"""Coils: how the k-space of several is combined to that of one, which is what the networks are for today."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Mean and variance of k-space per position over a data set, streamed.
-
-Also here: Checksum that tells which images something was computed from. What streaming over a data set needs: batches
-that are quick to work on and the moments of one batch.
-"""
+"""Mean and variance of k-space per position over a data set, streamed, with a checksum of the images they were computed from."""
 
 from __future__ import annotations
 

@@ -1,42 +1,47 @@
-"""One attacker: trained to reconstruct from the defender's measurements, then tested."""
+"""The attackers of an audit: each is trained to reconstruct from the defender's measurements, and tested."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import copy
+import logging
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from ignite.engine import Engine, Events
-from monai.data import DataLoader
-from monai.engines import SupervisedEvaluator
-from monai.utils import CommonKeys
 from torch import Tensor, nn
 
-from infomri_monai.acquisition.measurement import FourierMeasurement
-from infomri_monai.audit.early_stopping import check_finite, train_until_no_better
-from infomri_monai.audit.scene import AuditData, Budget, Course, PrepareListedRatios
+from infomri_monai.audit.scene import Budget, Course, PrepareListedRatios, Scene
+from infomri_monai.audit.store import AuditStore, Finished
+from infomri_monai.audit.training import (
+    TEST,
+    VALIDATION,
+    Maker,
+    Trials,
+    built,
+    check_finite,
+    run_on_test_data,
+    train_until_no_better,
+)
 from infomri_monai.engines.prepare import PrepareRatioSweep
 from infomri_monai.losses.gaussian import MeanSquaredErrorLoss
 from infomri_monai.metrics.cumulative import PerImageMetric
 from infomri_monai.metrics.image_quality import psnr
-from infomri_monai.metrics.rate_distortion import RateDistortion, RateDistortionRow
-from infomri_monai.sampling.policy import FrozenPolicy
+from infomri_monai.metrics.rate_distortion import RateDistortion, RateDistortionRow, RateDistortionTable
+from infomri_monai.networks.checkpoint import load_network
 from infomri_monai.systems.reconstruction import ReconstructionResult, ReconstructionSystem
 
-__all__ = ["AttackOutcome", "Scene", "check_attacker", "evaluate_attacker", "run_on_test_data", "train_attacker"]
+__all__ = [
+    "AttackOutcome",
+    "AttackerReport",
+    "AuditAttacks",
+    "check_attacker",
+    "evaluate_attacker",
+    "squared_error",
+    "train_attacker",
+]
 
-#: added to the seed, so that training, validation and test draw different masks and noise
-VALIDATION, TEST = 1, 2
 _OF_THE_VARIANCE = ("standardized_squared_error", "correlation", "pooled_correlation", "coverage")
-
-
-class Scene(NamedTuple):
-    """What every attacker meets: the frozen policy, the defender's measurement, and data of the same distribution."""
-
-    policy: FrozenPolicy
-    measurement: FourierMeasurement
-    data: AuditData
-    image_key: str = "image"
 
 
 class AttackOutcome(NamedTuple):
@@ -121,35 +126,6 @@ def evaluate_attacker(
     return _outcome(quality)
 
 
-def run_on_test_data(
-    scene: Scene, system: nn.Module, prepare: Any, budget: Budget, collect: Callable[[Any, Tensor], None]
-) -> None:
-    """Run a system on the test data.
-
-    Args:
-        scene: has the test data.
-        system: what MONAI's evaluator calls.
-        prepare: batch preparation, which follows the evaluator.
-        budget: for batches and device.
-        collect: is given the system's result and the label of every batch.
-    """
-    evaluator = SupervisedEvaluator(
-        device=budget.device,
-        val_data_loader=DataLoader(scene.data.test, batch_size=budget.batch_size, num_workers=budget.num_workers),
-        network=system.to(budget.device),
-        prepare_batch=prepare,
-        val_handlers=[prepare],
-        decollate=False,
-    )
-
-    def pass_on(engine: Engine) -> None:
-        output: Any = engine.state.output
-        collect(output[CommonKeys.PRED], output[CommonKeys.LABEL])
-
-    evaluator.add_event_handler(Events.ITERATION_COMPLETED, pass_on)
-    evaluator.run()
-
-
 def _outcome(quality: RateDistortion) -> AttackOutcome:
     """Rows, and the values of every image by ratio."""
     rows = quality.table().rows
@@ -162,3 +138,133 @@ def _outcome(quality: RateDistortion) -> AttackOutcome:
         images[key] = torch.stack([values[torch.isclose(of_image, ratio.double(), atol=1e-6)] for ratio in ratios])
     unknown: dict[str, Any] = dict.fromkeys(_OF_THE_VARIANCE, float("nan"))
     return AttackOutcome([row._replace(**unknown) for row in rows], images)
+
+
+class AttackerReport(NamedTuple):
+    """One attacker.
+
+    Attributes:
+        name: its name.
+        network: class of its network.
+        parameters: number of its parameters.
+        learning_rate: of its training.
+        courses: one training, or one per ratio: the ratios it served and how it went.
+        rows: its test at every ratio.
+    """
+
+    name: str
+    network: str
+    parameters: int
+    learning_rate: float
+    courses: list[tuple[tuple[float, ...], Course]]
+    rows: list[RateDistortionRow]
+
+    def words(self) -> list[str]:
+        """One sentence per training."""
+        known = f"{self.network}, {self.parameters:,} parameters, Adam {self.learning_rate:g}"
+        return [f"**{self.name}** ({known}): {course.words(ratios)}" for ratios, course in self.courses]
+
+
+class AuditAttacks(Trials):
+    """Trains and tests attackers, one network for all ratios or one per ratio.
+
+    Args:
+        scene: what every attacker meets.
+        ratios: ascending.
+        budget: of every attacker, but for the learning rate.
+        store: keeps what is finished.
+        attackers: name -> network or function that makes one.
+        learning_rate: one for all or one per attacker.
+        per_ratio: one network per ratio.
+
+    Raises:
+        ValueError: if there is no attacker, a name is no file name, learning rates do not fit the names, or a network cannot take
+            the measurement.
+    """
+
+    def __init__(
+        self,
+        scene: Scene,
+        ratios: Sequence[float],
+        budget: Budget,
+        store: AuditStore,
+        attackers: Mapping[str, Maker],
+        learning_rate: float | Mapping[str, float],
+        per_ratio: bool,
+    ) -> None:
+        super().__init__(scene, ratios, budget, store)
+        _check_names(attackers)
+        rates = learning_rate if isinstance(learning_rate, Mapping) else dict.fromkeys(attackers, learning_rate)
+        if set(rates) != set(attackers):
+            raise ValueError(f"learning_rate must name the attackers {sorted(attackers)}, got {sorted(rates)}.")
+        self.budgets = {name: budget._replace(learning_rate=float(rates[name])).check() for name in attackers}
+        self.networks = {name: built(maker, f"attackers[{name!r}]", budget.seed) for name, maker in attackers.items()}
+        for name, network in self.networks.items():
+            check_attacker(name, network, scene, scene.image(), self.ratios[0], budget.device)
+        groups = [(ratio,) for ratio in self.ratios] if per_ratio else [tuple(self.ratios)]
+        self.trials = {
+            f"{name}_at_{group[0]:.4f}" if per_ratio else name: (name, group)
+            for name in self.networks
+            for group in groups
+        }
+
+    def prepared(self, trial: str) -> tuple[nn.Module, Budget, dict[str, Any], dict[str, Any]]:
+        """As :class:`~infomri_monai.audit.training.Trials` asks."""
+        name, ratios = self.trials[trial]
+        decisive = {"ratios": ratios}
+        return copy.deepcopy(self.networks[name]), self.budgets[name], decisive, {"attacker": name, **decisive}
+
+    def trained_and_tested(self, trial: str, network: nn.Module, budget: Budget) -> Finished:
+        """Train one attacker and test it."""
+        ratios = self.trials[trial][1]
+        course = train_attacker(self.scene, network, ratios, budget, trial)
+        outcome = evaluate_attacker(self.scene, network, ratios, budget, trial)
+        logging.getLogger(__name__).info("\n%s", RateDistortionTable(trial, outcome.rows))
+        return Finished(course, [row._asdict() for row in outcome.rows], outcome.images)
+
+    def outcomes(self) -> dict[str, AttackOutcome]:
+        """The tests by attacker, ratios ascending."""
+        return {
+            name: _merged([self.done[trial] for trial, (own, _) in self.trials.items() if own == name])
+            for name in self.networks
+        }
+
+    def reports(self) -> list[AttackerReport]:
+        """What the report says of every attacker."""
+        outcomes = self.outcomes()
+        return [
+            AttackerReport(
+                name=name,
+                network=type(network).__name__,
+                parameters=sum(parameter.numel() for parameter in network.parameters()),
+                learning_rate=self.budgets[name].learning_rate,
+                courses=[(ratios, self.done[trial].course) for trial, (n, ratios) in self.trials.items() if n == name],
+                rows=outcomes[name].rows,
+            )
+            for name, network in self.networks.items()
+        ]
+
+    def trained(self, ratio: float) -> dict[str, nn.Module]:
+        """The trained attackers for one of the ratios."""
+        return {
+            name: load_network(copy.deepcopy(self.networks[name]), self.store.weights(trial))
+            for trial, (name, ratios) in self.trials.items()
+            if min(abs(ratio - own) for own in ratios) < 1e-6
+        }
+
+
+def _merged(tests: Sequence[Finished]) -> AttackOutcome:
+    """The tests of one attacker's networks as one."""
+    images = {key: torch.cat([test.images[key] for test in tests]) for key in tests[0].images}
+    return AttackOutcome([RateDistortionRow(**row) for test in tests for row in test.rows], images)
+
+
+def _check_names(attackers: Mapping[str, Maker]) -> None:
+    if not attackers:
+        raise ValueError("attackers is empty; an audit without an attacker says nothing.")
+    taken = ("attribute_probe", "attribute_probe_fully_sampled", "zero-filled", "constant guess")
+    for name in attackers:
+        if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name) or name in taken:
+            raise ValueError(
+                f"attackers: {name!r} is no name for an attacker; use letters, digits, '_', '.' and '-', and none of {taken}."
+            )

@@ -1,7 +1,4 @@
-"""The privacy audit: attackers are trained against a frozen policy, tested, and reported in words.
-
-Also here: What an audit states about the defender, and what an attacker knows without any measurement.
-"""
+"""The privacy audit: attackers are trained against a frozen policy, tested, and reported in words."""
 
 from __future__ import annotations
 
@@ -17,21 +14,28 @@ from ignite import distributed as idist
 from ignite.engine import Engine, Events
 from monai.data import DataLoader
 from monai.engines.workflow import Workflow
-from torch import Tensor, nn
+from torch import Tensor
 
 from infomri_monai.acquisition.measurement import FourierMeasurement
-from infomri_monai.audit.attack import Scene
-from infomri_monai.audit.outputs import attack_examples, draw_curves_of, write_examples, write_report
-from infomri_monai.audit.report import AuditReport
-from infomri_monai.audit.rounds import AuditAttacks, AuditProbe, Maker
-from infomri_monai.audit.scene import AuditData, Budget, mean_magnitude, seeded, size, told_apart
+from infomri_monai.audit.attack import AuditAttacks
+from infomri_monai.audit.probe import AuditProbe
+from infomri_monai.audit.report import (
+    ZERO_FILLED,
+    AuditReport,
+    attack_examples,
+    draw_curves_of,
+    judge,
+    write_examples,
+    write_report,
+)
+from infomri_monai.audit.scene import AuditData, Budget, Scene, mean_magnitude, seeded, told_apart
 from infomri_monai.audit.store import AuditStore, checksum_of_data, checksum_of_module, fingerprint
-from infomri_monai.audit.verdict import ZERO_FILLED, judge
+from infomri_monai.audit.training import Maker
 from infomri_monai.engines.hardware import MixedPrecision
 from infomri_monai.metrics.image_quality import psnr, ssim
 from infomri_monai.sampling.policy import FrozenPolicy, SamplingPolicy
 
-__all__ = ["ConstantGuess", "PrivacyAudit", "constant_guess", "facts_of", "policy_warnings"]
+__all__ = ["ConstantGuess", "PrivacyAudit", "constant_guess", "policy_warnings"]
 
 
 class ConstantGuess(NamedTuple):
@@ -76,35 +80,6 @@ def policy_warnings(policy: SamplingPolicy, ratios: Sequence[float]) -> list[str
             f"The policy was trained for the range {policy.ratio_range}; its masks at {listed} are extrapolated."
         )
     return warnings
-
-
-def facts_of(scene: Scene, ratios: Sequence[float]) -> dict[str, Any]:
-    """Policy, ratios, noise and data in words."""
-    policy = scene.policy.policy
-    sizes = {name: size(data) for name, data in scene.data._asdict().items()}
-    image = torch.as_tensor(scene.data.test[0][scene.image_key])
-    noise = scene.measurement.noise
-    lines = "single positions" if policy.readout_axis is None else f"lines along axis {policy.readout_axis}"
-    return {
-        "policy": f"{type(policy).__name__}, {lines}, {sum(p.numel() for p in policy.parameters())} parameters, not changed",
-        "ratios": ", ".join(f"{ratio:.4g}" for ratio in ratios),
-        "noise": "none" if noise is None else _noise(noise),
-        "images": f"{'complex' if image.is_complex() else 'real'}, {image.shape[1]} x {image.shape[2]}; "
-        + ", ".join(f"{count} {name}" for name, count in sizes.items()),
-        "the attackers are given": "the masks (networks without a mask input do not use them), and for training measurements with "
-        "the defender's noise of images of the same distribution",
-    }
-
-
-def _noise(noise: nn.Module) -> str:
-    """Class and numbers of a noise model."""
-    plain = {
-        k: v
-        for k, v in vars(noise).items()
-        if k not in ("training", "spatial_dims") and isinstance(v, (bool, float, int))
-    }
-    numbers = ", ".join(f"{key} {value}" for key, value in plain.items() if not key.startswith("_"))
-    return f"{type(noise).__name__} ({numbers})" if numbers else type(noise).__name__
 
 
 _LOGGER = logging.getLogger(__name__)
@@ -207,14 +182,11 @@ class PrivacyAudit(Workflow):
         self.warnings = policy_warnings(policy, self.ratios)
         data = AuditData.of(train_data, validation_data, test_data)
         self.scene = Scene(FrozenPolicy(policy, where), copy.deepcopy(measurement).to(where), data, image_key)
-        data.check(self.scene.policy, image_key)
-        store, common = AuditStore(self.output_dir / "models"), _fingerprint_of(self.scene)
-        self.attacks = AuditAttacks(
-            self.scene, attackers, self.ratios, self.budget, learning_rate, per_ratio, store, common
-        )
-        self.probe = AuditProbe(
-            self.scene, self.ratios, attribute_key, probe, self.budget, store, common, probe_fully_sampled
-        )
+        self.scene.image()
+        store = AuditStore(self.output_dir / "models", _fingerprint_of(self.scene))
+        given = self.scene, self.ratios, self.budget, store
+        self.attacks = AuditAttacks(*given, attackers, learning_rate, per_ratio)
+        self.probe = AuditProbe(*given, attribute_key, probe, probe_fully_sampled)
         self.report: AuditReport | None = None
         work = [*self.attacks.trials, *self.probe.trials]
         super().__init__(device=where, max_epochs=1, data_loader=work, decollate=False)
@@ -245,7 +217,7 @@ class PrivacyAudit(Workflow):
         verdicts = [judge(s, a, constant.psnr, self.margin) for s, a in zip(self.ratios, attacks, strict=True)]
         self.report = AuditReport(
             method=self.method,
-            facts=facts_of(self.scene, self.ratios),
+            facts=self.scene.facts(self.ratios),
             budget=self.budget,
             margin=self.margin,
             attackers=self.attacks.reports(),

@@ -1,31 +1,40 @@
-"""The attribute probe: can a second, private label be told from the defender's measurements?
-
-Also here: What an audit's report says of the attribute probe.
-"""
+"""The attribute probe of an audit: can a second, private label be told from the defender's measurements?"""
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from monai.networks.nets import ResNet
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from infomri_monai.audit.attack import TEST, VALIDATION, Scene, run_on_test_data
-from infomri_monai.audit.early_stopping import check_finite, train_until_no_better
-from infomri_monai.audit.scene import Budget, Course, PrepareListedRatios, raw_entries, size
-from infomri_monai.audit.verdict import course_words, judge_probe
+from infomri_monai.audit.scene import CERTAIN, Budget, Course, PrepareListedRatios, Scene, raw_entries, size
+from infomri_monai.audit.store import AuditStore, Finished, checksum_of_values
+from infomri_monai.audit.training import (
+    TEST,
+    VALIDATION,
+    Maker,
+    Trials,
+    built,
+    check_finite,
+    run_on_test_data,
+    train_until_no_better,
+)
 from infomri_monai.engines.prepare import PrepareLabels, PrepareRatioSweep
-from infomri_monai.metrics.tables import Column, RatioTable
+from infomri_monai.metrics.tables import RatioTable
 from infomri_monai.networks.classifier import ImageClassifier
+from infomri_monai.sampling.policy import FrozenPolicy
+from infomri_monai.sampling.uniform import UniformRandom
 from infomri_monai.systems.classification import ClassificationSystem, ClassificationTraining
 
 __all__ = [
+    "AuditProbe",
     "ProbeReport",
     "ProbeRow",
     "ProbeTable",
@@ -59,6 +68,17 @@ class ProbeRow(NamedTuple):
     chance: float
     images: int
 
+    @property
+    def told(self) -> bool:
+        """Whether accuracy or balanced accuracy is above a guess by more than its 95 % interval.
+
+        Example:
+            >>> ProbeRow(0.25, 0.9, 0.02, 0.75, 0.05, 0.9, 0.5, 200).told  # as the majority, but the rare value is told
+            True
+        """
+        above = self.accuracy - self.majority_rate > CERTAIN * self.accuracy_error
+        return above or self.balanced_accuracy - self.chance > CERTAIN * self.balanced_error
+
 
 class ProbeTable(RatioTable[ProbeRow]):
     """The probe's rows.
@@ -72,22 +92,16 @@ class ProbeTable(RatioTable[ProbeRow]):
         0.2500    0.9000      0.0200    0.8500      0.0300    0.7000  0.5000     200
     """
 
-    def columns(self) -> dict[str, Column]:
-        """Every field in order."""
-        return {
-            "ratio": ("ratio", "asked", ".4f"),
-            "accuracy": ("accuracy", "test", ".4f"),
-            "accuracy_error": ("std. error", "test", ".4f"),
-            "balanced_accuracy": ("balanced", "accuracy", ".4f"),
-            "balanced_error": ("std. error", "test", ".4f"),
-            "majority_rate": ("majority", "rate", ".4f"),
-            "chance": ("chance", "test", ".4f"),
-            "images": ("images", "", "d"),
-        }
-
-    def record(self, row: ProbeRow) -> dict[str, float]:
-        """The row by field."""
-        return row._asdict()
+    fields: ClassVar = {
+        "ratio": ("ratio", "asked", ".4f"),
+        "accuracy": ("accuracy", "test", ".4f"),
+        "accuracy_error": ("std. error", "test", ".4f"),
+        "balanced_accuracy": ("balanced", "accuracy", ".4f"),
+        "balanced_error": ("std. error", "test", ".4f"),
+        "majority_rate": ("majority", "rate", ".4f"),
+        "chance": ("chance", "test", ".4f"),
+        "images": ("images", "", "d"),
+    }
 
 
 def attribute_values(data: Dataset, key: str) -> np.ndarray | None:
@@ -232,25 +246,19 @@ class ProbeReport(NamedTuple):
         lines = [_probe_line(row, f"At ratio {row.ratio:.4g}", self.attribute) for row in self.rows]
         if self.full is not None:
             lines.append(_probe_line(self.full, "From fully sampled measurements", self.attribute))
-            if not _told(self.full):
+            if not self.full.told:
                 lines.append(
                     "As this probe cannot tell the attribute from complete data either, its failure on undersampled data is no "
                     "sign of protection."
                 )
-        lines += [f"Training {name}: {course_words(course, ())}" for name, course in self.courses]
+        lines += [f"Training {name}: {course.words()}" for name, course in self.courses]
         return lines
-
-
-def _told(row: ProbeRow) -> bool:
-    return judge_probe(
-        row.accuracy, row.accuracy_error, row.majority_rate, row.balanced_accuracy, row.balanced_error, row.chance
-    ).told
 
 
 def _probe_line(row: ProbeRow, where: str, attribute: str) -> str:
     told = (
         f"`{attribute}` can be inferred better than by guessing"
-        if _told(row)
+        if row.told
         else f"this probe did not measurably infer `{attribute}` better than a guess, which does not exclude that another one can"
     )
     return (
@@ -258,3 +266,91 @@ def _probe_line(row: ProbeRow, where: str, attribute: str) -> str:
         f"{row.majority_rate:.3f}), balanced accuracy {row.balanced_accuracy:.3f} ± {row.balanced_error:.3f} (chance: "
         f"{row.chance:.3f}) on {row.images} images: {told}."
     )
+
+
+_NAME, _FULL = "attribute_probe", "attribute_probe_fully_sampled"
+
+
+class AuditProbe(Trials):
+    """Trains and tests the probe on the policy's measurements and, as a reference, on fully sampled ones.
+
+    Args:
+        scene: what it meets.
+        ratios: ascending.
+        budget: the limits.
+        store: keeps what is finished.
+        key: the entries' key of the attribute; None for no probe.
+        maker: classifier or function that makes one; None for a small ResNet.
+        fully_sampled: whether to train the reference.
+
+    Raises:
+        ValueError: if an attribute is no class number, or the classifier does not fit the attribute or the images.
+    """
+
+    def __init__(
+        self,
+        scene: Scene,
+        ratios: Sequence[float],
+        budget: Budget,
+        store: AuditStore,
+        key: str | None,
+        maker: Maker | None,
+        fully_sampled: bool = True,
+    ) -> None:
+        super().__init__(scene, ratios, budget, store)
+        self.key = key or ""
+        self.skipped, self.majority, classes = _examine(scene, key)
+        if self.skipped:
+            return
+        network = built(maker or (lambda: small_classifier(classes)), "probe", budget.seed)
+        self.network = _checked(network, classes, scene)
+        self.labels = [checksum_of_values(part, self.key) for part in scene.data]
+        self.trials[_NAME] = scene, self.ratios
+        if fully_sampled:
+            self.trials[_FULL] = scene._replace(policy=FrozenPolicy(UniformRandom(), budget.device)), [1.0]
+
+    def prepared(self, trial: str) -> tuple[nn.Module, Budget, dict[str, Any], dict[str, Any]]:
+        """As :class:`~infomri_monai.audit.training.Trials` asks."""
+        decisive = {"ratios": self.trials[trial][1], "key": self.key, "labels": self.labels}
+        return copy.deepcopy(self.network), self.budget, decisive, {"attribute": self.key}
+
+    def trained_and_tested(self, trial: str, network: Any, budget: Budget) -> Finished:
+        """Train one probe and test it."""
+        scene, ratios = self.trials[trial]
+        course = train_probe(scene, network, self.key, ratios, budget, trial)
+        rows = evaluate_probe(scene, network, self.key, ratios, budget, self.majority, trial)
+        return Finished(course, [row._asdict() for row in rows], {})
+
+    def report(self) -> ProbeReport:
+        """What the report says."""
+        if self.skipped:
+            return ProbeReport(self.key, self.skipped)
+        rows = {trial: [ProbeRow(**row) for row in finished.rows] for trial, finished in self.done.items()}
+        where = {_NAME: "on the policy's measurements", _FULL: "on fully sampled measurements"}
+        courses = [(where[trial], finished.course) for trial, finished in self.done.items()]
+        return ProbeReport(self.key, "", rows[_NAME], rows[_FULL][0] if _FULL in rows else None, courses)
+
+
+def _examine(scene: Scene, key: str | None) -> tuple[str, int, int]:
+    """Why there is no probe (or ""), the training data's most frequent value, and the number of classes."""
+    if not key:
+        return "none was asked for.", 0, 0
+    values = {name: attribute_values(data, key) for name, data in scene.data._asdict().items()}
+    if lacking := [name for name, found in values.items() if found is None]:
+        return f"the {', '.join(lacking)} data has entries without `{key}`.", 0, 0
+    known: dict[str, Any] = values
+    counts = np.bincount(known["train"])
+    if (counts > 0).sum() < 2 or len(np.unique(known["test"])) < 2:
+        return f"`{key}` has only one value in the training or the test data.", 0, 0
+    return "", int(counts.argmax()), int(max(found.max() for found in known.values())) + 1
+
+
+def _checked(network: Any, classes: int, scene: Scene) -> ImageClassifier:
+    if not isinstance(network, ImageClassifier) or network.multi_label or network.num_classes < classes:
+        raise ValueError(
+            f"probe must be an ImageClassifier of at least {classes} exclusive classes, the attribute's, got "
+            f"{type(network).__name__} of {getattr(network, 'num_classes', 'unknown')}."
+        )
+    if network.real_valued and scene.image().is_complex():
+        raise ValueError("probe is real-valued, and the images are complex.")
+    return network

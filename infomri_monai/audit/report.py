@@ -1,29 +1,41 @@
-"""The audit's report, in words that follow the numbers."""
+"""The report of an audit: what its numbers bear, in words that follow them, and the files that it leaves."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from infomri_monai.audit.probe import ProbeReport
-from infomri_monai.audit.scene import Budget, Course
-from infomri_monai.audit.verdict import (
-    LEAKS,
-    NO_BETTER,
-    RECOVERABLE,
-    TOO_WEAK,
-    ZERO_FILLED,
-    RatioVerdict,
-    course_words,
-    listed,
-)
-from infomri_monai.figures.style import acceleration_text
-from infomri_monai.files import null_unless_finite
-from infomri_monai.metrics.rate_distortion import RateDistortionRow
+import torch
+from torch import Tensor, nn
 
-__all__ = ["CONSTANT", "AttackerReport", "AuditReport"]
+from infomri_monai.audit.attack import AttackerReport, AttackOutcome
+from infomri_monai.audit.probe import ProbeReport, ProbeTable
+from infomri_monai.audit.scene import CERTAIN, Budget, Scene, listed
+from infomri_monai.engines.prepare import seeded_generator
+from infomri_monai.figures import acceleration_text, rate_distortion_figure, save_figure, training_figure
+from infomri_monai.figures.privacy import AttackExample, attack_figure
+from infomri_monai.files import atomic_path
+from infomri_monai.metrics.rate_distortion import IMAGE_QUALITY, RateDistortionRow, RateDistortionTable
+from infomri_monai.metrics.tables import RatioTable, finite, write_json, write_rows
+from infomri_monai.systems.reconstruction import ReconstructionSystem
 
+__all__ = [
+    "CONSTANT",
+    "ZERO_FILLED",
+    "AuditReport",
+    "RatioVerdict",
+    "attack_examples",
+    "draw_curves_of",
+    "judge",
+    "write_examples",
+    "write_report",
+]
+
+#: the attack that needs no training
+ZERO_FILLED = "zero-filled"
+RECOVERABLE, LEAKS, NO_BETTER, TOO_WEAK = "recoverable", "leaks", "no better than guessing", "attacks too weak"
 #: name of the guess that needs no measurement
 CONSTANT = "constant guess"
 
@@ -40,29 +52,65 @@ LIMITS = (
 )
 
 
-class AttackerReport(NamedTuple):
-    """One attacker.
+class RatioVerdict(NamedTuple):
+    """The best attack at one ratio.
 
     Attributes:
-        name: its name.
-        network: class of its network.
-        parameters: number of its parameters.
-        learning_rate: of its training.
-        courses: one training, or one per ratio: the ratios it served and how it went.
-        rows: its test at every ratio.
+        ratio: requested sampled positions / all positions.
+        best: name of the attacker of the highest mean PSNR on test data, or ``"zero-filled"``.
+        psnr: its mean PSNR, dB, per slice.
+        highest_psnr: what the 5 % of test images that it recovers best reach at least, dB.
+        constant_psnr: mean PSNR of the training data's mean magnitude image, dB.
+        gain: mean over images of the difference of the two, dB.
+        gain_error: standard error of the gain over images; NaN for one image.
+        verdict: ``"recoverable"`` if the gain reaches the margin, ``"leaks"`` if its 95 % interval lies above 0, ``"attacks too
+            weak"`` if it lies below 0, else ``"no better than guessing"``. One image has no interval: the gain's sign decides.
     """
 
-    name: str
-    network: str
-    parameters: int
-    learning_rate: float
-    courses: list[tuple[tuple[float, ...], Course]]
-    rows: list[RateDistortionRow]
+    ratio: float
+    best: str
+    psnr: float
+    highest_psnr: float
+    constant_psnr: float
+    gain: float
+    gain_error: float
+    verdict: str
 
-    def words(self) -> list[str]:
-        """One sentence per training."""
-        known = f"{self.network}, {self.parameters:,} parameters, Adam {self.learning_rate:g}"
-        return [f"**{self.name}** ({known}): {course_words(course, ratios)}" for ratios, course in self.courses]
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of the gain, dB."""
+        return self.gain - CERTAIN * self.gain_error, self.gain + CERTAIN * self.gain_error
+
+
+def judge(ratio: float, attacks: Mapping[str, Tensor], constant: Tensor, margin: float) -> RatioVerdict:
+    """Compare the best attack with a guess.
+
+    Args:
+        ratio: the sampling ratio.
+        attacks: attacker -> PSNR of every test image in dB, (images,); all-zero images have NaN and do not count.
+        constant: PSNR of the constant guess, of the same images.
+        margin: gain in dB from which the image is called recoverable.
+
+    Example:
+        >>> judge(0.25, {"unet": torch.tensor([20.0, 22.0])}, torch.tensor([12.0, 12.0]), margin=3.0).verdict
+        'recoverable'
+    """
+    means = {name: float(values.nanmean()) for name, values in attacks.items()}
+    best = max(means, key=lambda name: means[name])
+    values = attacks[best]
+    difference = (values - constant).double()
+    difference = difference[~difference.isnan()]
+    gain = float(difference.mean())
+    error = float(difference.std() / math.sqrt(len(difference))) if len(difference) > 1 else math.nan
+    half = 0.0 if math.isnan(error) else CERTAIN * error
+    verdict = RECOVERABLE if gain >= margin else LEAKS if gain > half else TOO_WEAK if gain < -half else NO_BETTER
+    return RatioVerdict(ratio, best, means[best], _highest(values), float(constant.nanmean()), gain, error, verdict)
+
+
+def _highest(values: Tensor) -> float:
+    """The 95 % quantile, interpolated unless that meets an infinite value (a perfect image)."""
+    linear, lower = (float(torch.nanquantile(values.double(), 0.95, interpolation=how)) for how in ("linear", "lower"))
+    return linear if math.isfinite(linear) else lower
 
 
 class AuditReport(NamedTuple):
@@ -159,7 +207,7 @@ class AuditReport(NamedTuple):
             },
             "not_shown": [*self.warnings, *self._unfinished(), *LIMITS],
         }
-        return _plain(content)
+        return finite(content)
 
     def metrics(self) -> dict[str, float]:
         """The numbers by name, for a tracking server."""
@@ -226,10 +274,109 @@ def _cell(psnr: float, ssim: float) -> str:
     return f"{psnr:.2f} / {ssim:.3f}"
 
 
-def _plain(value: Any) -> Any:
-    """For JSON: NaN and infinity are null, also inside."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return null_unless_finite(value)
+def attacker_tables(report: AuditReport) -> list[RateDistortionTable]:
+    """One rate-distortion table per attacker, and one of the constant guess."""
+    conventions = IMAGE_QUALITY | {f"zero_filled_{name}": text for name, text in IMAGE_QUALITY.items()}
+    tables = [RateDistortionTable(attacker.name, attacker.rows, conventions) for attacker in report.attackers]
+    first = report.attackers[0].rows
+    rows = [RateDistortionRow(row.ratio, math.nan, report.constant[0], math.nan, report.constant[1]) for row in first]
+    rows = [row._replace(images=other.images) for row, other in zip(rows, first, strict=True)]
+    return [*tables, RateDistortionTable(CONSTANT, rows, conventions)]
+
+
+def write_tables(tables: Sequence[RatioTable], folder: Path, name: str) -> None:
+    """Write tables of one kind together as ``.csv`` (the method is the first column), ``.json`` (a list) and ``.md``."""
+    rows = [{"method": table.method} | record for table in tables for record in table.records()]
+    write_rows(folder / f"{name}.csv", rows, ["method", *tables[0].columns()])
+    write_json(folder / f"{name}.json", [table.content() for table in tables])
+    with atomic_path(folder / f"{name}.md") as part:
+        part.write_text("\n".join(table.markdown() for table in tables), encoding="utf-8")
+
+
+def write_report(report: AuditReport, folder: Path) -> None:
+    """Write ``report.md`` and ``report.json``, ``attackers.*`` and, if the probe ran, ``attribute_probe.*``."""
+    write_tables(attacker_tables(report), folder, "attackers")
+    probe = report.probe
+    if probe.rows:
+        tables = [ProbeTable(f"{probe.attribute}, from the policy's measurements", list(probe.rows))]
+        if probe.full is not None:
+            tables.append(ProbeTable(f"{probe.attribute}, from fully sampled measurements", [probe.full]))
+        write_tables(tables, folder, "attribute_probe")
+    write_json(folder / "report.json", report.content())
+    with atomic_path(folder / "report.md") as part:
+        part.write_text(report.markdown(), encoding="utf-8")
+
+
+def draw_curves_of(report: AuditReport, folder: Path) -> None:
+    """Draw ``attackers.png`` (PSNR against ratio) and ``learning_curves.png`` (validation PSNR against gradient steps)."""
+    curves = {attacker.name: {row.ratio: row.psnr for row in attacker.rows} for attacker in report.attackers}
+    first = report.attackers[0].rows
+    curves[ZERO_FILLED] = {row.ratio: row.zero_filled_psnr for row in first}
+    curves[CONSTANT] = {row.ratio: report.constant[0] for row in first}
+    shown = {name: finite for name, c in curves.items() if (finite := {s: v for s, v in c.items() if math.isfinite(v)})}
+    save_figure(rate_distortion_figure(shown), folder / "attackers.png")
+    learning = {}
+    for attacker in report.attackers:
+        for ratios, course in attacker.courses:
+            name = f"{attacker.name}, ratio {ratios[0]:.4g}" if len(attacker.courses) > 1 else attacker.name
+            learning[name] = (course.history["step"], course.history["psnr"])
+    panels = {"validation PSNR [dB], mean over ratios": learning}
+    save_figure(training_figure(panels, step_name="gradient step"), folder / "learning_curves.png")
+
+
+def attack_examples(
+    scene: Scene,
+    networks: Callable[[float], Mapping[str, nn.Module]],
+    outcomes: Mapping[str, AttackOutcome],
+    seed: int,
+    device: torch.device,
+) -> list[AttackExample]:
+    """Of every ratio two test images, measured anew: the one that the best attacker recovers best, and the median one.
+
+    Args:
+        scene: what the attackers meet.
+        networks: the trained attackers for a ratio.
+        outcomes: their tests, which decide what is shown.
+        seed: of masks and noise, the same for every attacker.
+        device: where to reconstruct.
+    """
+    examples = []
+    for place, ratio in enumerate(next(iter(outcomes.values())).images["ratio"].tolist()):
+        by_attacker = [outcome.images["psnr"][place] for outcome in outcomes.values()]
+        best = max(by_attacker, key=lambda values: float(values.nanmean()))
+        order = best.nan_to_num(nan=-math.inf).argsort(descending=True)
+        kept = order[: int((~best.isnan()).sum())]
+        if not len(kept):  # all-zero images only
+            continue
+        for label, index in (("recovered best", int(kept[0])), ("median", int(kept[len(kept) // 2]))):
+            image = torch.as_tensor(scene.data.test[index][scene.image_key]).unsqueeze(0)
+            text = f"ratio {ratio:.4g}\n{label}"
+            key = (seed, place, index)
+            examples.append(_example(text, scene, networks(ratio), image, ratio, key, device))
+    return examples
+
+
+@torch.no_grad()
+def _example(
+    label: str,
+    scene: Scene,
+    networks: Mapping[str, nn.Module],
+    image: Tensor,
+    ratio: float,
+    key: tuple[int, ...],
+    device: torch.device,
+) -> AttackExample:
+    results = {}
+    for name, network in networks.items():
+        system = ReconstructionSystem(scene.policy, scene.measurement, network).to(device).eval()
+        results[name] = system(image.to(device), ratio, seeded_generator(device, *key))
+    reconstructions = {name: result.mean[0, 0].cpu() for name, result in results.items()}
+    zero_filled = next(iter(results.values())).zero_filled[0, 0].cpu()
+    return AttackExample(label, image[0, 0], zero_filled, reconstructions)
+
+
+def write_examples(examples: Sequence[AttackExample], method: str, folder: Path) -> None:
+    """Draw ``reconstructions.png``."""
+    if examples:
+        title = f"What attackers make of the measurements: {method}"
+        save_figure(attack_figure(examples, title), folder / "reconstructions.png")

@@ -1,7 +1,4 @@
-"""The data of a privacy audit, checked before anything is trained.
-
-Also here: How long a network of an audit is trained, and how that went.
-"""
+"""What the networks of a privacy audit meet: data, policy and measurement; how long they are trained, and how that went."""
 
 from __future__ import annotations
 
@@ -14,24 +11,31 @@ from typing import Any, NamedTuple, cast
 import torch
 from monai.data import DataLoader
 from monai.data import Dataset as MonaiDataset
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from infomri_monai.acquisition.measurement import FourierMeasurement
 from infomri_monai.engines.prepare import SeededPrepareBatch, seeded_generator
 from infomri_monai.metrics.image_quality import SSIM_WINDOW
-from infomri_monai.sampling.policy import SamplingPolicy, check_ratio
+from infomri_monai.sampling.policy import FrozenPolicy, SamplingPolicy, check_ratio
 
 __all__ = [
+    "CERTAIN",
     "AuditData",
     "Budget",
     "Course",
     "PrepareListedRatios",
+    "Scene",
+    "listed",
     "mean_magnitude",
     "raw_entries",
     "seeded",
     "size",
     "told_apart",
 ]
+
+#: standard errors that a two-sided 95 % interval reaches
+CERTAIN = 1.96
 
 
 class AuditData(NamedTuple):
@@ -76,6 +80,47 @@ class AuditData(NamedTuple):
                 "own grid, or give policy.for_grid(...), which is another policy."
             )
         return image.unsqueeze(0)
+
+
+class Scene(NamedTuple):
+    """What every attacker meets: the frozen policy, the defender's measurement, and data of the same distribution."""
+
+    policy: FrozenPolicy
+    measurement: FourierMeasurement
+    data: AuditData
+    image_key: str = "image"
+
+    def facts(self, ratios: Sequence[float]) -> dict[str, Any]:
+        """Policy, ratios, noise and data in words."""
+        policy, noise = self.policy.policy, self.measurement.noise
+        image = torch.as_tensor(self.data.test[0][self.image_key])
+        lines = "single positions" if policy.readout_axis is None else f"lines along axis {policy.readout_axis}"
+        sizes = ", ".join(f"{size(data)} {name}" for name, data in self.data._asdict().items())
+        kind = "complex" if image.is_complex() else "real"
+        parameters = sum(parameter.numel() for parameter in policy.parameters())
+        return {
+            "policy": f"{type(policy).__name__}, {lines}, {parameters} parameters, not changed",
+            "ratios": ", ".join(f"{ratio:.4g}" for ratio in ratios),
+            "noise": "none" if noise is None else _noise(noise),
+            "images": f"{kind}, {image.shape[1]} x {image.shape[2]}; {sizes}",
+            "the attackers are given": "the masks (networks without a mask input do not use them), and for training measurements "
+            "with the defender's noise of images of the same distribution",
+        }
+
+    def image(self) -> Tensor:
+        """The first test image, (1, 1, H, W), after the data's check."""
+        return self.data.check(self.policy, self.image_key)
+
+
+def _noise(noise: nn.Module) -> str:
+    """Class and numbers of a noise model."""
+    plain = {
+        k: v
+        for k, v in vars(noise).items()
+        if k not in ("training", "spatial_dims") and isinstance(v, (bool, float, int))
+    }
+    numbers = ", ".join(f"{key} {value}" for key, value in plain.items() if not key.startswith("_"))
+    return f"{type(noise).__name__} ({numbers})" if numbers else type(noise).__name__
 
 
 class PrepareListedRatios(SeededPrepareBatch):
@@ -216,6 +261,18 @@ class Course(NamedTuple):
     stopped_early: bool
     history: dict[str, list[float]]
 
+    def words(self, ratios: Sequence[float] = ()) -> str:
+        """How it went, as the end of a sentence; for which ratios, if they are given.
+
+        Example:
+            >>> Course(300, 200, True, {}).words([0.25])
+            'for ratio 0.25 stopped because validation no longer improved after 300 steps, best at step 200.'
+        """
+        which = f"for {listed(ratios)} " if ratios else ""
+        end = "stopped because validation no longer improved" if self.stopped_early else "ended with its budget"
+        best = "the untrained network was best" if self.best_step == 0 else f"best at step {self.best_step}"
+        return f"{which}{end} after {self.steps} steps, {best}."
+
 
 @contextmanager
 def seeded(device: torch.device, *key: int) -> Iterator[None]:
@@ -233,3 +290,15 @@ def seeded(device: torch.device, *key: int) -> Iterator[None]:
     with torch.random.fork_rng(devices):
         torch.manual_seed(seeded_generator("cpu", *key).initial_seed())
         yield
+
+
+def listed(items: Sequence[float] | Sequence[str]) -> str:
+    """Names, or ratios with that word.
+
+    Example:
+        >>> listed(["a", "b", "c"]), listed([0.25, 0.125])
+        ('a, b and c', 'ratios 0.25 and 0.125')
+    """
+    texts = [item if isinstance(item, str) else f"{item:.4g}" for item in items]
+    joined = texts[0] if len(texts) == 1 else ", ".join(texts[:-1]) + " and " + texts[-1]
+    return joined if isinstance(items[0], str) else f"ratio{'s' if len(texts) > 1 else ''} {joined}"

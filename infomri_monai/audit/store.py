@@ -1,7 +1,4 @@
-"""What an audit has finished, on disk: a second run of the same audit takes it from there.
-
-Also here: Checksums by which a continued audit recognises its data, its policy and its networks.
-"""
+"""What an audit has finished, on disk, with the checksums by which a second run of the same audit recognises it."""
 
 from __future__ import annotations
 
@@ -10,7 +7,6 @@ import hashlib
 import json
 import logging
 import math
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,13 +17,12 @@ from monai.transforms import Randomizable
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from infomri_monai.audit.attack import AttackOutcome
 from infomri_monai.audit.scene import Course, raw_entries, seeded, size
-from infomri_monai.files import atomic_path
-from infomri_monai.metrics.rate_distortion import RateDistortionRow
+from infomri_monai.files import atomic_path, read_plain
 
 __all__ = ["AuditStore", "Finished", "checksum_of_data", "checksum_of_module", "checksum_of_values", "fingerprint"]
 
+_LOGGER = logging.getLogger(__name__)
 _LOADED = 32  # entries of a data set that its checksum loads
 _PLAIN = (bool, int, float, str, type(None))
 
@@ -124,9 +119,6 @@ def _is_plain(value: Any) -> bool:
     return isinstance(value, _PLAIN)
 
 
-_LOGGER = logging.getLogger(__name__)
-
-
 def fingerprint(**settings: Any) -> str:
     """SHA-256 over named settings (numbers, texts, lists of them).
 
@@ -150,10 +142,6 @@ class Finished(NamedTuple):
     rows: list[dict[str, Any]]
     images: dict[str, Tensor]
 
-    def outcome(self) -> AttackOutcome:
-        """The test of an attacker."""
-        return AttackOutcome([RateDistortionRow(**row) for row in self.rows], self.images)
-
 
 class AuditStore:
     """A folder with one folder per trained network: its record, its weights, and numbers by image.
@@ -162,10 +150,15 @@ class AuditStore:
 
     Args:
         folder: the folder; made when something is written.
+        common: what all of its networks have in common: the fingerprint of policy, measurement and data.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, common: str = "") -> None:
+        self.folder, self.common = folder, common
+
+    def fingerprint(self, **settings: Any) -> str:
+        """Of one network's settings and what it has in common with the others."""
+        return fingerprint(common=self.common, **settings)
 
     def finished(self, name: str, wanted: str) -> Finished | None:
         """A network with this fingerprint; None if there is none, one of other settings, or one with a missing or damaged file."""
@@ -176,9 +169,9 @@ class AuditStore:
             record = json.loads(path.read_text(encoding="utf-8"))
             same = record["fingerprint"] == wanted
             found = Finished(
-                Course(**_numbers(record["course"])), _numbers(record["rows"]), _read(path.parent / "images.pt")
+                Course(**_numbers(record["course"])), _numbers(record["rows"]), read_plain(path.parent / "images.pt")
             )
-            _read(self.weights(name))
+            read_plain(self.weights(name))
         except (ValueError, KeyError, TypeError, OSError) as error:
             _LOGGER.warning("%s: what an earlier run left is damaged (%s); it is trained anew", name, error)
             return None
@@ -192,13 +185,7 @@ class AuditStore:
         """File of a network's state dict."""
         return self.folder / name / "weights.pt"
 
-    def save(
-        self,
-        name: str,
-        network: nn.Module,
-        settings: dict[str, Any],
-        finished: Finished,
-    ) -> None:
+    def save(self, name: str, network: nn.Module, settings: dict[str, Any], finished: Finished) -> None:
         """Write a finished network's three files.
 
         Args:
@@ -207,28 +194,14 @@ class AuditStore:
             settings: what else the record says; its ``fingerprint`` is what :meth:`finished` asks for.
             finished: how it went.
         """
-        self._forget(name)
-        for file, content in (("weights.pt", _on_cpu(network.state_dict())), ("images.pt", finished.images)):
+        (self.folder / name / "record.json").unlink(missing_ok=True)  # unfinished while its other files are replaced
+        weights = {key: tensor.detach().cpu().contiguous() for key, tensor in network.state_dict().items()}
+        for file, content in (("weights.pt", weights), ("images.pt", finished.images)):
             with atomic_path(self.folder / name / file) as part:
                 torch.save(content, part)
         record = settings | {"course": _plain(finished.course._asdict()), "rows": _plain(finished.rows)}
         with atomic_path(self.folder / name / "record.json") as part:
             part.write_text(json.dumps(record, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-
-    def _forget(self, name: str) -> None:
-        """Without its record a network counts as unfinished while its other files are replaced."""
-        (self.folder / name / "record.json").unlink(missing_ok=True)
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    """Named tensors; ValueError if the file is missing or damaged."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch.load warns about archives that it then refuses
-            content: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load passes on what its zip and pickle readers raise
-        raise ValueError(f"{path.name} cannot be read: {type(error).__name__}") from error
-    return content
 
 
 def _plain(value: Any) -> Any:
@@ -247,7 +220,3 @@ def _numbers(value: Any) -> Any:
     if isinstance(value, list):
         return [_numbers(item) for item in value]
     return float(value) if isinstance(value, str) else value
-
-
-def _on_cpu(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}

@@ -1,9 +1,9 @@
 """Readers that give MONAI data lists with documented splits; the default data needs no download."""
 
-from infomri_monai.data.brain_tumour_side import brain_tumour_side
+from infomri_monai.data.brain_tumour import brain_tumour_1380, brain_tumour_side
 from infomri_monai.data.brisc import brisc
 from infomri_monai.data.cases import CaseDataset, ReadCaseD, ReadCased, ReadCaseDict, inference_cases
-from infomri_monai.data.decathlon import decathlon_slices
+from infomri_monai.data.decathlon import ReadLabelledSliceD, ReadLabelledSliced, ReadLabelledSliceDict, decathlon_slices
 from infomri_monai.data.embedded import SPLITS, TISSUES, embedded_lesions, embedded_segmentation, embedded_subjects
 from infomri_monai.data.fastmri import (
     ReadFastMRISliceD,
@@ -13,25 +13,18 @@ from infomri_monai.data.fastmri import (
     read_split,
 )
 from infomri_monai.data.fastmri_plus import FASTMRI_PLUS_VOLUMES, KNEE_LABELS, fastmri_plus_knee, fastmri_plus_volumes
-from infomri_monai.data.folder import ExtractSliceD, ExtractSliced, ExtractSliceDict, extract_slice, image_slices
+from infomri_monai.data.hippocampus import hippocampus_200
 from infomri_monai.data.kspace_statistics import (
     kspace_statistics,
     load_kspace_statistics,
     marginal_entropy_of,
     mean_kspace_magnitude,
 )
-from infomri_monai.data.labels import (
-    ReadLabelledSliceD,
-    ReadLabelledSliced,
-    ReadLabelledSliceDict,
-    check_classes,
-    class_frequencies,
-)
+from infomri_monai.data.labels import check_classes, class_frequencies
 from infomri_monai.data.mnist import MNIST_SPLITS, mnist
 from infomri_monai.data.npz import BRAIN_COMPLEX_SPLITS, brain_50, brain_complex_180, npz_slices
 from infomri_monai.data.prepare import prepare_images
 from infomri_monai.data.qubiq import qubiq_prostate
-from infomri_monai.data.segmentation_sets import brain_tumour_1380, hippocampus_200
 from infomri_monai.data.skm_tea import (
     SKM_TEA_STRUCTURES,
     ReadSKMTEASliceD,
@@ -39,6 +32,7 @@ from infomri_monai.data.skm_tea import (
     ReadSKMTEASliceDict,
     skm_tea,
 )
+from infomri_monai.data.volumes import ExtractSliceD, ExtractSliced, ExtractSliceDict, extract_slice, image_slices
 
 __all__ = [
     "BRAIN_COMPLEX_SPLITS",

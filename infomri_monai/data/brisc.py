@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,9 +24,14 @@ from monai.utils import optional_import
 from numpy.typing import NDArray
 
 from infomri_monai.data.labels import add_raters, fit_to_grid, rater_model
-from infomri_monai.data.prepare import check_size, check_split, split_cases
-
-pil_image, _ = optional_import("PIL.Image")
+from infomri_monai.data.prepare import (
+    check_present,
+    check_size,
+    check_split,
+    check_validation,
+    existing_folder,
+    split_cases,
+)
 
 __all__ = ["brisc"]
 
@@ -91,11 +96,10 @@ def brisc(
     """
     check_split(split)
     size = check_size(grid, "grid")
-    if not 0 < validation < 1:
-        raise ValueError(f"validation must lie between 0 and 1, got {validation}.")
+    parts = check_validation(validation)
     model = rater_model(raters, 2, rater_options, seed)
     entries = []
-    for pair in _choose(Path(folder) / "segmentation_task", split, validation):
+    for pair in _choose(Path(folder) / "segmentation_task", split, parts):
         image, mask = _read(pair)
         image, label = fit_to_grid(image, mask[None], 2, size, magnitude=magnitude)
         names = {"subject": pair.number, "slice": pair.number, "tumour": pair.tumour, "view": pair.view}
@@ -103,7 +107,7 @@ def brisc(
     return entries
 
 
-def _choose(folder: Path, split: str, validation: float) -> list[_Pair]:
+def _choose(folder: Path, split: str, parts: Mapping[str, float]) -> list[_Pair]:
     """The pairs of a split, none of them a copy of a pair that is held back."""
     test = _pairs(folder / "test")
     if split == "test":
@@ -111,22 +115,18 @@ def _choose(folder: Path, split: str, validation: float) -> list[_Pair]:
     groups = defaultdict(list)
     for pair in _pairs(folder / "train"):
         groups[pair.tumour, pair.view].append(pair)
-    parts = {"train": 1 - validation, "validation": validation}
     divided = [split_cases(group, parts) for group in groups.values()]
     chosen = {part: sorted(pair for group in divided for pair in group[part]) for part in parts}
-    held = _digests(test if split == "validation" else [*chosen["validation"], *test])
+    held = {_digest(pair.image) for pair in (test if split == "validation" else [*chosen["validation"], *test])}
     kept = [pair for pair in chosen[split] if _digest(pair.image) not in held]
     if not kept:
-        raise ValueError(f"split {split!r} is empty: too few images for validation={validation}.")
+        raise ValueError(f"split {split!r} is empty: too few images for validation={parts['validation']}.")
     return kept
 
 
 def _pairs(folder: Path) -> list[_Pair]:
     """Images with their masks by number, after checking all names."""
-    images, masks = folder / "images", folder / "masks"
-    for path in (images, masks):
-        if not path.is_dir():
-            raise FileNotFoundError(f"folder: there is no folder {path}.")
+    images, masks = (existing_folder(folder / name) for name in ("images", "masks"))
     pairs = []
     for path in sorted(p for p in images.iterdir() if p.suffix.lower() in _SUFFIXES):
         match = _NAME.fullmatch(path.stem)
@@ -136,18 +136,12 @@ def _pairs(folder: Path) -> list[_Pair]:
         pairs.append(_Pair(number, tumour, view, path, masks / f"{path.stem}.png"))
     if not pairs:
         raise FileNotFoundError(f"folder {images} holds no image ({', '.join(_SUFFIXES)}).")
-    missing = [pair.mask.name for pair in pairs if not pair.mask.is_file()]
-    if missing:
-        raise FileNotFoundError(f"folder {masks} lacks {len(missing)} of {len(pairs)} masks: {', '.join(missing[:5])}.")
+    check_present([pair.mask for pair in pairs], masks)
     return sorted(pairs)
 
 
 def _digest(path: Path) -> bytes:
     return hashlib.sha256(path.read_bytes()).digest()
-
-
-def _digests(pairs: Iterable[_Pair]) -> set[bytes]:
-    return {_digest(pair.image) for pair in pairs}
 
 
 def _read(pair: _Pair) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
@@ -160,6 +154,7 @@ def _read(pair: _Pair) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
 
 
 def _grey(path: Path) -> NDArray[np.uint8]:
+    pil_image, _ = optional_import("PIL.Image")
     try:
         with pil_image.open(path) as file:
             return np.asarray(file.convert("L"))

@@ -1,14 +1,9 @@
-"""What inference reconstructs: one entry per case, found and checked before any work.
-
-Also here: Reading one case for inference, and a data set in which a case that cannot be read does not stop the
-others.
-"""
+"""Cases of an inference: which files are found, how one is read, and a data set that goes on where one cannot be read."""
 
 from __future__ import annotations
 
 import glob
 import os
-import warnings
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -22,8 +17,8 @@ from monai.transforms import Transform
 
 from infomri_monai.data.embedded import embedded_lesions as make_lesions
 from infomri_monai.data.embedded import embedded_subjects
-from infomri_monai.data.headers import find_volumes
 from infomri_monai.data.kspace_file import KSPACE_SUFFIXES, check_kspace_file, read_kspace
+from infomri_monai.data.volumes import find_volumes, read_pixels
 from infomri_monai.transforms.common import checked_tensor, plain
 
 __all__ = ["CaseDataset", "ReadCaseD", "ReadCaseDict", "ReadCased", "inference_cases"]
@@ -196,13 +191,7 @@ def _image(source: Any, reader: Any) -> tuple[MetaTensor, bool]:
     """The image, and whether its affine is the source's."""
     array, affine = source, getattr(source, "affine", None)
     if reader is not None:
-        try:
-            with warnings.catch_warnings():
-                # MONAI warns even where the series is named
-                warnings.filterwarnings("ignore", message="the directory: .* contains more than one DICOM series")
-                array, meta = reader.get_data(reader.read(source))
-        except Exception as error:  # readers differ in what they raise; their messages may quote the header
-            raise OSError(f"the image cannot be read ({type(error).__name__}).") from None
+        array, meta = read_pixels(reader, source, "the image")
         array, affine = np.asarray(array)[None], meta.get("affine")
     pixels = plain(checked_tensor(array, "image", 2))
     if pixels.shape[0] != 1:

@@ -1,10 +1,4 @@
-"""The default data: synthetic brain MRI made from the template that nilearn ships. No download, no patients.
-
-Also here: The MNI152 template that nilearn ships, as axial slices to deform; nothing is downloaded. The default
-segmentation data: the synthetic brains with simulated raters of their tissues. A simulated focal lesion of a
-synthetic brain, drawn on the fine grid before k-space is cropped. The default classification data: synthetic brains
-with or without a simulated lesion. No download, no patients.
-"""
+"""The default data: made-up brains on the anatomy of the MNI152 template, with tissues as labels or with simulated lesions."""
 
 from __future__ import annotations
 
@@ -16,8 +10,8 @@ import numpy as np
 from monai.utils import optional_import
 from numpy.typing import NDArray
 
-from infomri_monai.data.labels import add_raters, check_subset, rater_model
-from infomri_monai.data.prepare import check_size, prepare_images
+from infomri_monai.data.labels import add_raters, rater_model
+from infomri_monai.data.prepare import check_size, check_split, check_subset, prepare_images
 from infomri_monai.transforms import smooth_field
 
 __all__ = [
@@ -80,9 +74,6 @@ def template_slice(index: int) -> NDArray[np.float32]:
     maps = np.stack([t1, grey, white, distance]).astype(np.float32)
     shift = [round(n / 2 - c) for n, c in zip(brain.shape, ndimage.center_of_mass(brain), strict=True)]
     return np.roll(maps, shift, axis=(1, 2))
-
-
-ndimage, _ = optional_import("scipy.ndimage")
 
 
 #: the splits; subject k of split i is number 3 k + i, so that no two splits share a subject
@@ -170,8 +161,7 @@ def check_embedded(
         >>> check_embedded("train", 1, 1, [64, 48], seed=0)
         (64, 48)
     """
-    if split not in SPLITS:
-        raise ValueError(f"split must be one of {SPLITS}, got {split!r}.")
+    check_split(split)
     for name, value, highest in (("subjects", subjects, 10**6), ("slices_per_subject", slices_per_subject, 16)):
         if not 1 <= value <= highest:
             raise ValueError(f"{name} must lie in [1, {highest}], got {value}.")
@@ -308,9 +298,6 @@ def embedded_segmentation(
     step, model = check_subset(subset), rater_model(raters, len(TISSUES), rater_options, seed)
     entries = embedded_subjects(split, subjects, slices_per_subject, grid, seed, complex_valued)
     return [add_raters(entry, len(TISSUES), model) for entry in entries[::step]]
-
-
-ndimage, _ = optional_import("scipy.ndimage")
 
 
 #: diameter of the lesion, mm; the heads are about 190 mm long

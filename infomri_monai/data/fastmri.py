@@ -1,10 +1,8 @@
-"""Data lists of fastMRI single-coil knee volumes (HDF5) by split file.
+"""fastMRI single-coil knee volumes (HDF5): data lists by split file, and the transform that reads one slice lazily.
 
 The published format: ``kspace`` complex64 (slice, height, width) centred, ``reconstruction_esc`` float32 (slice, 320,
 320) in the training and validation sets, attributes ``acquisition``, ``max``, ``norm`` and ``patient_id``, and
 ``ismrmrd_header``. The patient identifier and the header are never read.
-
-Also here: Transform that reads one slice of a fastMRI volume lazily.
 """
 
 from __future__ import annotations
@@ -13,13 +11,21 @@ from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 from monai.utils import optional_import
+from numpy.typing import NDArray
 
 from infomri_monai.acquisition import kspace_to_image
-from infomri_monai.data.prepare import check_size, crop_kspace_keeping_intensity
+from infomri_monai.data.prepare import (
+    check_present,
+    check_size,
+    crop_kspace_keeping_intensity,
+    existing_file,
+    existing_folder,
+)
 
 __all__ = [
     "ReadFastMRISliceD",
@@ -27,6 +33,7 @@ __all__ = [
     "ReadFastMRISliced",
     "fastmri_knee",
     "open_volume",
+    "read_slice",
     "read_split",
 ]
 
@@ -53,9 +60,7 @@ def read_split(path: str | Path) -> list[str]:
         >>> read_split(path)
         ['file1000000.h5', 'file1000007.h5']
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"split_file: there is no file {path}.")
-    names = [line.strip() for line in Path(path).read_text().splitlines() if line.strip()]
+    names = [line.strip() for line in existing_file(path, "split_file").read_text().splitlines() if line.strip()]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"split_file {Path(path).name} must list at least one file name and none twice.")
     return names
@@ -101,20 +106,14 @@ def fastmri_knee(
         >>> [(entry["volume"], entry["slice"]) for entry in fastmri_knee(folder, require=["kspace"])]
         [('file1', 0), ('file1', 1)]
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"folder: there is no folder {folder}.")
+    folder = existing_folder(folder)
     if names is not None and split_file is not None:
         raise ValueError("give names or split_file, not both.")
     wanted = read_split(split_file) if split_file is not None else names
     paths = [folder / name for name in wanted] if wanted is not None else sorted(folder.glob("*.h5"))
     if not paths:
         raise FileNotFoundError(f"folder {folder} holds no .h5 file." if wanted is None else "names is empty.")
-    missing = [path.name for path in paths if not path.is_file()]
-    if missing:
-        raise FileNotFoundError(
-            f"folder {folder} lacks {len(missing)} of {len(paths)} files: {', '.join(missing[:5])}."
-        )
+    check_present(paths, folder)
     entries: list[dict[str, Any]] = []
     for path in paths:
         slices, width, sequence = _inspect(path, require)
@@ -221,8 +220,9 @@ class ReadFastMRISliced(MapTransform):
         d = dict(data)
         for key in self.key_iterator(d):
             path, index = Path(d[key]), int(d[self.slice_key])
-            arrays = _read(path, index, ["kspace"] + ([self.target_key] if self.target_key else []))
-            kspace = arrays["kspace"].to(torch.complex64)
+            with open_volume(path) as file:
+                kspace = torch.from_numpy(read_slice(file, "kspace", (index,)))[None].to(torch.complex64)
+                target = read_slice(file, self.target_key, (index,)) if self.target_key else None
             if self.crop is not None:
                 if any(m > n for m, n in zip(self.crop, kspace.shape[1:], strict=True)):
                     raise ValueError(f"{path.name}: crop={self.crop} exceeds the k-space {tuple(kspace.shape[1:])}.")
@@ -233,27 +233,37 @@ class ReadFastMRISliced(MapTransform):
             d[key], d["scale"] = kspace / scale, scale
             if self.image_key is not None:
                 d[self.image_key] = image / scale
-            if self.target_key is not None:
-                d[self.target_key] = arrays[self.target_key].to(torch.float32) / scale
+            if target is not None:
+                d[self.target_key] = torch.from_numpy(target)[None].to(torch.float32) / scale
         return d
 
 
-def _read(path: Path, index: int, names: Sequence[str]) -> dict[str, torch.Tensor]:
-    """Read one slice of the named arrays, each (1, height, width), all finite."""
-    arrays = {}
-    with open_volume(path) as file:
-        for name in names:
-            if name not in file:
-                raise ValueError(f"{path.name} lacks the array {name}.")
-            if not 0 <= index < len(file[name]):
-                raise ValueError(f"{path.name}: slice {index} does not exist, {name!r} has {len(file[name])}.")
-            try:
-                arrays[name] = torch.from_numpy(file[name][index])[None]
-            except OSError as error:
-                raise ValueError(f"{path.name} is truncated: slice {index} of {name!r} cannot be read.") from error
-            if not torch.isfinite(arrays[name]).all():
-                raise ValueError(f"{path.name}: slice {index} of {name!r} holds NaN or Inf.")
-    return arrays
+def read_slice(file: Any, name: str, place: tuple[Any, ...], axis: int = 0) -> NDArray:
+    """One slice of an array of an HDF5 volume, all finite.
+
+    Args:
+        file: as :func:`open_volume` opens it.
+        name: the array's.
+        place: what is taken along every axis, from the first on.
+        axis: axis of the slice's number, for the messages.
+
+    Raises:
+        ValueError: naming the file, if it lacks the array or the slice, is truncated, or holds NaN or Inf there.
+    """
+    where, index = Path(file.filename).name, place[axis]
+    if name not in file:
+        raise ValueError(f"{where} lacks the array {name}.")
+    if not 0 <= index < file[name].shape[axis]:
+        raise ValueError(
+            f"{where}: slice {index} does not exist, {name!r} has {file[name].shape[axis]} along axis {axis}."
+        )
+    try:
+        values = np.asarray(file[name][place])
+    except OSError as error:
+        raise ValueError(f"{where} is truncated: slice {index} of {name!r} cannot be read.") from error
+    if not np.isfinite(values).all():
+        raise ValueError(f"{where}: slice {index} of {name!r} holds NaN or Inf.")
+    return values
 
 
 ReadFastMRISliceD = ReadFastMRISliceDict = ReadFastMRISliced

@@ -1,8 +1,4 @@
-"""Data lists of fastMRI knee slices with fastMRI+ labels.
-
-Also here: fastMRI+ labels of knee slices: ACL sprain, meniscus tear and abnormal, from the published annotation
-files.
-"""
+"""Labels of fastMRI knee slices from the annotation files of fastMRI+: ACL sprain, meniscus tear and abnormal."""
 
 from __future__ import annotations
 
@@ -15,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infomri_monai.data.fastmri import fastmri_knee, open_volume, read_split
-from infomri_monai.data.labels import check_subset
-from infomri_monai.data.prepare import check_split, split_cases
+from infomri_monai.data.prepare import check_split, check_subset, existing_file, split_cases
 
 __all__ = [
     "FASTMRI_PLUS_VOLUMES",
@@ -70,7 +65,7 @@ def read_annotations(path: str | Path) -> dict[str, Annotations]:
         Zhao R. et al., "fastMRI+, clinical pathology annotations for knee and brain fully sampled multi-coil MRI data",
         Scientific Data 2022.
     """
-    path, found = _existing(path, "labels_csv"), dict[str, Annotations]()
+    path, found = existing_file(path, "labels_csv"), dict[str, Annotations]()
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows = csv.DictReader(file)
         missing = [name for name in _COLUMNS if name not in (rows.fieldnames or [])]
@@ -112,7 +107,7 @@ def read_file_list(path: str | Path) -> list[str]:
         >>> read_file_list(path)
         ['file1000000', 'file1000001']
     """
-    path = _existing(path, "file_list_csv")
+    path = existing_file(path, "file_list_csv")
     names = {line.strip().strip(",").removesuffix(".h5") for line in path.read_text(encoding="utf-8-sig").splitlines()}
     volumes = sorted(name for name in names if name.startswith("file") and name != "file")
     if not volumes:
@@ -161,12 +156,6 @@ def _labels(findings: Iterable[str], abnormal: str) -> Sequence[bool]:
     left = set(findings) - set(NO_FINDING)
     other = left - {*ACL, *MENISCUS}
     return bool(left & {*ACL}), bool(left & {*MENISCUS}), bool(left if abnormal == "any" else other)
-
-
-def _existing(path: str | Path, name: str) -> Path:
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{name}: there is no file {path}.")
-    return Path(path)
 
 
 #: volumes of each split, the paper's
@@ -244,8 +233,10 @@ def fastmri_plus_knee(
             f"file_list_csv {Path(file_list_csv).name} does not list it, so nobody looked for findings there."
         )
     folders = [Path(folder)] if isinstance(folder, str | Path) else [Path(one) for one in folder]
-    paths = [next((one / f"{v}.h5" for one in folders if (one / f"{v}.h5").is_file()), f"{v}.h5") for v in volumes]
-    slices = fastmri_knee(folders[0], names=[str(path) for path in _absolute(paths)], require=require)
+    # files that were found by their absolute path, the rest by name, so that the reader says which are missing
+    found = [[path.resolve() for one in folders if (path := one / f"{v}.h5").is_file()] for v in volumes]
+    paths = [str(here[0]) if here else f"{v}.h5" for v, here in zip(volumes, found, strict=True)]
+    slices = fastmri_knee(folders[0], names=paths, require=require)
     return _label(slices, annotations, abnormal)[::step]
 
 
@@ -281,11 +272,6 @@ def _cohort(annotations: dict[str, Annotations], listed: Sequence[str], seed: in
     total = sum(FASTMRI_PLUS_VOLUMES.values())
     parts = {name: number / total for name, number in FASTMRI_PLUS_VOLUMES.items()}
     return split_cases([volume for volume in listed if volume not in unusable], parts, seed)
-
-
-def _absolute(paths: Sequence[str | Path]) -> list[str | Path]:
-    """Files that were found by their absolute path, the rest by name, so that the reader says which are missing."""
-    return [path.resolve() if isinstance(path, Path) else path for path in paths]
 
 
 def _label(slices: list[dict[str, Any]], annotations: dict[str, Annotations], abnormal: str) -> list[dict[str, Any]]:

@@ -1,11 +1,9 @@
-"""Raw k-space from ISMRMRD files (HDF5): 2D Cartesian acquisitions, undersampled, of one slice or several.
-
-Also here: The lines of an ISMRMRD file: which ones belong to the image, and where each lies in k-space.
-"""
+"""Raw k-space of an ISMRMRD file: its imaging lines, placed on a grid, slice by slice, several coils as one."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,17 +17,17 @@ from infomri_monai.acquisition.coils import coil_warning, combine_coils
 from infomri_monai.data.ismrmrd_header import (
     Encoding,
     RawDataError,
-    RawFileError,
     centred_affine,
     order_slices,
     parse_encoding,
+    raw_errors,
     slice_place,
 )
 
 __all__ = ["IsmrmrdScan", "Line", "check_ismrmrd", "imaging_lines", "is_ismrmrd", "place_lines", "read_ismrmrd"]
 
-ismrmrd, _ = optional_import("ismrmrd", descriptor="ISMRMRD needs the extra infomri-monai[deploy]")
 
+h5py, _ = optional_import("h5py")
 
 #: flags of lines that are not part of the image
 _SKIPPED = (
@@ -158,11 +156,10 @@ def place_lines(lines: list[Line], encoding: Encoding) -> tuple[NDArray[np.compl
     return total, count > 0
 
 
+@lru_cache
 def _bit(name: str) -> int:
+    ismrmrd, _ = optional_import("ismrmrd", descriptor="ISMRMRD needs the extra infomri-monai[deploy]")
     return 1 << (int(getattr(ismrmrd, name)) - 1)
-
-
-h5py, _ = optional_import("h5py")
 
 
 @dataclass(frozen=True)
@@ -255,26 +252,21 @@ def read_ismrmrd(path: str | Path) -> IsmrmrdScan:
 
 
 def _read(path: Path, samples: bool) -> IsmrmrdScan | None:
-    try:
-        with h5py.File(path, "r") as file:
-            group = file["dataset"]
-            if "xml" not in group or "data" not in group or not group["data"].size:
-                raise RawDataError("the file lacks the ISMRMRD header or holds no acquisition.")
-            xml, table = np.ravel(group["xml"][()])[0], group["data"]
-            xml = xml.encode() if isinstance(xml, str) else bytes(xml)
-            encoding = parse_encoding(xml)
-            heads = table.fields("head")[()]
-            chosen = imaging_lines(heads, encoding)
-            numbers = np.unique(heads["idx"]["slice"][chosen])
-            members = [chosen[heads["idx"]["slice"][chosen] == number] for number in numbers]
-            order, affine, warnings = _geometry([heads[rows] for rows in members], encoding)
-            if not samples:
-                return None
-            slices = [_slice(table, heads, members[i], encoding) for i in order]
-    except (ImportError, RawDataError):
-        raise
-    except Exception as error:  # h5py differs in what it raises, and names the file
-        raise RawFileError(f"the ISMRMRD file is truncated or damaged ({type(error).__name__}).") from None
+    with raw_errors("the ISMRMRD file is truncated or damaged"), h5py.File(path, "r") as file:
+        group = file["dataset"]
+        if "xml" not in group or "data" not in group or not group["data"].size:
+            raise RawDataError("the file lacks the ISMRMRD header or holds no acquisition.")
+        xml, table = np.ravel(group["xml"][()])[0], group["data"]
+        xml = xml.encode() if isinstance(xml, str) else bytes(xml)
+        encoding = parse_encoding(xml)
+        heads = table.fields("head")[()]
+        chosen = imaging_lines(heads, encoding)
+        numbers = np.unique(heads["idx"]["slice"][chosen])
+        members = [chosen[heads["idx"]["slice"][chosen] == number] for number in numbers]
+        order, affine, warnings = _geometry([heads[rows] for rows in members], encoding)
+        if not samples:
+            return None
+        slices = [_slice(table, heads, members[i], encoding) for i in order]
     kspace, mask = (np.stack(part) for part in zip(*slices, strict=True))
     coils = int(heads["active_channels"][chosen[0]])
     if coils > 1:

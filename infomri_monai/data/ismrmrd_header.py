@@ -1,12 +1,10 @@
-"""What an ISMRMRD header says about the encoding: matrix sizes, fields of view, where DC lies. Identifiers are not read.
-
-Also here: Errors of raw data whose messages may be shown to anybody, also where the data are a patient's. Where the
-slices of an ISMRMRD file lie in the patient.
-"""
+"""The header of an ISMRMRD file, read without patient fields, and the geometry of its slices."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +18,7 @@ __all__ = [
     "centred_affine",
     "order_slices",
     "parse_encoding",
+    "raw_errors",
     "slice_place",
 ]
 
@@ -41,9 +40,19 @@ class RawFileError(OSError):
     """A file of raw data cannot be read; for its message see :class:`RawDataError`."""
 
 
-xsd, _ = optional_import("ismrmrd", name="xsd", descriptor="ISMRMRD needs the extra infomri-monai[deploy]")
-parsers, _ = optional_import("xsdata.formats.dataclass.parsers")
-parser_config, _ = optional_import("xsdata.formats.dataclass.parsers.config")
+@contextmanager
+def raw_errors(what: str) -> Iterator[None]:
+    """Whatever reading raises in the block becomes a :class:`RawFileError`: the formats' readers differ, and name the file.
+
+    Args:
+        what: begins the message, which goes on with the error's type.
+    """
+    try:
+        yield
+    except (ImportError, RawDataError):  # h5py and ismrmrd are extras
+        raise
+    except Exception as error:
+        raise RawFileError(f"{what} ({type(error).__name__}).") from None
 
 
 class Encoding(NamedTuple):
@@ -134,6 +143,10 @@ def parse_encoding(xml: str | bytes) -> Encoding:
 
 def _parse(xml: str | bytes) -> Any:
     """The header as the schema's classes; a value that does not fit its type stays a string."""
+    # here, because their import takes a while
+    xsd, _ = optional_import("ismrmrd", name="xsd", descriptor="ISMRMRD needs the extra infomri-monai[deploy]")
+    parsers, _ = optional_import("xsdata.formats.dataclass.parsers")
+    parser_config, _ = optional_import("xsdata.formats.dataclass.parsers.config")
     config = parser_config.ParserConfig(fail_on_unknown_properties=False)
     parser, schema = parsers.XmlParser(config=config), xsd.ismrmrdHeader
     try:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from infomri_monai.acquisition.coils import coil_warning, combine_coils
 from infomri_monai.data.fastmri import open_volume
 from infomri_monai.data.ismrmrd import check_ismrmrd, is_ismrmrd, read_ismrmrd
-from infomri_monai.data.ismrmrd_header import RawDataError, RawFileError
+from infomri_monai.data.ismrmrd_header import RawDataError, raw_errors
 
 h5py, _ = optional_import("h5py")
 
@@ -147,20 +147,15 @@ def read_kspace(path: str | os.PathLike[str]) -> tuple[NDArray[np.complex64], ND
 def _several_coils(path: Path) -> KspaceFile:
     """fastMRI's multi-coil layout (slice, coil, height, width), one slice in memory at a time."""
     slices, masks = [], []
-    try:
-        with h5py.File(path, "r") as file:
-            table = file["kspace"]
-            count, coils, *size = table.shape
-            given = _fitting(file["mask"][()], (count, *size)) if "mask" in file else None
-            for index in range(count):
-                kspace = _finite(table[index])
-                mask = (kspace != 0).any(0).astype(np.float32) if given is None else given[index].copy()
-                slices.append(combine_coils(torch.from_numpy(kspace), torch.from_numpy(mask)).numpy())
-                masks.append(mask)
-    except (ImportError, RawDataError):
-        raise
-    except Exception as error:  # h5py differs in what it raises, and names the file
-        raise RawFileError(f"the file is truncated or damaged ({type(error).__name__}).") from None
+    with raw_errors("the file is truncated or damaged"), h5py.File(path, "r") as file:
+        table = file["kspace"]
+        count, coils, *size = table.shape
+        given = _fitting(file["mask"][()], (count, *size)) if "mask" in file else None
+        for index in range(count):
+            kspace = _finite(table[index])
+            mask = (kspace != 0).any(0).astype(np.float32) if given is None else given[index].copy()
+            slices.append(combine_coils(torch.from_numpy(kspace), torch.from_numpy(mask)).numpy())
+            masks.append(mask)
     return KspaceFile(np.stack(slices), np.stack(masks), (coil_warning(coils),) if coils > 1 else ())
 
 
@@ -187,21 +182,18 @@ def _is_ismrmrd(path: Path) -> bool:
 
 def _header(path: Path) -> tuple[tuple[int, ...], np.dtype]:
     """Shape and type of the k-space array."""
-    try:
-        if path.suffix.lower() in _HDF5:
-            with open_volume(path) as file:
-                return tuple(file["kspace"].shape), file["kspace"].dtype
-        if path.suffix.lower() == ".npz":
-            with zipfile.ZipFile(path) as archive, archive.open("kspace.npy") as stream:
+    with raw_errors(f"the file is truncated or no {path.suffix} file"):
+        try:
+            if path.suffix.lower() in _HDF5:
+                with open_volume(path) as file:
+                    return tuple(file["kspace"].shape), file["kspace"].dtype
+            if path.suffix.lower() == ".npz":
+                with zipfile.ZipFile(path) as archive, archive.open("kspace.npy") as stream:
+                    return _npy_header(stream)
+            with path.open("rb") as stream:
                 return _npy_header(stream)
-        with path.open("rb") as stream:
-            return _npy_header(stream)
-    except ImportError:  # h5py is an extra
-        raise
-    except KeyError:
-        raise RawDataError("the file holds no array 'kspace'.") from None
-    except Exception as error:  # the formats' readers differ in what they raise
-        raise RawFileError(f"the file is truncated or no {path.suffix} file ({type(error).__name__}).") from None
+        except KeyError:
+            raise RawDataError("the file holds no array 'kspace'.") from None
 
 
 def _npy_header(stream: Any) -> tuple[tuple[int, ...], np.dtype]:
@@ -214,7 +206,7 @@ def _npy_header(stream: Any) -> tuple[tuple[int, ...], np.dtype]:
 
 def _arrays(path: Path) -> tuple[NDArray, NDArray | None]:
     """k-space and the mask, if there is one."""
-    try:
+    with raw_errors("the file is truncated or damaged"):
         if path.suffix.lower() in _HDF5:
             with open_volume(path) as file:
                 return file["kspace"][()], (np.asarray(file["mask"][()]) if "mask" in file else None)
@@ -223,5 +215,3 @@ def _arrays(path: Path) -> tuple[NDArray, NDArray | None]:
             return loaded, None
         with loaded as file:
             return file["kspace"], file.get("mask")
-    except Exception as error:
-        raise RawFileError(f"the file is truncated or damaged ({type(error).__name__}).") from None

@@ -1,7 +1,4 @@
-"""k-space statistics of a data list, kept in a file that knows its data, and the entropy estimate made from them.
-
-Also here: The training set's mean k-space magnitude, from which policies start.
-"""
+"""k-space statistics of a data list, kept in a file that knows its data; the entropy estimate and the spectrum made from them."""
 
 from __future__ import annotations
 

@@ -1,12 +1,7 @@
-"""MNIST digits, from the published ``idx`` files or from an ``.npz`` file of arrays.
-
-Also here: Reader of ``idx`` files, the format MNIST is published in, plain or gzipped.
-"""
+"""MNIST digits from an ``.npz`` file of arrays, a classification task with a private attribute: how far the writing slants."""
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,73 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from infomri_monai.data.labels import check_subset
 from infomri_monai.data.npz import load_arrays
-from infomri_monai.data.prepare import check_size, check_split
+from infomri_monai.data.prepare import check_size, check_split, check_subset
 
-__all__ = ["MNIST_SPLITS", "digit_slant", "mnist", "read_idx"]
-
-_UNSIGNED_BYTE = 8
-
-
-def read_idx(path: str | Path, axes: int) -> NDArray[np.uint8]:
-    """Read an ``idx`` file of unsigned bytes.
-
-    The header is two zero bytes, the type (8 for unsigned bytes), the number of axes, and a big-endian 32-bit size of each axis.
-
-    Args:
-        path: the file; gzipped where its first two bytes are gzip's, whatever its name.
-        axes: number of axes it must have: 3 for images, 1 for labels.
-
-    Returns:
-        The array.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if the file is damaged, is no ``idx`` file of unsigned bytes with so many axes, or holds fewer or more values
-            than its header says.
-
-    Example:
-        >>> import tempfile
-        >>> path = Path(tempfile.mkdtemp()) / "train-labels-idx1-ubyte"
-        >>> _ = path.write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 3, 7, 2, 1]))
-        >>> read_idx(path, axes=1).tolist()
-        [7, 2, 1]
-
-    References:
-        LeCun Y., Cortes C., Burges C., "The MNIST database of handwritten digits", 1998.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"path: there is no file {path}.")
-    content = path.read_bytes()
-    if content[:2] == b"\x1f\x8b":
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError, zlib.error) as error:
-            raise ValueError(f"{path.name} is truncated or a damaged gzip file.") from error
-    start = 4 + 4 * axes
-    if content[:4] != bytes([0, 0, _UNSIGNED_BYTE, axes]) or len(content) < start:
-        raise ValueError(
-            f"{path.name} is no idx file of unsigned bytes with {axes} axes: it must begin with "
-            f"{bytes([0, 0, _UNSIGNED_BYTE, axes]).hex()} and {axes} sizes, it begins with {content[:4].hex() or 'nothing'}."
-        )
-    shape = tuple(np.frombuffer(content, dtype=">u4", count=axes, offset=4).tolist())
-    values = int(np.prod(shape, dtype=np.int64))
-    if len(content) - start != values:
-        raise ValueError(
-            f"{path.name} is truncated or damaged: shape {shape} needs {values} values, got {len(content) - start}."
-        )
-    return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape)
-
+__all__ = ["MNIST_SPLITS", "digit_slant", "mnist"]
 
 #: rows of each split: first and stop of the 60,000 published training images, or of the published test images
 MNIST_SPLITS = {"train": (0, 50_000), "validation": (50_000, 55_000), "test": (0, 5_000)}
-#: file names of images and labels
-_IDX = {
-    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
-    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
-}
 
 
 def mnist(
@@ -98,8 +33,7 @@ def mnist(
     0.32 in test, whose writers are others.
 
     Args:
-        path: ``mnist.npz`` (``x_train``, ``y_train``, ``x_test``, ``y_test``), or the folder with the published files
-            ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte`` and the two of ``t10k-``, with or without ``.gz``.
+        path: ``mnist.npz``, which holds ``x_train``, ``y_train``, ``x_test`` and ``y_test``.
         split: "train", "validation" or "test".
         subset: keep every n-th image of the split.
         pad: (height, width), zeros around the image to this size, e.g. (32, 32), its position 14 at n // 2; None keeps 28 x 28.
@@ -109,7 +43,7 @@ def mnist(
         int64, 0 or 1; "slice", the index in the published training or test set. The images are views of one array.
 
     Raises:
-        FileNotFoundError: if there is no such file or folder, or the folder lacks a file.
+        FileNotFoundError: if there is no such file.
         ValueError: if an argument is outside its range, a file is damaged, or shapes, types, counts or digits are wrong.
 
     Example:
@@ -176,14 +110,12 @@ def _median_slant(images: NDArray[np.uint8], digits: NDArray[np.uint8]) -> NDArr
 def _read(path: Path, part: str, least: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Images (image, 28, 28) and digits (image,) of the published training or test set, checked."""
     if path.is_dir():
-        files = [
-            next((f for f in (path / f"{name}.gz", path / name) if f.is_file()), path / name) for name in _IDX[part]
-        ]
-        images, digits = read_idx(files[0], axes=3), read_idx(files[1], axes=1)
-        where = f"{files[0].name} and {files[1].name}"
-    else:
-        images, digits = load_arrays(path, [f"x_{part}", f"y_{part}"]).values()
-        where = f"{path.name}: x_{part} and y_{part}"
+        raise ValueError(
+            f"path must be the file mnist.npz, got the folder {path}; of the published idx files, torchvision.datasets.MNIST makes "
+            "the arrays for numpy.savez(path, x_train=..., y_train=..., x_test=..., y_test=...)."
+        )
+    images, digits = load_arrays(path, [f"x_{part}", f"y_{part}"]).values()
+    where = f"{path.name}: x_{part} and y_{part}"
     if images.shape[1:] != (28, 28) or digits.shape != images.shape[:1] or len(digits) < least:
         raise ValueError(
             f"{where} must hold at least {least} images of 28 x 28 and as many digits, got {images.shape}, {digits.shape}."

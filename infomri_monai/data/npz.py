@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from infomri_monai.data.prepare import check_finite, prepare_images
+from infomri_monai.data.prepare import check_finite, check_split, existing_file, prepare_images
 
 __all__ = ["BRAIN_COMPLEX_SPLITS", "brain_50", "brain_complex_180", "load_arrays", "npz_slices"]
 
@@ -104,9 +104,7 @@ def load_arrays(path: str | Path, names: Sequence[str] | None = None) -> dict[st
         Traceback (most recent call last):
         FileNotFoundError: path: there is no file absent.npz.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"path: there is no file {path}.")
+    path = existing_file(path, "path")
     try:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             available = list(getattr(file, "files", []))
@@ -180,8 +178,7 @@ def brain_complex_180(
         >>> BRAIN_COMPLEX_SPLITS["test"]
         (5,)
     """
-    if split not in BRAIN_COMPLEX_SPLITS:
-        raise ValueError(f"split must be one of {tuple(BRAIN_COMPLEX_SPLITS)}, got {split!r}.")
+    check_split(split, BRAIN_COMPLEX_SPLITS)
     choice = {"subject_key": "subject", "subjects": BRAIN_COMPLEX_SPLITS[split]}
     options = {"kspace_crop": kspace_crop, "magnitude": magnitude, "normalise": normalise}
     return npz_slices(path, real_key="real", imag_key="imag", **choice, **options)  # type: ignore[arg-type]

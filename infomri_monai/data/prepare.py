@@ -1,13 +1,10 @@
-"""What every reader does to a stack of slices: finite values, k-space crop at constant intensity, maximum of 1.
-
-Also here: The rule by which readers divide cases where the publisher has not: named parts, one seed or contiguous
-blocks.
-"""
+"""What readers share: the checks of their arguments and files, the split of cases, and what is done to a stack of slices."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -16,15 +13,64 @@ from numpy.typing import NDArray
 
 from infomri_monai.acquisition import crop_kspace, image_to_kspace, kspace_to_image
 
-__all__ = [
-    "check_finite",
-    "check_size",
-    "check_split",
-    "crop_kspace_keeping_intensity",
-    "prepare_images",
-    "scale_to_unit",
-    "split_cases",
-]
+
+def existing_file(path: str | Path, name: str) -> Path:
+    """The path, if there is such a file; else FileNotFoundError, which begins with the argument's ``name``.
+
+    Example:
+        >>> existing_file("nowhere.csv", "labels_csv")
+        Traceback (most recent call last):
+        FileNotFoundError: labels_csv: there is no file nowhere.csv.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{name}: there is no file {path}.")
+    return Path(path)
+
+
+def existing_folder(path: str | Path, name: str = "folder") -> Path:
+    """The path, if there is such a folder; else FileNotFoundError, which begins with the argument's ``name``."""
+    if not Path(path).is_dir():
+        raise FileNotFoundError(f"{name}: there is no folder {path}.")
+    return Path(path)
+
+
+def check_present(paths: Sequence[Path], folder: Path, hint: str = "") -> None:
+    """Raise FileNotFoundError, naming the first five, if any of a folder's files is missing; ``hint`` ends the message."""
+    missing = [path.name for path in paths if not path.is_file()]
+    if missing:
+        listed = ", ".join(missing[:5])
+        raise FileNotFoundError(f"folder {folder} lacks {len(missing)} of {len(paths)} files: {listed}{hint}.")
+
+
+def check_axis(axis: int) -> int:
+    """Return an axis of a volume if it is 0, 1 or 2, else raise ValueError."""
+    if axis not in (0, 1, 2):
+        raise ValueError(f"axis must be 0, 1 or 2, got {axis!r}.")
+    return axis
+
+
+def check_validation(share: float) -> dict[str, float]:
+    """The parts "train" and "validation" of the training cases, if ``share`` of the latter lies between 0 and 1."""
+    if not 0 < share < 1:
+        raise ValueError(f"validation must lie between 0 and 1, got {share}.")
+    return {"train": 1 - share, "validation": share}
+
+
+def check_subset(subset: int | None) -> int:
+    """The step that keeps every ``subset``-th entry of a list; None keeps all.
+
+    Raises:
+        ValueError: unless it is None or a whole number of at least 1.
+
+    Example:
+        >>> "abcdefg"[:: check_subset(3)]
+        'adg'
+    """
+    if subset is None:
+        return 1
+    if isinstance(subset, bool | Sequence) or int(subset) != subset or subset < 1:
+        raise ValueError(f"subset must be None or a whole number of at least 1, got {subset!r}.")
+    return int(subset)
 
 
 def check_size(size: Sequence[int], name: str) -> tuple[int, int]:

@@ -18,10 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from infomri_monai.data.folder import read_volume
-from infomri_monai.data.headers import file_volume
 from infomri_monai.data.labels import fit_to_grid, join_raters
-from infomri_monai.data.prepare import check_size, check_split, split_cases
+from infomri_monai.data.prepare import check_size, check_split, check_validation, existing_folder, split_cases
+from infomri_monai.data.volumes import file_volume, read_volume
 
 __all__ = ["qubiq_prostate"]
 
@@ -81,19 +80,20 @@ def qubiq_prostate(
         raise ValueError(f"task must be one of {_TASKS}, got {task!r}.")
     if raters < 1:
         raise ValueError(f"raters must be at least 1, got {raters}.")
-    if not 0 < validation < 1:
-        raise ValueError(f"validation must lie between 0 and 1, got {validation}.")
+    parts = check_validation(validation)
     size = check_size(grid, "grid")
     cases = _cases(Path(folder) / (_VALIDATION if split == "test" else _TRAINING))
     if split != "test":
-        cases = split_cases(cases, {"train": 1 - validation, "validation": validation}, seed)[split]
+        cases = split_cases(cases, parts, seed)[split]
     if not cases:
         raise ValueError(f"split {split!r} is empty: too few training cases for validation={validation}.")
     entries = []
-    for number, case in [
-        (n, _labels(path, task, raters)) for n, path in cases
-    ]:  # all names are checked before the first read
-        image, label = _read(case)
+    named = [_labels(path, task, raters) for _, path in cases]  # all names are checked before the first read
+    for (number, _), (image_path, label_paths) in zip(cases, named, strict=True):
+        image = _plane(image_path)
+        labels = [None if path is None else _plane(path) for path in label_paths]
+        names = ["" if path is None else f"{path.parent.name}/{path.name}" for path in label_paths]
+        label = join_raters(labels, names, image.shape, 2)
         image, label = fit_to_grid(image, label, 2, size, magnitude=magnitude)
         entries.append({"image": image, "label": label, "subject": number, "slice": 0, "simulated_raters": False})
     return entries
@@ -101,8 +101,7 @@ def qubiq_prostate(
 
 def _cases(folder: Path) -> list[tuple[int, Path]]:
     """Number and folder of each case, by number."""
-    if not folder.is_dir():
-        raise FileNotFoundError(f"folder: there is no folder {folder}.")
+    existing_folder(folder)
     found = [(re.fullmatch(r"case(\d+)", path.name), path) for path in folder.iterdir() if path.is_dir()]
     cases = sorted((int(match[1]), path) for match, path in found if match)
     if not cases:
@@ -121,14 +120,6 @@ def _labels(case: Path, task: int, raters: int) -> tuple[Path, list[Path | None]
     if not (case / "image.nii.gz").is_file():
         raise FileNotFoundError(f"{case.name} lacks image.nii.gz.")
     return case / "image.nii.gz", [paths.get(rater) for rater in range(1, raters + 1)]
-
-
-def _read(case: tuple[Path, list[Path | None]]) -> tuple[NDArray, NDArray]:
-    """Image (height, width) and labels (raters, height, width) of one case."""
-    image = _plane(case[0])
-    labels = [None if path is None else _plane(path) for path in case[1]]
-    names = ["" if path is None else f"{path.parent.name}/{path.name}" for path in case[1]]
-    return image, join_raters(labels, names, image.shape, 2)
 
 
 def _plane(path: Path) -> NDArray[np.float32]:

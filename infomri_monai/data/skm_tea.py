@@ -1,4 +1,4 @@
-"""Data lists of SKM-TEA knees, raw-data track: quantitative DESS volumes with six segmented tissues.
+"""SKM-TEA knees, raw-data track: data lists of quantitative DESS volumes with six segmented tissues, read slice by slice.
 
 The published layout (version 1)::
 
@@ -9,8 +9,6 @@ The published layout (version 1)::
 ``target`` is the SENSE reconstruction, complex64 (x, y, z, echo, map): usually 512 x 512 x 160 with 2 echoes and 1 map; x
 runs from superior to inferior, y from anterior to posterior, z across the knee. It serves as the single-coil image; the
 k-space of the coils is never read here.
-
-Also here: Transform that reads one slice of a SKM-TEA scan and of its segmentation lazily.
 """
 
 from __future__ import annotations
@@ -27,11 +25,10 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 from numpy.typing import NDArray
 
-from infomri_monai.data.fastmri import open_volume
-from infomri_monai.data.folder import read_volume
-from infomri_monai.data.headers import file_volume
+from infomri_monai.data.fastmri import open_volume, read_slice
 from infomri_monai.data.labels import check_labels, fit_to_grid
-from infomri_monai.data.prepare import check_size, check_split
+from infomri_monai.data.prepare import check_axis, check_present, check_size, check_split, existing_file
+from infomri_monai.data.volumes import file_volume, read_volume
 
 __all__ = ["SKM_TEA_STRUCTURES", "ReadSKMTEASliceD", "ReadSKMTEASliceDict", "ReadSKMTEASliced", "skm_tea"]
 
@@ -93,8 +90,7 @@ def skm_tea(
     """
     folder = Path(folder)
     check_split(split, _SPLIT_FILES)
-    if axis not in (0, 1, 2):
-        raise ValueError(f"axis must be 0, 1 or 2, got {axis}.")
+    check_axis(axis)
     if echo not in (1, 2):
         raise ValueError(f"echo must be 1 or 2, got {echo}.")
     listed = _subjects(folder / "annotations" / version / _SPLIT_FILES[split])
@@ -105,12 +101,7 @@ def skm_tea(
         )
     chosen = list(listed) if scans is None else list(scans)
     paths = {name: (folder / "files_recon_calib-24" / f"{name}.h5", _label(folder, name)) for name in chosen}
-    missing = [path.name for pair in paths.values() for path in pair if not path.is_file()]
-    if missing:
-        raise FileNotFoundError(
-            f"folder {folder} lacks {len(missing)} of {2 * len(paths)} files: {', '.join(missing[:5])}; "
-            "choose what there is by scans."
-        )
+    check_present([path for pair in paths.values() for path in pair], folder, "; choose what there is by scans")
     lengths = {name: _inspect(*pair, axis, echo) for name, pair in paths.items()}
     entries = []
     for name, (image, label) in paths.items():
@@ -127,8 +118,7 @@ def _label(folder: Path, name: str) -> Path:
 
 def _subjects(path: Path) -> dict[str, int]:
     """The scans of an annotation file, in its order, and the subject of each."""
-    if not path.is_file():
-        raise FileNotFoundError(f"folder: there is no file {path}.")
+    existing_file(path, "folder")
     try:
         return {str(scan["scan_id"]): int(scan["subject_id"]) for scan in json.loads(path.read_text())["images"]}
     except (ValueError, KeyError, TypeError) as error:
@@ -236,27 +226,17 @@ ReadSKMTEASliceD = ReadSKMTEASliceDict = ReadSKMTEASliced
 
 def _image(path: Path, index: int, axis: int, echo: int) -> NDArray[np.complex64]:
     with open_volume(path) as file:
-        if "target" not in file:
-            raise ValueError(f"{path.name} lacks the array target.")
-        target = file["target"]
-        if not 0 <= index < target.shape[axis]:
-            raise ValueError(f"{path.name}: slice {index} does not exist, axis {axis} has {target.shape[axis]}.")
-        where: list[Any] = [slice(None)] * 3
-        where[axis] = index
-        try:
-            image = np.asarray(target[(*where, echo, 0)], dtype=np.complex64)
-        except OSError as error:
-            raise ValueError(f"{path.name} is truncated: slice {index} of 'target' cannot be read.") from error
-    if not np.isfinite(image).all():
-        raise ValueError(f"{path.name}: slice {index} of 'target' holds NaN or Inf.")
-    return image
+        return read_slice(file, "target", (*_across(index, axis), echo, 0), axis).astype(np.complex64, copy=False)
+
+
+def _across(index: int, axis: int) -> tuple[int | slice, ...]:
+    """What takes slice ``index`` along ``axis`` of a volume."""
+    return tuple(index if a == axis else slice(None) for a in range(3))
 
 
 def _slice_label(path: Path, index: int, axis: int) -> NDArray[np.int16]:
-    where: list[Any] = [slice(None)] * 3
-    where[axis] = index
     try:
-        values = np.asanyarray(nibabel.load(path).dataobj[tuple(where)])  # type: ignore[attr-defined]
+        values = np.asanyarray(nibabel.load(path).dataobj[_across(index, axis)])  # type: ignore[attr-defined]
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no file {path.name}.") from None
     except Exception as error:  # nibabel passes on whatever the decompressor and the header parser raise

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import runpy
-import sys
-
 from infomri_monai.deploy.launch import end_quietly, raise_stack_limit
 
 __all__ = ["main"]
@@ -23,7 +20,7 @@ def main() -> None:
     raise_stack_limit()
     import argparse
 
-    from infomri_monai.deploy.command import QuietParser
+    from infomri_monai.deploy.command import QuietParser, run_application
 
     width = max(map(len, APPLICATIONS))
     listed = "\n".join(f"  {name:{width}}  {makes}" for name, makes in APPLICATIONS.items())
@@ -37,8 +34,7 @@ def main() -> None:
     parser.add_argument("application", choices=list(APPLICATIONS), help=argparse.SUPPRESS)
     parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="its options", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    sys.argv = [f"infomri-deploy {given.application}", *given.arguments]
-    runpy.run_module(f"infomri_monai.deploy.{given.application.replace('-', '_')}", run_name="__main__")
+    run_application(given.application.replace("-", "_"), given.arguments)
 
 
 if __name__ == "__main__":

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +18,7 @@ __all__ = [
     "CaseSource",
     "DeployCase",
     "DeployError",
-    "Derivation",
-    "ModelIdentity",
+    "counted",
     "system_words",
 ]
 
@@ -67,34 +65,14 @@ def system_words(error: OSError) -> str:
     return type(error).__name__
 
 
-class ModelIdentity(NamedTuple):
-    """Which model gave a result.
+def counted(number: int, noun: str) -> str:
+    """A number and its noun, in the plural unless the number is 1; a noun that ends in s, as series, is its own plural.
 
-    Attributes:
-        name: of the bundle, from its metadata.
-        version: of the bundle, from its metadata.
-        checksum: SHA-256 of the weights' file, hexadecimal.
+    Example:
+        >>> counted(1, "case"), counted(0, "case"), counted(2, "series")
+        ('1 case', '0 cases', '2 series')
     """
-
-    name: str
-    version: str
-    checksum: str
-
-
-class Derivation(NamedTuple):
-    """How a DICOM object came about; stands in its series description, derivation text and image type.
-
-    Attributes:
-        title: of the series, at most 64 characters, e.g. "InfoMRI reconstruction 8x SIMULATED".
-        text: derivation description, at most 1024 characters: acquisition, ratio, model and version in words.
-        simulated: whether k-space was simulated from DICOM images, which must stand in every object.
-        model: which model gave it.
-    """
-
-    title: str
-    text: str
-    simulated: bool
-    model: ModelIdentity
+    return f"{number} {noun}{'' if number == 1 or noun.endswith('s') else 's'}"
 
 
 @dataclass(frozen=True)
@@ -104,30 +82,14 @@ class CaseSource:
     Attributes:
         instances: the source's DICOM instances without pixel data, in the order of the slices: one per slice (classic) or a single
             multi-frame instance (enhanced); empty for raw k-space. ``pydicom.Dataset``.
-        attributes: patient, study, frame of reference and equipment to carry over, a ``pydicom.Dataset`` with at least
-            PatientName, PatientID, PatientBirthDate, PatientSex, StudyInstanceUID, StudyID, StudyDate, StudyTime,
-            AccessionNumber, ReferringPhysicianName and FrameOfReferenceUID; values that are not known are empty, UIDs made new.
+        attributes: patient, study, frame of reference and equipment to carry over, a ``pydicom.Dataset`` with a StudyInstanceUID
+            and a FrameOfReferenceUID: the first instance, or for raw k-space what is known.
         frames: number of the frame (from 1) of every slice in a multi-frame instance; empty for classic ones.
     """
 
     instances: tuple[Any, ...]
     attributes: Any
     frames: tuple[int, ...] = ()
-
-    def frames_of(self, instances: Sequence[Any]) -> tuple[int, ...]:
-        """Numbers of the slices' frames in these instances: ``frames`` if they are the source's own, else none.
-
-        Example:
-            >>> from types import SimpleNamespace
-            >>> one, other = SimpleNamespace(SOPInstanceUID="2.25.1"), SimpleNamespace(SOPInstanceUID="2.25.2")
-            >>> source = CaseSource((one,), None, (3, 4))
-            >>> source.frames_of([one]), source.frames_of([other])
-            ((3, 4), ())
-        """
-        if not self.frames:
-            return ()
-        own, given = ([instance.SOPInstanceUID for instance in some] for some in (self.instances, instances))
-        return self.frames if own == given else ()
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,9 @@
-"""The command line of the applications: ``python -m infomri_monai.deploy.<name> -i IN -o OUT -m MODELS``.
-
-Also here: Command lines: that of the applications, and a parser whose errors do not repeat what was given.
-"""
+"""The command line of the applications: ``python -m infomri_monai.deploy.<name> -i IN -o OUT -m MODELS``."""
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import logging
 import os
 import re
@@ -13,21 +11,25 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from infomri_monai.deploy.case import EXIT_NOTHING_TO_DO, EXIT_USAGE, DeployError, system_words
-from infomri_monai.deploy.files import counted
+from infomri_monai.deploy.case import EXIT_NOTHING_TO_DO, EXIT_USAGE, DeployError, counted, system_words
 from infomri_monai.deploy.launch import INTERRUPTED, Interrupted, Interruption
 from infomri_monai.deploy.logs import LOGGERS, CaseFormatter
 from infomri_monai.deploy.settings import load_settings
 
 if TYPE_CHECKING:
-    from infomri_monai.deploy.inputs import ReadableCase
+    from infomri_monai.deploy.cases import ReadableCase
 
 __all__ = ["QuietParser", "application_arguments", "check_given", "named_path", "run_application"]
 
+_LOGGER = logging.getLogger("infomri_monai.deploy")
+_CASE = re.compile("case_[0-9]")
+_HALF_WRITTEN = (
+    "interrupted; a case was still being written after a minute, and its hidden folder is left in the output folder."
+)
 #: what an application needs, each of which may come from the environment, too
 _NEEDED = {
     "input": "folder of DICOM series or raw k-space (ISMRMRD, fastMRI HDF5, npz, npy), or one raw file",
@@ -93,17 +95,18 @@ def named_path(text: str) -> Path:
     return Path(text)
 
 
-def application_arguments(name: str) -> argparse.Namespace:
+def application_arguments(name: str, arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The SDK's arguments and environment; its own parser would print and log the paths.
 
     Args:
         name: the application's name.
+        arguments: that followed the name in the command ``infomri-deploy``; None for those of the process.
 
     Returns:
         input, output and model, each a Path or None; config, likewise; log_level.
     """
-    named = sys.argv[0].startswith("infomri-deploy ")  # by deploy/__main__.py
-    parser = QuietParser(prog=sys.argv[0] if named else f"python -m infomri_monai.deploy.{name}")
+    prog = f"python -m infomri_monai.deploy.{name}" if arguments is None else f"infomri-deploy {name.replace('_', '-')}"
+    parser = QuietParser(prog=prog)
     for key, says in _NEEDED.items():
         default = os.environ.get(_variable(key), "").strip()
         parser.add_argument(
@@ -117,7 +120,7 @@ def application_arguments(name: str) -> argparse.Namespace:
     parser.add_argument("-w", "--workdir", type=Path, help="accepted for the SDK; not used")
     levels = ("DEBUG", "INFO", "WARN", "ERROR", "CRITICAL")
     parser.add_argument("-l", "--log-level", type=str.upper, default="INFO", choices=levels)
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 def check_given(given: argparse.Namespace) -> None:
@@ -146,29 +149,20 @@ def _variable(key: str) -> str:
     return f"HOLOSCAN_{key.upper()}_PATH"
 
 
-_LOGGER = logging.getLogger("infomri_monai.deploy")
-_CASE = re.compile("case_[0-9]")
-_HALF_WRITTEN = (
-    "interrupted; a case was still being written after a minute, and its hidden folder is left in the output folder."
-)
-
-
-def run_application(name: str, task: str, load_writer: Callable[[], Any], folder: Path) -> None:
+def run_application(name: str, arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one of the applications and end the process with its exit code.
 
     Args:
-        name: the application's name.
-        task: what its bundle does, see :func:`~infomri_monai.deploy.model_files.find_bundle`.
-        load_writer: returns the :class:`~infomri_monai.deploy.operators.BuildObjects`; called when the arguments are fine.
-        folder: the application's folder, which holds ``app.yaml``.
+        name: of its folder, where ``app.yaml`` and what builds its objects lie; says what its bundle does.
+        arguments: that followed the name in the command ``infomri-deploy``; None for those of the process.
     """
     start = time.perf_counter()
-    given = application_arguments(name)
+    given = application_arguments(name, arguments)
     _quiet(given.log_level)
     interruption = Interruption()
     try:
         with interruption:
-            code = _run(name, task, load_writer, given, folder / "app.yaml", start, interruption)
+            code = _run(name, given, start, interruption)
     except DeployError as error:
         _LOGGER.error("%s", error)
         code = error.code
@@ -177,7 +171,9 @@ def run_application(name: str, task: str, load_writer: Callable[[], Any], folder
         code = error.code
     except Exception as error:
         code = _failed(error, interruption)
-    _flush()
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
     if interruption.came:
         os._exit(code)  # Holoscan's threads still run, and would be waited for
     sys.exit(code)
@@ -195,24 +191,12 @@ def _failed(error: Exception, interruption: Interruption) -> int:
     return 1
 
 
-def _flush() -> None:
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-
-
-def _run(
-    name: str,
-    task: str,
-    load_writer: Callable[[], Any],
-    given: argparse.Namespace,
-    own_settings: Path,
-    start: float,
-    interruption: Interruption,
-) -> int:
+def _run(name: str, given: argparse.Namespace, start: float, interruption: Interruption) -> int:
     """Check what was given, find the cases, load the bundle, run; what takes long to import is imported when it is needed."""
-    _check(given)
-    settings = load_settings(own_settings, given.config)
+    check_given(given)
+    _check_input(given.input)
+    _check_output(given.output)
+    settings = load_settings(Path(__file__).parent / name / "app.yaml", given.config)
     cases = _cases(given.input)
 
     from infomri_monai.deploy.bundle import DeployBundle
@@ -221,26 +205,20 @@ def _run(
 
     keep_freed_memory()  # half of the time at 256 x 256 (benchmarks/deploy_timeline.py)
 
-    bundle = DeployBundle(given.model, task, settings)
+    bundle = DeployBundle(given.model, name.removeprefix("privacy_"), settings)
     journal = Journal(name, bundle.identity, len(cases), bundle.beside, bundle.settings)
 
     from infomri_monai.deploy.operators import BundleApplication
 
     _LOGGER.info("%s, %s", counted(len(cases), "case"), name)
     _make_output(given.output)
-    application = BundleApplication(cases, bundle, load_writer(), given.output, journal)
+    build = importlib.import_module(f"infomri_monai.deploy.{name}.objects").build_objects
+    application = BundleApplication(cases, bundle, build, given.output, journal)
     try:
         interruption.run(application, journal.writing)
     finally:
         journal.save(given.output / "summary.json", time.perf_counter() - start)
     return journal.exit_code
-
-
-def _check(given: argparse.Namespace) -> None:
-    """All that can be known to be wrong before anything is read."""
-    check_given(given)
-    _check_input(given.input)
-    _check_output(given.output)
 
 
 def _check_input(path: Path) -> None:
@@ -255,7 +233,7 @@ def _check_input(path: Path) -> None:
 
 def _cases(path: Path) -> list[ReadableCase]:
     """The cases of the input, at least one; what was passed over is logged."""
-    from infomri_monai.deploy.inputs import ACCEPTED, KSPACE_SUFFIXES, find_cases
+    from infomri_monai.deploy.cases import ACCEPTED, KSPACE_SUFFIXES, find_cases
 
     if not path.is_dir() and path.suffix.lower() not in KSPACE_SUFFIXES:
         raise DeployError(

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from infomri_monai.deploy.bundle import Inference
-from infomri_monai.deploy.case import EXIT_CASE_FAILED, EXIT_OK, DeployCase, DeployError, ModelIdentity, system_words
-from infomri_monai.deploy.files import counted
+from infomri_monai.deploy.case import EXIT_CASE_FAILED, EXIT_OK, DeployCase, DeployError, counted, system_words
+from infomri_monai.deploy.derivation import ModelIdentity
 from infomri_monai.files import atomic_path
 
 __all__ = ["CaseFacts", "Delivery", "Journal", "safe_reason", "where"]
@@ -146,13 +146,8 @@ class Journal:
             _LOGGER.error("case %d of %d failed: %s", number, self.total, delivery.failure)
         else:
             times = ", ".join(f"{name} {value:.2f} s" for name, value in delivery.seconds.items())
-            _LOGGER.info(
-                "case %d of %d written: %s (%s)",
-                number,
-                self.total,
-                counted(len(delivery.objects), "DICOM object"),
-                times,
-            )
+            written = counted(len(delivery.objects), "DICOM object")
+            _LOGGER.info("case %d of %d written: %s (%s)", number, self.total, written, times)
 
     @property
     def exit_code(self) -> int:

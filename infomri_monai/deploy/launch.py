@@ -1,7 +1,4 @@
-"""What a program does before anything heavy is imported: signals end it in one line, Holoscan's threads get their stack.
-
-Also here: Signals that end an application: at once, but never between the files of a case.
-"""
+"""How a program starts, before anything heavy is imported, and how a signal ends it: never between the files of a case."""
 
 from __future__ import annotations
 

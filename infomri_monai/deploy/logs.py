@@ -1,7 +1,4 @@
-"""Third-party libraries that log or warn with identifiers of patients are silenced while they work.
-
-Also here: Lines of the log that arise while a case is worked on begin with its number.
-"""
+"""What is said while a case is worked on: its number before our lines, and nothing of libraries that may quote a patient."""
 
 from __future__ import annotations
 
@@ -12,7 +9,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 
-__all__ = ["LOGGERS", "CaseFormatter", "about_case", "quiet"]
+from infomri_monai.deploy.case import DeployError, system_words
+
+__all__ = ["LOGGERS", "CaseFormatter", "about_case", "guarded", "quiet"]
 
 #: they log data sets, UIDs, URLs that hold UIDs, what stands in an ISMRMRD header, or names of files; the applications silence them
 #: for good, :func:`quiet` for a while
@@ -30,7 +29,7 @@ def quiet() -> Iterator[None]:
     Blocks nest and may overlap in several threads: logging and warnings come back when the last one ends.
 
     Example:
-        >>> logger = logging.getLogger("pynetdicom.example")
+        >>> logger = logging.getLogger("pydicom.example")
         >>> with quiet():
         ...     logger.isEnabledFor(logging.CRITICAL)
         False
@@ -61,6 +60,36 @@ def _silence() -> ExitStack:
             stack.callback(logger.setLevel, logger.level)
             logger.setLevel(logging.CRITICAL + 1)
         return stack.pop_all()
+
+
+@contextmanager
+def guarded(action: str) -> Iterator[None]:
+    """Silence the libraries' log records and warnings, and keep nothing of their exceptions but the type.
+
+    Args:
+        action: what is done in the block, for the message, e.g. "writing the segmentation".
+
+    Raises:
+        DeployError: instead of any exception of the block that is not one already.
+
+    Example:
+        >>> with guarded("writing the report"):
+        ...     raise ValueError("DOE^JANE is no name")
+        Traceback (most recent call last):
+        infomri_monai.deploy.case.DeployError: writing the report failed: ValueError. ...
+    """
+    try:
+        with quiet():
+            yield
+    except DeployError:
+        raise
+    except OSError as error:
+        raise DeployError(f"{action} failed: {system_words(error)}.") from None
+    except Exception as error:  # whatever a library raises may quote the header
+        kind = type(error).__name__
+        raise DeployError(
+            f"{action} failed: {kind}. Its message is not shown, because it may hold identifiers; check the source's headers."
+        ) from None
 
 
 _number: ContextVar[int | None] = ContextVar("number", default=None)

@@ -1,7 +1,4 @@
-"""Settings of an application: its own app.yaml, what a user's file changes in it, and what the bundle makes of them.
-
-Also here: The names of what a bundle segments or classifies, as its configuration or a user's setting has them.
-"""
+"""Settings of an application: its own app.yaml, what a user's file changes in it, and what the bundle makes of them."""
 
 from __future__ import annotations
 

@@ -3,7 +3,8 @@
 from importlib import import_module
 
 from infomri_monai.engines.case import AcquisitionRecord, CaseFailure, PrepareCase, TolerantInferer
-from infomri_monai.engines.classification import ClassificationInferer, EnsembleInferer, VolumeClassification
+from infomri_monai.engines.case_inferer import SystemInferer
+from infomri_monai.engines.classification import ClassificationInferer, VolumeClassification
 from infomri_monai.engines.hardware import AutocastInferer, MixedPrecision, keep_freed_memory
 from infomri_monai.engines.prepare import (
     FollowIterations,
@@ -14,17 +15,15 @@ from infomri_monai.engines.prepare import (
     PrepareRatioSweep,
 )
 from infomri_monai.engines.reconstruction import VolumeInferer, VolumeReconstruction
-from infomri_monai.engines.segmentation import PosteriorInferer, SegmentationInferer, VolumeSegmentation
+from infomri_monai.engines.segmentation import SegmentationInferer, VolumeSegmentation
 
 __all__ = [
     "AcquisitionRecord",
     "AutocastInferer",
     "CaseFailure",
     "ClassificationInferer",
-    "EnsembleInferer",
     "FollowIterations",
     "MixedPrecision",
-    "PosteriorInferer",
     "PrepareAmortizedBatch",
     "PrepareCase",
     "PrepareLabels",
@@ -33,6 +32,7 @@ __all__ = [
     "PrepareRatioSweep",
     "PrivacyAudit",
     "SegmentationInferer",
+    "SystemInferer",
     "TolerantInferer",
     "VolumeClassification",
     "VolumeInferer",

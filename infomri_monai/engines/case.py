@@ -1,12 +1,9 @@
-"""One case at a time through MONAI's evaluator, in such a way that one that fails does not stop the others.
-
-Also here: Where the k-space of a case's slices comes from: simulated from images, or measured. The slices of one
-case, acquired a batch at a time, and put together again.
-"""
+"""One case: how it is handed to the engine, how its slices' k-space comes about, and how they are put together again."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -18,9 +15,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from infomri_monai.acquisition import FourierMeasurement
-from infomri_monai.engines.prepare import seeded_generator
+from infomri_monai.engines.prepare import device_of, seeded_generator
 from infomri_monai.networks import channels_to_complex
 from infomri_monai.sampling import SamplingPolicy
+
+tqdm, _ = optional_import("tqdm", name="tqdm")
 
 __all__ = [
     "AcquiredCase",
@@ -34,7 +33,6 @@ __all__ = [
     "TolerantInferer",
     "centre_fit",
     "magnitude_and_sigma",
-    "network_device",
 ]
 
 
@@ -233,8 +231,7 @@ class SimulatedSlices:
     def acquire(self, index: int, draw: int = 0) -> tuple[Tensor, Tensor]:
         """Draw the slice's mask and noise, and measure; every draw has a mask and noise of its own."""
         record, repeated = self.record, (draw,) if draw else ()
-        source = next((t.device for t in (*self.policy.parameters(), *self.policy.buffers())), torch.device("cpu"))
-        generator = seeded_generator(source, record.seed or 0, index, 0, *repeated)
+        generator = seeded_generator(device_of(self.policy), record.seed or 0, index, 0, *repeated)
         mask = self.policy([record.ratio_requested], record.grid, generator).mask.detach().cpu()
         image = centre_fit(self.images[index : index + 1], record.grid)
         kspace = self.measurement(image, mask, seeded_generator("cpu", record.seed or 0, index, 1, *repeated))
@@ -266,9 +263,6 @@ def centre_fit(image: Tensor, size: Sequence[int]) -> Tensor:
     return functional.pad(image, padding)
 
 
-tqdm, _ = optional_import("tqdm", name="tqdm")
-
-
 class SliceBatch(NamedTuple):
     """Some slices of a case, on the CPU.
 
@@ -285,6 +279,7 @@ class SliceBatch(NamedTuple):
     empty: Tensor
 
 
+@dataclass
 class AcquiredCase:
     """The slices of one case: iterating acquires them, a batch at a time, and shows a bar.
 
@@ -297,17 +292,12 @@ class AcquiredCase:
         progress: show the bar, on rank 0.
     """
 
-    def __init__(
-        self,
-        slices: SliceAcquisition,
-        measurement: FourierMeasurement,
-        size: tuple[int, ...],
-        is_volume: bool,
-        batch_size: int,
-        progress: bool,
-    ) -> None:
-        self.slices, self.measurement, self.size, self.is_volume = slices, measurement, size, is_volume
-        self.batch_size, self.progress = batch_size, progress
+    slices: SliceAcquisition
+    measurement: FourierMeasurement
+    size: tuple[int, ...]
+    is_volume: bool
+    batch_size: int
+    progress: bool
 
     @property
     def record(self) -> AcquisitionRecord:
@@ -362,12 +352,6 @@ class AcquiredCase:
         kspace, mask = (torch.cat(part) for part in zip(*pairs, strict=True))
         empty = (kspace == 0).flatten(1).all(1).reshape(-1, 1, 1, 1)
         return SliceBatch(chosen.start, self.measurement.adjoint(kspace, mask), mask, empty)
-
-
-def network_device(network: Any) -> torch.device:
-    """The device of a network's parameters; the CPU for a function or a network without parameters."""
-    parameters = network.parameters() if hasattr(network, "parameters") else ()
-    return next((tensor.device for tensor in parameters), torch.device("cpu"))
 
 
 def magnitude_and_sigma(channels: Tensor, empty: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,8 +1,4 @@
-"""What all inference of whole cases shares: the case is checked and its slices are acquired.
-
-Also here: Numbers of things must be whole: a text or a fraction from a command line or a file of settings is refused
-in words. Whether measured k-space fits the policy that the network was trained with.
-"""
+"""Inference: the system's own for the batches of an evaluation, and what that of all whole cases shares."""
 
 from __future__ import annotations
 
@@ -12,6 +8,7 @@ import operator
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -20,25 +17,27 @@ from torch import Tensor
 
 from infomri_monai.acquisition import FourierMeasurement
 from infomri_monai.engines.case import AcquiredCase, MeasuredSlices, SimulatedSlices, SliceAcquisition
-from infomri_monai.engines.prepare import seeded_generator
+from infomri_monai.engines.hardware import MixedPrecision
+from infomri_monai.engines.prepare import device_of, seeded_generator
 from infomri_monai.sampling import SamplingPolicy
 from infomri_monai.sampling.policy import check_ratio
 from infomri_monai.transforms.common import checked_mask, checked_tensor, plain
 
-__all__ = ["CaseInferer", "check_measured", "check_whole", "is_far"]
+__all__ = ["CaseInferer", "SystemInferer", "check_at_least", "check_bool", "check_measured", "is_far"]
 
 
-def check_whole(**values: object) -> None:
-    """Check that arguments are whole numbers.
+def check_at_least(lowest: int, **values: object) -> None:
+    """Check that arguments are whole numbers and not too small: a text or a fraction from a command line is refused in words.
 
     Args:
+        lowest: smallest number allowed.
         values: by the arguments' names.
 
     Raises:
-        ValueError: if one is none, e.g. a text, a float or a bool.
+        ValueError: if one is none, e.g. a text, a float or a bool, or is below ``lowest``.
 
     Example:
-        >>> check_whole(samples=16, seed="x")
+        >>> check_at_least(0, samples=16, seed="x")
         Traceback (most recent call last):
         ValueError: seed must be a whole number, got 'x'.
     """
@@ -46,9 +45,22 @@ def check_whole(**values: object) -> None:
         try:
             if isinstance(value, bool):
                 raise TypeError
-            operator.index(value)  # type: ignore[arg-type]
+            number = operator.index(value)  # type: ignore[arg-type]
         except TypeError:
             raise ValueError(f"{name} must be a whole number, got {value!r}.") from None
+        if number < lowest:
+            raise ValueError(f"{name} must be >= {lowest}, got {value}.")
+
+
+def check_bool(**values: object) -> None:
+    """Check that arguments are booleans: the text "false" of a command line would be true.
+
+    Raises:
+        ValueError: if one is none.
+    """
+    for name, value in values.items():
+        if not isinstance(value, bool):
+            raise ValueError(f"{name} must be True or False (on a command line with a capital letter), got {value!r}.")
 
 
 _LOGGER = logging.getLogger(__name__)
@@ -121,19 +133,56 @@ def _reachable(policy: SamplingPolicy, ratio: float, grid: tuple[int, ...]) -> T
     """Where the policy may measure, bool, broadcasts to (slice, 1, *grid); None if it cannot draw at this ratio."""
     carried = policy.for_grid(grid)
     smallest = 1 / math.prod(carried.position_shape(grid))
-    device = next((t.device for t in (*carried.parameters(), *carried.buffers())), torch.device("cpu"))
     try:
-        sample = carried([max(ratio, smallest)], grid, seeded_generator(device, 0))
+        sample = carried([max(ratio, smallest)], grid, seeded_generator(device_of(carried), 0))
     except ValueError:
         return None
     return sample.probabilities.cpu() > _TINY
 
 
+class SystemInferer(Inferer):
+    """Call ``system.infer`` with a number of samples (segmentation) or of masks (classification).
+
+    Args:
+        amp: bfloat16 autocast, a bool or the training's :class:`~infomri_monai.engines.MixedPrecision`.
+        counts: ``samples`` of every image of a :class:`~infomri_monai.systems.SegmentationSystem` (the paper's evaluation draws
+            32), or ``masks``, and so acquisitions, of every image of a :class:`~infomri_monai.systems.ClassificationSystem`; none
+            leaves it to the system.
+
+    Raises:
+        ValueError: if a count is no whole number or < 1, or ``amp`` is neither.
+
+    Example:
+        >>> import torch
+        >>> from infomri_monai.acquisition import FourierMeasurement
+        >>> from infomri_monai.networks import LatentSegmenter
+        >>> from infomri_monai.sampling import UniformRandom
+        >>> from infomri_monai.systems import SegmentationSystem
+        >>> system = SegmentationSystem(UniformRandom(), FourierMeasurement(), LatentSegmenter(channels=(8, 8)))
+        >>> SystemInferer(samples=4)(torch.rand(1, 1, 16, 16), system, 0.25).samples.shape
+        torch.Size([1, 4, 1, 16, 16])
+    """
+
+    def __init__(self, amp: bool | MixedPrecision = False, **counts: int) -> None:
+        super().__init__()
+        check_at_least(1, **counts)
+        self.counts = counts
+        self.precision = MixedPrecision.of(amp, "amp")
+
+    def __call__(self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any) -> Any:
+        """Return ``network.infer(inputs, ratio, generator=generator)`` with the counts."""
+        with self.precision.autocast(inputs.device):
+            return network.infer(inputs, *args, **self.counts, **kwargs)
+
+
 Result = TypeVar("Result")
 
 
+@dataclass(eq=False)
 class CaseInferer(Inferer, ABC, Generic[Result]):
     """Acquire the slices of a case along its last axis and hand them to :meth:`infer`, ``batch_size`` slices at a time.
+
+    Its settings are fields, which subclasses add to.
 
     Args:
         policy: chooses the masks of simulated acquisitions; measured k-space is only checked against it (see
@@ -155,33 +204,27 @@ class CaseInferer(Inferer, ABC, Generic[Result]):
             ``grid_mode`` is unknown, or "crop_pad" comes with a policy that has no grid of its own.
     """
 
-    def __init__(
-        self,
-        policy: SamplingPolicy | None,
-        measurement: FourierMeasurement,
-        ratio: float,
-        seed: int = 0,
-        batch_size: int = 8,
-        grid_mode: str = "adapt",
-        amp: bool = False,
-        progress: bool = True,
-    ) -> None:
-        super().__init__()
-        if check_ratio(ratio).numel() != 1:
-            raise ValueError(f"ratio must be one sampling ratio, got {ratio!r}.")
-        check_whole(batch_size=batch_size, seed=seed)
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be >= 1, got {batch_size}.")
-        if seed < 0:
-            raise ValueError(f"seed must be >= 0, got {seed}.")
-        if grid_mode not in ("adapt", "crop_pad"):
-            raise ValueError(f"grid_mode must be 'adapt' or 'crop_pad', got {grid_mode!r}.")
-        if grid_mode == "crop_pad" and (policy is None or policy.grid is None):
+    policy: SamplingPolicy | None
+    measurement: FourierMeasurement
+    ratio: float
+    seed: int = 0
+    batch_size: int = 8
+    grid_mode: str = "adapt"
+    amp: bool = False
+    progress: bool = True
+    _policies: dict[tuple[int, ...], SamplingPolicy] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if check_ratio(self.ratio).numel() != 1:
+            raise ValueError(f"ratio must be one sampling ratio, got {self.ratio!r}.")
+        self.ratio = float(self.ratio)
+        check_at_least(1, batch_size=self.batch_size)
+        check_at_least(0, seed=self.seed)
+        self.seed, self.batch_size = int(self.seed), int(self.batch_size)
+        if self.grid_mode not in ("adapt", "crop_pad"):
+            raise ValueError(f"grid_mode must be 'adapt' or 'crop_pad', got {self.grid_mode!r}.")
+        if self.grid_mode == "crop_pad" and (self.policy is None or self.policy.grid is None):
             raise ValueError("grid_mode='crop_pad' needs a policy with a grid of its own; use 'adapt'.")
-        self.policy, self.measurement = policy, measurement
-        self.ratio, self.seed, self.batch_size = float(ratio), int(seed), int(batch_size)
-        self.grid_mode, self.amp, self.progress = grid_mode, amp, progress
-        self._policies: dict[tuple[int, ...], SamplingPolicy] = {}
 
     @abstractmethod
     def infer(self, case: AcquiredCase, network: Any) -> Result:
@@ -193,13 +236,7 @@ class CaseInferer(Inferer, ABC, Generic[Result]):
 
     @torch.no_grad()
     def __call__(
-        self,
-        inputs: Tensor,
-        network: Any,
-        mask: Tensor | None = None,
-        domain: str = "image",
-        *args: Any,
-        **kwargs: Any,
+        self, inputs: Tensor, network: Any, mask: Tensor | None = None, domain: str = "image", *args: Any, **kwargs: Any
     ) -> Result:
         """Acquire one case and infer what is asked.
 

@@ -1,66 +1,21 @@
-"""Inferer that classifies a whole case straight from undersampled k-space and keeps nothing that looks like an image.
-
-Also here: The inferer of a classification's evaluation: class probabilities averaged over masks, instead of a
-training pass. The diagnosis of a whole case: what its slices and masks say, and how that is summed up. No pixel of an
-image is kept.
-"""
+"""The diagnosis of a whole case: its inferer, and what it returns, in which no pixel of an image is kept."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from monai.inferers import Inferer
 from torch import Tensor
 
-from infomri_monai.acquisition import FourierMeasurement
-from infomri_monai.engines.case import AcquiredCase, AcquisitionRecord, SliceBatch, network_device
-from infomri_monai.engines.case_inferer import CaseInferer, check_whole
+from infomri_monai.engines.case import AcquiredCase, AcquisitionRecord, SliceBatch
+from infomri_monai.engines.case_inferer import CaseInferer, check_at_least
+from infomri_monai.engines.prepare import device_of
 from infomri_monai.networks import complex_to_channels
 from infomri_monai.networks.classifier import averaged_members
-from infomri_monai.sampling import SamplingPolicy
-from infomri_monai.systems import ClassificationPosterior
 
-__all__ = ["CASE_RULES", "ClassificationInferer", "EnsembleInferer", "VolumeClassification", "summarised"]
-
-
-class EnsembleInferer(Inferer):
-    """Call ``system.infer`` with a number of masks.
-
-    Args:
-        masks: masks (and acquisitions) of every image, at least 1.
-        amp: bfloat16 autocast.
-
-    Raises:
-        ValueError: if ``masks`` < 1 or ``amp`` is not a bool.
-
-    Example:
-        >>> import torch
-        >>> from monai.networks.nets import resnet10
-        >>> from infomri_monai.acquisition import FourierMeasurement
-        >>> from infomri_monai.networks import ImageClassifier
-        >>> from infomri_monai.sampling import UniformRandom
-        >>> from infomri_monai.systems import ClassificationSystem
-        >>> network = ImageClassifier(resnet10(spatial_dims=2, n_input_channels=2, num_classes=2))
-        >>> system = ClassificationSystem(UniformRandom(), FourierMeasurement(), network).eval()
-        >>> EnsembleInferer(masks=4)(torch.rand(1, 1, 16, 16), system, 0.25).member_probabilities.shape
-        torch.Size([1, 4, 2])
-    """
-
-    def __init__(self, masks: int = 1, amp: bool = False) -> None:
-        super().__init__()
-        if masks < 1:
-            raise ValueError(f"masks must be >= 1, got {masks}.")
-        if not isinstance(amp, bool):
-            raise ValueError(f"amp must be True or False (on a command line with a capital letter), got {amp!r}.")
-        self.masks, self.amp = masks, amp
-
-    def __call__(self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any) -> ClassificationPosterior:
-        """Return ``network.infer(inputs, ratio, masks, generator)`` of a :class:`~infomri_monai.systems.ClassificationSystem`."""
-        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.amp):
-            result: ClassificationPosterior = network.infer(inputs, *args, masks=self.masks, **kwargs)
-        return result
+__all__ = ["CASE_RULES", "ClassificationInferer", "VolumeClassification", "summarised"]
 
 
 #: how the slices' probabilities become the case's
@@ -149,6 +104,7 @@ def summarised(
     return of_slices, averaged_members(chosen, network, 0)
 
 
+@dataclass(eq=False)
 class ClassificationInferer(CaseInferer[VolumeClassification]):
     """Probabilities of a case's classes, slice by slice and for the whole case, averaged over several masks.
 
@@ -156,15 +112,9 @@ class ClassificationInferer(CaseInferer[VolumeClassification]):
     result says how much. The first is the acquisition that the other inferers make of the same seed. The network is an
     :class:`~infomri_monai.networks.ImageClassifier`.
 
+    The first arguments are those of :class:`~infomri_monai.engines.case_inferer.CaseInferer`.
+
     Args:
-        policy: as in :class:`~infomri_monai.engines.case_inferer.CaseInferer`, and so the next seven.
-        measurement: the acquisition.
-        ratio: sampling ratio of simulated acquisitions, of each mask.
-        seed: seed of masks and noise.
-        batch_size: slices in one forward pass.
-        grid_mode: "adapt" or "crop_pad".
-        amp: run the network under bfloat16 autocast.
-        progress: show a bar.
         masks: number of masks, at least 1; of measured k-space there is one.
         case_rule: how the slices become the case. ``"mean"`` averages their probabilities. ``"max"`` takes the highest of every
             label; of exclusive classes, where the first is the absence of a finding, the slice in which it is least probable.
@@ -175,6 +125,7 @@ class ClassificationInferer(CaseInferer[VolumeClassification]):
 
     Example:
         >>> from monai.networks.nets import resnet10
+        >>> from infomri_monai.acquisition import FourierMeasurement
         >>> from infomri_monai.networks import ImageClassifier
         >>> from infomri_monai.sampling import VariableDensity
         >>> network = ImageClassifier(resnet10(spatial_dims=2, n_input_channels=2, num_classes=2)).eval()
@@ -184,26 +135,14 @@ class ClassificationInferer(CaseInferer[VolumeClassification]):
         (torch.Size([2]), torch.Size([4, 2]), 'mean')
     """
 
-    def __init__(
-        self,
-        policy: SamplingPolicy | None,
-        measurement: FourierMeasurement,
-        ratio: float,
-        seed: int = 0,
-        batch_size: int = 8,
-        grid_mode: str = "adapt",
-        amp: bool = False,
-        progress: bool = True,
-        masks: int = 1,
-        case_rule: str = "auto",
-    ) -> None:
-        super().__init__(policy, measurement, ratio, seed, batch_size, grid_mode, amp, progress)
-        check_whole(masks=masks)
-        if masks < 1:
-            raise ValueError(f"masks must be >= 1, got {masks}.")
-        if case_rule not in CASE_RULES:
-            raise ValueError(f"case_rule must be one of {CASE_RULES}, got {case_rule!r}.")
-        self.masks, self.case_rule = int(masks), case_rule
+    masks: int = 1
+    case_rule: str = "auto"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least(1, masks=self.masks)
+        if self.case_rule not in CASE_RULES:
+            raise ValueError(f"case_rule must be one of {CASE_RULES}, got {self.case_rule!r}.")
 
     def infer(self, case: AcquiredCase, network: Any) -> VolumeClassification:
         """Classify every slice under every mask.
@@ -236,7 +175,7 @@ class ClassificationInferer(CaseInferer[VolumeClassification]):
 
     def _classified(self, draws: Sequence[SliceBatch], network: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Of some slices: probabilities (mask, slice, C); which are empty under a mask; mean ratio, and that of all masks."""
-        device, members = network_device(network), []
+        device, members = device_of(network), []
         for batch in draws:
             zero_filled = complex_to_channels(batch.zero_filled).to(device)
             with self.autocast(device):

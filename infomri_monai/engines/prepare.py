@@ -1,7 +1,6 @@
-"""From a batch of images to the arguments of a system: ratios and seeded generators, drawn once per iteration.
+"""From a batch to the arguments of a system: ratios and seeded generators, drawn once per iteration, and labels.
 
-Also here: From a batch of labelled images to the arguments of a classification system. From a batch of images with
-several experts' labels to the arguments of a segmentation system.
+Without labels (reconstruction), with class labels (classification), or with several experts' labels (segmentation).
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from ignite import distributed as idist
 from ignite.engine import Engine, Events
 from monai.data import MetaTensor
 from monai.engines import PrepareBatch
-from torch import Tensor
+from torch import Tensor, nn
 
 from infomri_monai.losses import SegmentationTarget
 from infomri_monai.metrics.structures import channel_masks, structure_masks
@@ -30,6 +29,7 @@ __all__ = [
     "PrepareOneRater",
     "PrepareRaters",
     "PrepareRatioSweep",
+    "device_of",
     "seeded_generator",
 ]
 
@@ -38,6 +38,12 @@ def seeded_generator(device: str | torch.device | None, *key: int) -> torch.Gene
     """A generator that depends on nothing but its key, so that a resumed run draws what an uninterrupted one would."""
     seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1)
     return torch.Generator(device=device or "cpu").manual_seed(seed)
+
+
+def device_of(network: Any) -> torch.device:
+    """The device of a module's parameters and buffers; the CPU for a function or a module without any."""
+    tensors = (*network.parameters(), *network.buffers()) if isinstance(network, nn.Module) else ()
+    return next((tensor.device for tensor in tensors), torch.device("cpu"))
 
 
 def check_flip_axes(flip_axes: Sequence[int]) -> list[int]:
@@ -53,6 +59,11 @@ def read_label(batchdata: Mapping[str, Any], key: str) -> Tensor:
         raise KeyError(f"batch has no key {key!r}; it has {sorted(batchdata)}.")
     label = batchdata[key]
     return label.as_tensor() if isinstance(label, MetaTensor) else torch.as_tensor(label)
+
+
+def repeated_to(length: int, label: Tensor) -> Tensor:
+    """Labels repeated ratio by ratio, as many as there are images."""
+    return label.repeat(length // len(label), *[1] * (label.ndim - 1))
 
 
 def mirrored(parts: Sequence[Tensor], axes: Sequence[int], generator: torch.Generator) -> list[Tensor]:
@@ -222,7 +233,46 @@ class PrepareRatioSweep(SeededPrepareBatch):
         return repeated, self.ratios.to(image.device).repeat_interleave(image.shape[0])
 
 
-class PrepareLabels(PrepareBatch):
+class LabelledPrepareBatch(PrepareBatch, ABC):
+    """What another preparation draws or repeats, with labels; subclasses say what becomes of them.
+
+    Args:
+        prepare: draws or repeats the images.
+        label_key: the batch's key of the labels.
+    """
+
+    def __init__(self, prepare: SeededPrepareBatch, label_key: str) -> None:
+        self.prepare, self.label_key = prepare, label_key
+
+    def attach(self, engine: Engine) -> None:
+        """Follow the engine's iterations."""
+        self.prepare.attach(engine)
+
+    @abstractmethod
+    def with_label(
+        self, image: Tensor, ratio: Tensor, label: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Any, tuple[Tensor, ...]]:
+        """Return (images, target, further arguments) from the prepared images and the batch's labels, on their device."""
+
+    def __call__(
+        self,
+        batchdata: dict[str, Any],
+        device: str | torch.device | None = None,
+        non_blocking: bool = False,
+        **kwargs: Any,
+    ) -> tuple[Tensor, Any, tuple[Tensor, ...], dict[str, torch.Generator]]:
+        """Return (images, target, (ratio, ...), {"generator": generator})."""
+        image, _, (ratio,), named = self.prepare(batchdata, device, non_blocking, **kwargs)
+        label = read_label(batchdata, self.label_key).to(image.device)
+        self.check(label, image[: len(batchdata[self.prepare.image_key])])
+        return *self.with_label(image, ratio, label, named["generator"]), named
+
+    @abstractmethod
+    def check(self, label: Tensor, image: Tensor) -> None:
+        """Raise ValueError unless the labels fit the batch's images."""
+
+
+class PrepareLabels(LabelledPrepareBatch):
     """The images' labels as the target, for training and (repeated ratio by ratio like the images) for evaluation.
 
     Args:
@@ -258,30 +308,19 @@ class PrepareLabels(PrepareBatch):
         self.flip_axes = check_flip_axes(flip_axes)
         if max_shift < 0:
             raise ValueError(f"max_shift must be >= 0, got {max_shift}.")
-        self.prepare, self.max_shift = prepare, int(max_shift)
-        self.num_classes, self.multi_label, self.label_key = num_classes, multi_label, label_key
+        super().__init__(prepare, label_key)
+        self.max_shift, self.num_classes, self.multi_label = int(max_shift), num_classes, multi_label
 
-    def attach(self, engine: Engine) -> None:
-        """Follow the engine's iterations."""
-        self.prepare.attach(engine)
+    def with_label(
+        self, image: Tensor, ratio: Tensor, label: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, tuple[Tensor]]:
+        """The labels repeated as the images are, which are mirrored and shifted."""
+        (image,) = mirrored([image], self.flip_axes, generator)
+        return shifted(image, self.max_shift, generator), repeated_to(len(image), label), (ratio,)
 
-    def __call__(
-        self,
-        batchdata: dict[str, Any],
-        device: str | torch.device | None = None,
-        non_blocking: bool = False,
-        **kwargs: Any,
-    ) -> tuple[Tensor, Tensor, tuple[Tensor], dict[str, torch.Generator]]:
-        """Return (images, labels, (ratio,), {"generator": generator})."""
-        image, _, (ratio,), named = self.prepare(batchdata, device, non_blocking, **kwargs)
-        label = self._label(batchdata, len(batchdata[self.prepare.image_key])).to(image.device)
-        label = label.repeat(len(image) // len(label), *[1] * (label.ndim - 1))
-        (image,) = mirrored([image], self.flip_axes, named["generator"])
-        return shifted(image, self.max_shift, named["generator"]), label, (ratio,), named
-
-    def _label(self, batchdata: dict[str, Any], images: int) -> Tensor:
-        label = read_label(batchdata, self.label_key)
-        expected = (images, self.num_classes) if self.multi_label else (images,)
+    def check(self, label: Tensor, image: Tensor) -> None:
+        """The shape must fit, and every value be a class number or (multi-label) 0 or 1."""
+        expected = (len(image), self.num_classes) if self.multi_label else (len(image),)
         if tuple(label.shape) != expected:
             raise ValueError(
                 f"label must have shape {expected} (multi_label={self.multi_label}), got {tuple(label.shape)}."
@@ -291,37 +330,34 @@ class PrepareLabels(PrepareBatch):
         if not bool(known.all()):
             accepted = "0 or 1" if self.multi_label else f"0 to {self.num_classes - 1}"
             raise ValueError(f"label must be {accepted}, got {label[~known][:4].tolist()}.")
-        return label
 
 
-class LabelledBatch:
-    """The raters' masks of a batch, checked against its images.
+class RaterPrepareBatch(LabelledPrepareBatch):
+    """Several experts' labels, checked against the images.
 
     Args:
+        prepare: draws or repeats the images.
         num_classes: classes with the background, or labels if ``multi_label``.
         multi_label: independent binary labels, (batch, R, S, H, W), instead of a class map, (batch, R, H, W).
         label_key: the batch's key of the labels.
     """
 
-    def __init__(self, num_classes: int, multi_label: bool, label_key: str) -> None:
+    def __init__(
+        self, prepare: SeededPrepareBatch, num_classes: int, multi_label: bool = False, label_key: str = "label"
+    ) -> None:
+        super().__init__(prepare, label_key)
         self.structures = structures_of(num_classes, multi_label)
-        self.num_classes, self.multi_label, self.label_key = num_classes, multi_label, label_key
+        self.num_classes, self.multi_label = num_classes, multi_label
 
-    def label(self, batchdata: dict[str, Any], image: Tensor) -> Tensor:
-        """The labels as they are, on the device of ``image``."""
-        label = read_label(batchdata, self.label_key).to(image.device)
+    def check(self, label: Tensor, image: Tensor) -> None:
+        """The labels must be on the images' grid."""
         axes, expected = image.ndim + int(self.multi_label), tuple(image.shape[2:])
         if label.ndim != axes or label.shape[0] != image.shape[0] or tuple(label.shape[-len(expected) :]) != expected:
             shape = "(batch, rater, label, *spatial)" if self.multi_label else "(batch, rater, *spatial)"
             raise ValueError(f"label must have shape {shape} on the image's grid {expected}, got {tuple(label.shape)}.")
-        return label
-
-    def masks(self, label: Tensor) -> Tensor:
-        """Structure masks (batch, R, S, *spatial), float32, NaN for a missing rater."""
-        return channel_masks(label) if self.multi_label else structure_masks(label, self.num_classes)
 
 
-class PrepareOneRater(PrepareBatch):
+class PrepareOneRater(RaterPrepareBatch):
     """One expert's label of every image, drawn at random in every step (decision 19), for training.
 
     Args:
@@ -352,34 +388,24 @@ class PrepareOneRater(PrepareBatch):
         label_key: str = "label",
         flip_axes: Sequence[int] = (),
     ) -> None:
-        self.prepare = prepare
+        super().__init__(prepare, num_classes, multi_label, label_key)
         self.flip_axes = check_flip_axes(flip_axes)
-        self.labels = LabelledBatch(num_classes, multi_label, label_key)
 
-    def attach(self, engine: Engine) -> None:
-        """Follow the engine's iterations."""
-        self.prepare.attach(engine)
-
-    def __call__(
-        self,
-        batchdata: dict[str, Any],
-        device: str | torch.device | None = None,
-        non_blocking: bool = False,
-        **kwargs: Any,
-    ) -> tuple[Tensor, SegmentationTarget, tuple[Tensor, Tensor], dict[str, torch.Generator]]:
-        """Return (image, target, (ratio, label), {"generator": generator})."""
-        image, _, (ratio,), named = self.prepare(batchdata, device, non_blocking, **kwargs)
-        masks = self.labels.masks(self.labels.label(batchdata, image))
+    def with_label(
+        self, image: Tensor, ratio: Tensor, label: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, SegmentationTarget, tuple[Tensor, Tensor]]:
+        """One expert's masks of every image, mirrored together with it."""
+        masks = channel_masks(label) if self.multi_label else structure_masks(label, self.num_classes)
         present = ~masks.flatten(2).isnan().any(2)
         if not bool(present.any(1).all()):
             raise ValueError("label: an image of the batch has no expert (all of its raters are missing).")
-        chosen = torch.multinomial(present.float(), 1, generator=named["generator"])[:, 0]
+        chosen = torch.multinomial(present.float(), 1, generator=generator)[:, 0]
         label = masks[torch.arange(len(masks), device=masks.device), chosen]
-        image, label = mirrored([image, label], self.flip_axes, named["generator"])
-        return image, SegmentationTarget(image, label), (ratio, label), named
+        image, label = mirrored([image, label], self.flip_axes, generator)
+        return image, SegmentationTarget(image, label), (ratio, label)
 
 
-class PrepareRaters(PrepareBatch):
+class PrepareRaters(RaterPrepareBatch):
     """All experts' labels as the target, -1 for a missing one, repeated ratio by ratio like the images, for evaluation.
 
     Args:
@@ -397,25 +423,8 @@ class PrepareRaters(PrepareBatch):
         (4, torch.Size([4, 6, 8, 8]))
     """
 
-    def __init__(
-        self, prepare: SeededPrepareBatch, num_classes: int, multi_label: bool = False, label_key: str = "label"
-    ) -> None:
-        self.prepare = prepare
-        self.labels = LabelledBatch(num_classes, multi_label, label_key)
-
-    def attach(self, engine: Engine) -> None:
-        """Follow the engine's iterations."""
-        self.prepare.attach(engine)
-
-    def __call__(
-        self,
-        batchdata: dict[str, Any],
-        device: str | torch.device | None = None,
-        non_blocking: bool = False,
-        **kwargs: Any,
-    ) -> tuple[Tensor, Tensor, tuple[Tensor], dict[str, torch.Generator]]:
-        """Return (images, labels, (ratio,), {"generator": generator})."""
-        image, _, (ratio,), named = self.prepare(batchdata, device, non_blocking, **kwargs)
-        sweeps = image.shape[0] // len(batchdata[self.prepare.image_key])
-        label = self.labels.label(batchdata, image[: len(image) // sweeps])
-        return image, label.repeat(sweeps, *[1] * (label.ndim - 1)), (ratio,), named
+    def with_label(
+        self, image: Tensor, ratio: Tensor, label: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, tuple[Tensor]]:
+        """The labels repeated as the images are."""
+        return image, repeated_to(len(image), label), (ratio,)

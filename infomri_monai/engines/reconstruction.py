@@ -1,4 +1,4 @@
-"""Inferer that reconstructs a whole case slice by slice, with an uncertainty for every pixel."""
+"""The reconstruction of a whole case, with an uncertainty for every pixel: its inferer, and what it returns."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from infomri_monai.engines.case import AcquiredCase, AcquisitionRecord, SliceBatch, magnitude_and_sigma, network_device
+from infomri_monai.engines.case import AcquiredCase, AcquisitionRecord, SliceBatch, magnitude_and_sigma
 from infomri_monai.engines.case_inferer import CaseInferer
+from infomri_monai.engines.prepare import device_of
 from infomri_monai.networks import complex_to_channels
 
 __all__ = ["VolumeInferer", "VolumeReconstruction"]
@@ -64,7 +65,7 @@ class VolumeInferer(CaseInferer[VolumeReconstruction]):
 
     def _forward(self, network: Callable[..., Tensor], batch: SliceBatch) -> tuple[Tensor, Tensor, Tensor]:
         """Magnitude of the mean, sigma and magnitude of the zero-filled image, each (batch, 1, *grid), on the CPU."""
-        device = network_device(network)
+        device = device_of(network)
         with self.autocast(device):
             out = network(complex_to_channels(batch.zero_filled).to(device), batch.mask.to(device))
         return *magnitude_and_sigma(out, batch.empty), batch.zero_filled.abs()

@@ -1,64 +1,21 @@
-"""The segmentation of a whole case: what is kept of its slices' samples, and how the slices are put together.
-
-Also here: The inferer of an evaluation: segmentations drawn from the posterior, instead of a training pass. Inferer
-that segments a whole case slice by slice, straight from undersampled k-space, as many times as asked.
-"""
+"""The segmentations of a whole case: its inferer, and what it returns."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from monai.inferers import Inferer
 from torch import Tensor
 
-from infomri_monai.acquisition import FourierMeasurement
-from infomri_monai.engines.case import AcquiredCase, AcquisitionRecord, SliceBatch, magnitude_and_sigma, network_device
-from infomri_monai.engines.case_inferer import CaseInferer, check_whole
-from infomri_monai.engines.hardware import MixedPrecision
-from infomri_monai.engines.prepare import seeded_generator
+from infomri_monai.engines.case import AcquiredCase, AcquisitionRecord, SliceBatch, magnitude_and_sigma
+from infomri_monai.engines.case_inferer import CaseInferer, check_at_least, check_bool
+from infomri_monai.engines.prepare import device_of, seeded_generator
 from infomri_monai.metrics.overlap import intersections
 from infomri_monai.networks import TaskPosterior, complex_to_channels
-from infomri_monai.sampling import SamplingPolicy
-from infomri_monai.systems import SegmentationPosterior
 
-__all__ = ["KeySlice", "PosteriorInferer", "SegmentationInferer", "SegmentedSlices", "VolumeSegmentation"]
-
-
-class PosteriorInferer(Inferer):
-    """Call ``system.infer`` with a number of samples.
-
-    Args:
-        samples: segmentations of every image, at least 1 (the paper's evaluation draws 32).
-        amp: bfloat16 autocast, a bool or the training's :class:`~infomri_monai.engines.MixedPrecision`.
-
-    Raises:
-        ValueError: if ``samples`` < 1 or ``amp`` is neither.
-
-    Example:
-        >>> import torch
-        >>> from infomri_monai.acquisition import FourierMeasurement
-        >>> from infomri_monai.networks import LatentSegmenter
-        >>> from infomri_monai.sampling import UniformRandom
-        >>> from infomri_monai.systems import SegmentationSystem
-        >>> system = SegmentationSystem(UniformRandom(), FourierMeasurement(), LatentSegmenter(channels=(8, 8)))
-        >>> PosteriorInferer(samples=4)(torch.rand(1, 1, 16, 16), system, 0.25).samples.shape
-        torch.Size([1, 4, 1, 16, 16])
-    """
-
-    def __init__(self, samples: int = 32, amp: bool | MixedPrecision = False) -> None:
-        super().__init__()
-        if samples < 1:
-            raise ValueError(f"samples must be >= 1, got {samples}.")
-        self.samples = samples
-        self.precision = MixedPrecision.of(amp, "amp")
-
-    def __call__(self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any) -> SegmentationPosterior:
-        """Return ``network.infer(inputs, ratio, samples, generator)`` of a :class:`~infomri_monai.systems.SegmentationSystem`."""
-        with self.precision.autocast(inputs.device):
-            result: SegmentationPosterior = network.infer(inputs, *args, samples=self.samples, **kwargs)
-        return result
+__all__ = ["KeySlice", "SegmentationInferer", "SegmentedSlices", "VolumeSegmentation"]
 
 
 class KeySlice(NamedTuple):
@@ -239,6 +196,7 @@ def _agreement(overlaps: Tensor) -> float:
     return float(dice[:, first, second].mean())
 
 
+@dataclass(eq=False)
 class SegmentationInferer(CaseInferer[VolumeSegmentation]):
     """Draw segmentations of a case, slice by slice.
 
@@ -246,15 +204,9 @@ class SegmentationInferer(CaseInferer[VolumeSegmentation]):
     segmentation of the whole volume. The network is a :class:`~infomri_monai.networks.TaskModel`: its ``posterior`` is called,
     and its ``reconstruct`` on request. Slices whose k-space is zero, and pixels that "crop_pad" cropped, are background.
 
+    The first arguments are those of :class:`~infomri_monai.engines.case_inferer.CaseInferer`.
+
     Args:
-        policy: as in :class:`~infomri_monai.engines.case_inferer.CaseInferer`, and so the next seven.
-        measurement: the acquisition.
-        ratio: sampling ratio of simulated acquisitions.
-        seed: seed of masks and noise, and of the samples.
-        batch_size: slices in one forward pass.
-        grid_mode: "adapt" or "crop_pad".
-        amp: run the network under bfloat16 autocast.
-        progress: show a bar.
         samples: number of segmentations, at least 1; a network without latent variable gives one, whatever is asked.
         keep_samples: return them; K bytes a pixel.
         reconstruct: return the auxiliary reconstruction too.
@@ -264,6 +216,7 @@ class SegmentationInferer(CaseInferer[VolumeSegmentation]):
 
     Example:
         >>> import torch
+        >>> from infomri_monai.acquisition import FourierMeasurement
         >>> from infomri_monai.networks import LatentSegmenter
         >>> from infomri_monai.sampling import VariableDensity
         >>> inferer = SegmentationInferer(VariableDensity(), FourierMeasurement(), 0.25, progress=False, samples=4)
@@ -272,30 +225,14 @@ class SegmentationInferer(CaseInferer[VolumeSegmentation]):
         (torch.Size([32, 24, 3]), torch.Size([3, 32, 24, 3]), torch.Size([4, 2]))
     """
 
-    def __init__(
-        self,
-        policy: SamplingPolicy | None,
-        measurement: FourierMeasurement,
-        ratio: float,
-        seed: int = 0,
-        batch_size: int = 8,
-        grid_mode: str = "adapt",
-        amp: bool = False,
-        progress: bool = True,
-        samples: int = 16,
-        keep_samples: bool = False,
-        reconstruct: bool = False,
-    ) -> None:
-        super().__init__(policy, measurement, ratio, seed, batch_size, grid_mode, amp, progress)
-        check_whole(samples=samples)
-        if samples < 1:
-            raise ValueError(f"samples must be >= 1, got {samples}.")
-        for name, value in (("keep_samples", keep_samples), ("reconstruct", reconstruct)):
-            if not isinstance(value, bool):  # "false" of a command line would be true
-                raise ValueError(
-                    f"{name} must be True or False (on a command line with a capital letter), got {value!r}."
-                )
-        self.samples, self.keep_samples, self.reconstruct = int(samples), keep_samples, reconstruct
+    samples: int = 16
+    keep_samples: bool = False
+    reconstruct: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least(1, samples=self.samples)
+        check_bool(keep_samples=self.keep_samples, reconstruct=self.reconstruct)
 
     def infer(self, case: AcquiredCase, network: Any) -> VolumeSegmentation:
         """Segment every slice.
@@ -306,7 +243,7 @@ class SegmentationInferer(CaseInferer[VolumeSegmentation]):
         """
         if not hasattr(network, "posterior"):
             raise TypeError(f"network must be a TaskModel, which draws segmentations, got {type(network).__name__}.")
-        device = network_device(network)
+        device = device_of(network)
         slices = SegmentedSlices(case, self.keep_samples, self.seed)
         for batch in case:
             zero_filled = complex_to_channels(batch.zero_filled).to(device)

@@ -1,9 +1,4 @@
-"""Figure: the calibration diagram, root-mean-square error against predicted sigma.
-
-Also here: Figure: the reliability diagram, how often a structure is there against the probability that was said.
-Figure: receiver operating characteristic of every class. Figure: what is left of the errors when the least certain
-cases are sent to review. Figure: how uncertain the classifier was where it was right and where it was wrong.
-"""
+"""Figures of calibration: sigma against the error, reliability, ROC, risk against coverage, entropy of right and wrong."""
 
 from __future__ import annotations
 
@@ -64,7 +59,7 @@ def calibration_figure(points: Mapping[str, tuple[Tensor, Tensor]], title: str |
     kept = {name: _positive(name, *pair) for name, pair in points.items()}
     limits = torch.cat([torch.cat(pair) for pair in kept.values()])
     low, high = float(limits.min()) / 1.4, float(limits.max()) * 1.4
-    with styled(1, 1, 4.8, 4.8) as (figure, grid):
+    with styled(1, 1, 4.8, 4.8, title=title) as (figure, grid):
         axes = grid[0, 0]
         axes.plot([low, high], [low, high], color="#7f7f7f", linewidth=1, linestyle="--", label="calibrated")
         for (name, (sigma, error)), colour in zip(kept.items(), cycle(PALETTE), strict=False):
@@ -76,8 +71,6 @@ def calibration_figure(points: Mapping[str, tuple[Tensor, Tensor]], title: str |
         axes.text(0.04, 0.96, "overconfident", transform=axes.transAxes, va="top", color="#7f7f7f", fontsize=8)
         axes.text(0.96, 0.04, "too careful", transform=axes.transAxes, ha="right", color="#7f7f7f", fontsize=8)
         axes.legend(loc="center left", bbox_to_anchor=(0.02, 0.78))
-        if title:
-            figure.suptitle(title, fontsize=11, fontweight="bold")
     return figure
 
 
@@ -136,7 +129,7 @@ def reliability_figure(
         if not bool((diagram.share > 0).any()):
             raise ValueError(f"diagrams[{name!r}] has no bin with a pixel or image.")
     raters = "simulated raters" if simulated_raters else "raters"
-    with styled(2, 1, 4.6, 5.6) as (figure, grid):
+    with styled(2, 1, 4.6, 5.6, title=title) as (figure, grid):
         upper, lower = grid[:, 0]
         upper.get_gridspec().set_height_ratios([4, 1])
         upper.plot([0, 1], [0, 1], color="#7f7f7f", linewidth=1, linestyle="--", label="calibrated")
@@ -153,8 +146,6 @@ def reliability_figure(
         lower.set(xlim=(0, 1), yscale="log", xlabel=probability, ylabel=f"{counted} [%]")
         lower.yaxis.set_major_formatter("{x:g}")
         lower.tick_params(axis="y", which="minor", labelleft=False)
-        if title:
-            figure.suptitle(title, fontsize=11, fontweight="bold")
     return figure
 
 
@@ -244,7 +235,7 @@ def roc_figure(
     columns = len(classes) if len(classes) <= 3 else min(5, -(-len(classes) // 2))
     rows = -(-len(classes) // columns)
     size = 3.0 if len(classes) > 1 else 4.2
-    with styled(rows, columns, size * columns, size * rows + (0.45 if title else 0.15)) as (figure, grid):
+    with styled(rows, columns, size * columns, size * rows + (0.45 if title else 0.15), title=title) as (figure, grid):
         for c, (axes, name) in enumerate(zip(grid.flat, classes, strict=False)):
             _draw_roc(axes, {key: (s[:, c].cpu(), t[:, c].cpu()) for key, (s, t) in answers.items()})
             axes.set_title(name)
@@ -254,8 +245,6 @@ def roc_figure(
             axes.set_ylabel("sensitivity")
         for axes in grid.flat[max(0, len(classes) - columns) : len(classes)]:
             axes.set_xlabel("1 \u2212 specificity")
-        if title:
-            figure.suptitle(title, fontsize=11, fontweight="bold")
     return figure
 
 
@@ -306,7 +295,7 @@ def risk_coverage_figure(
         raise ValueError("curves is empty; give at least one curve.")
     if reviewed is not None and not 0 < reviewed < 1:
         raise ValueError(f"reviewed must lie in (0, 1) or be None, got {reviewed}.")
-    with styled(1, 1, 5.6, 4.3) as (figure, grid):
+    with styled(1, 1, 5.6, 4.3, title=title) as (figure, grid):
         axes = grid[0, 0]
         for (name, curve), colour in zip(curves.items(), cycle(PALETTE), strict=False):
             label = f"{name}: AURC {curve.area:.3f} (random {curve.random:.3f})"
@@ -329,16 +318,11 @@ def risk_coverage_figure(
         axes.set(xlim=(0, 100), xlabel="kept cases, most certain first [%]", ylabel=quantity)
         axes.set_ylim(bottom=0)
         figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
-        if title:
-            figure.suptitle(title, fontsize=11, fontweight="bold")
     return figure
 
 
 def predictive_entropy_figure(
-    answers: Mapping[str, tuple[Tensor, Tensor]],
-    highest: float | None = None,
-    bins: int = 20,
-    title: str | None = None,
+    answers: Mapping[str, tuple[Tensor, Tensor]], highest: float | None = None, bins: int = 20, title: str | None = None
 ) -> Figure:
     """One panel per acceleration (or method): histograms of the predictive entropy of right and of wrong answers.
 
@@ -373,7 +357,7 @@ def predictive_entropy_figure(
     columns = min(len(known), 4)
     rows = -(-len(known) // columns)
     height = 2.3 * rows + 0.5 + (0.3 if title else 0.0)
-    with styled(rows, columns, max(4.6, 2.9 * columns), height) as (figure, grid):
+    with styled(rows, columns, max(4.6, 2.9 * columns), height, title=title) as (figure, grid):
         for axes, (name, (entropy, right)) in zip(grid.flat, known.items(), strict=False):
             _draw_entropy(axes, entropy, right, np.linspace(0.0, max(top, float(entropy.max())), bins + 1))
             axes.set_title(_title(name, entropy, right))
@@ -383,8 +367,6 @@ def predictive_entropy_figure(
             axes.set_ylabel("share of the answers [%]")
         for axes in grid.flat[max(0, len(known) - columns) : len(known)]:
             axes.set_xlabel("predictive entropy [nats]")
-        if title:
-            figure.suptitle(title, fontsize=11, fontweight="bold")
     return figure
 
 

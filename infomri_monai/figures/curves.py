@@ -1,9 +1,4 @@
-"""Curves with bands of one standard deviation, drawn alike in every figure, and axes in powers of two.
-
-Also here: Figure: quality against sampling ratio, several methods, mean and spread over seeds. Figures: the quality
-of segmentations against acceleration, and the energy distance against the number of samples. Figure: how well images
-are classified against acceleration, with intervals. Figure: training curves, one panel per quantity.
-"""
+"""Figures of curves: quality by ratio, acceleration or samples, with bands or intervals, and training curves."""
 
 from __future__ import annotations
 
@@ -130,7 +125,7 @@ def rate_distortion_figure(
     seeds = {m: {s: _seeds(v) for s, v in sorted(curve.items())} for m, curve in curves.items()}
     _check(seeds)
     ratios = sorted({s for curve in seeds.values() for s in curve})
-    with styled(1, 1, 6.4, 4.4) as (figure, grid):
+    with styled(1, 1, 6.4, 4.4, title=title) as (figure, grid):
         axes = grid[0, 0]
         draw_curves(axes, {method: _mean_and_spread(curve) for method, curve in seeds.items()})
         axes.set(xlabel="sampling ratio [%]", ylabel=quantity, xticks=[100 * s for s in ratios])
@@ -140,8 +135,6 @@ def rate_distortion_figure(
         top.set_xlabel("acceleration")
         top.spines[:].set_visible(False)
         axes.legend(loc="best")
-        if title:
-            figure.suptitle(title, fontsize=11, fontweight="bold")
     return figure
 
 
@@ -196,7 +189,7 @@ def curves_by_acceleration_figure(metrics: Mapping[str, Curves], title: str | No
     rows = -(-len(metrics) // columns)
     methods = max(metrics.values(), key=len)
     width, legend = max(4.2, 3.1 * columns), 0.35 if len(methods) > 1 else 0.0
-    with styled(rows, columns, width, 2.7 * rows + legend + (0.3 if title else 0.0)) as (figure, grid):
+    with styled(rows, columns, width, 2.7 * rows + legend + (0.3 if title else 0.0), title=title) as (figure, grid):
         for axes, (metric, curves) in zip(grid.flat, metrics.items(), strict=False):
             draw_curves(axes, curves)
             double_axis(axes, (a for curve in curves.values() for a in curve), "\u00d7", "acceleration")
@@ -207,8 +200,6 @@ def curves_by_acceleration_figure(metrics: Mapping[str, Curves], title: str | No
             fullest = list(metrics.values()).index(methods)
             handles, names = grid.flat[fullest].get_legend_handles_labels()
             figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 5))
-        if title:
-            figure.suptitle(title, fontsize=11, fontweight="bold")
     return figure
 
 
@@ -236,14 +227,12 @@ def ged_by_samples_figure(
         'number of samples K'
     """
     check_curves("curves", curves, 1, "number of samples")
-    with styled(1, 1, 5.0, 3.5) as (figure, grid):
+    with styled(1, 1, 5.0, 3.5, title=title) as (figure, grid):
         axes = grid[0, 0]
         draw_curves(axes, curves)
         double_axis(axes, (k for curve in curves.values() for k in curve), "", "number of samples K")
         axes.set_ylabel(quantity)
         axes.legend(loc="best")
-        if title:
-            figure.suptitle(title, fontsize=11, fontweight="bold")
     return figure
 
 
@@ -289,7 +278,7 @@ def classification_by_acceleration_figure(
         math.isfinite(end) for curves in metrics.values() for c in curves.values() for v in c.values() for end in v[1:]
     )
     width, height = max(4.2, 3.4 * columns), 3.0 * rows + (0.3 if title else 0.0) + (0.2 if barred else 0.0)
-    with styled(rows, columns, width, height) as (figure, grid):
+    with styled(rows, columns, width, height, title=title) as (figure, grid):
         for axes, (metric, curves) in zip(grid.flat, metrics.items(), strict=False):
             _draw(axes, curves)
             accelerations = [a for curve in curves.values() for a in curve]
@@ -303,8 +292,6 @@ def classification_by_acceleration_figure(
             axes.set_axis_off()
         if barred:
             figure.supxlabel(f"bars: {interval}", fontsize=8, color="#5f5f5f")
-        if title:
-            figure.suptitle(title, fontsize=11, fontweight="bold")
     return figure
 
 
@@ -379,7 +366,7 @@ def training_figure(
         for name, (steps, values) in curves.items():
             if len(steps) != len(values):
                 raise ValueError(f"curve {name!r} of {label!r} has {len(steps)} steps but {len(values)} values.")
-    with styled(1, len(panels), 4.6 * len(panels), 3.5) as (figure, grid):
+    with styled(1, len(panels), 4.6 * len(panels), 3.5, title=title) as (figure, grid):
         for axes, (label, curves) in zip(grid[0], panels.items(), strict=True):
             for (name, (steps, values)), colour in zip(curves.items(), cycle(PALETTE), strict=False):
                 few = {"marker": "o", "markersize": 3.5} if len(steps) <= 30 else {}
@@ -387,6 +374,4 @@ def training_figure(
             axes.set(xlabel=step_name, ylabel=label)
             axes.xaxis.get_major_locator().set_params(integer=True)
             axes.legend(loc="best")
-        if title:
-            figure.suptitle(title, fontsize=11, fontweight="bold")
     return figure

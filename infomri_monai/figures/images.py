@@ -1,7 +1,4 @@
-"""Figure: what the classifier was given, what it said, and what is true.
-
-Also here: Figure: mask, ground truth, zero-filled image, reconstruction, |error| and sigma side by side.
-"""
+"""Figures of reconstructions and classified images."""
 
 from __future__ import annotations
 
@@ -68,14 +65,11 @@ def reconstruction_figure(
             f"image must be (batch, 1, H, W) like the mean, got {tuple(image.shape)} and {tuple(result.mean.shape)}."
         )
     aspect = image.shape[2] / image.shape[3]
-    with styled(len(indices), 6, 13.5, (2.05 * aspect + 0.3) * len(indices) + (0.35 if title else 0.05)) as (
-        figure,
-        axes,
-    ):
+    with styled(
+        len(indices), 6, 13.5, (2.05 * aspect + 0.3) * len(indices) + (0.35 if title else 0.05), title=title
+    ) as (figure, axes):
         for row, i in enumerate(indices):
             _draw_row(figure, axes[row], result, image, i)
-        if title:
-            figure.suptitle(title, fontsize=11, fontweight="bold")
     return figure
 
 
@@ -161,7 +155,7 @@ def classified_image_figure(
     columns, size = 3 if zero_filled is None else 4, max(1.6, 0.16 * count + 0.5)
     aspect = image.shape[2] / image.shape[3]
     height = max(size, 1.6 * aspect) * len(indices) + 0.3 * len(indices) + (0.35 if title else 0.05)
-    with styled(len(indices), columns, 1.75 * columns + 1.4, height) as (figure, grid):
+    with styled(len(indices), columns, 1.75 * columns + 1.4, height, title=title) as (figure, grid):
         grid[0, 0].get_gridspec().set_width_ratios([1.0] * (columns - 1) + [1.5])
         for axes, i in zip(grid, indices, strict=True):
             _draw_picture(axes[0], image[i, 0], _truth(targets[i], names))
@@ -174,8 +168,6 @@ def classified_image_figure(
             entropy = f"entropy {float(posterior.entropy[i]):.2f} nats"
             axes[-1].set_title(f"{_verdict(posterior.probabilities[i], targets[i], multi_label)}, {entropy}")
         grid[-1, -1].set_xlabel("probability")
-        if title:
-            figure.suptitle(title, fontsize=11, fontweight="bold")
     return figure
 
 

@@ -1,8 +1,4 @@
-"""Figure: the masks and probabilities of a sampling policy over ratios.
-
-Also here: Figure: masks and probabilities of policies that were trained with different weights of the entropy.
-Figure: where in k-space the entropy is, what a redundant pair saves, and what a policy made of it.
-"""
+"""Figures of k-space: a policy's masks and probabilities, by ratio or by weight of the entropy, and where entropy is."""
 
 from __future__ import annotations
 
@@ -25,7 +21,6 @@ from infomri_monai.figures.style import (
     power_of_ten,
     probability_scale,
     styled,
-    tidy_axes,
 )
 from infomri_monai.sampling.policy import MaskSample, SamplingPolicy
 
@@ -33,11 +28,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["beta_mask_figure", "entropy_map_figure", "entropy_text", "mask_figure"]
-
-
-def _plane(pattern: Tensor, shape: Sequence[int]) -> np.ndarray:
-    """A mask (1, *positions) as a picture; whole lines are drawn along their read-out axis."""
-    return pattern[0].expand(tuple(shape)).cpu().numpy()
 
 
 def entropy_text(entropy: Callable[[Tensor], Tensor], mask: Tensor) -> str:
@@ -92,21 +82,19 @@ def mask_figure(
     probabilities = sample.probabilities.detach()
     redundancy = redundancy_ratio(sample.mask[:, 0])
     height = 2 * 1.9 * max(0.5, min(2.0, shape[0] / shape[1])) + (1.1 if entropy is None else 1.25)
-    with styled(2, len(ratios), max(4.0, 1.9 * len(ratios) + 0.9), height) as (figure, axes):
-        figure.suptitle(title or type(policy).__name__, fontsize=11, fontweight="bold")
+    with styled(2, len(ratios), max(4.0, 1.9 * len(ratios) + 0.9), height, title or type(policy).__name__) as (
+        figure,
+        axes,
+    ):
         for i, ratio in enumerate(ratios):
             top, bottom = axes[:, i]
-            top.imshow(_plane(sample.mask[i], shape), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-            heat = bottom.imshow(
-                _plane(probabilities[i], shape), cmap=SEQUENTIAL, vmin=0, vmax=1, interpolation="nearest"
-            )
+            draw_mask(top, sample.mask[i, 0], shape)
+            heat = draw_mask(bottom, probabilities[i, 0], shape, cmap=SEQUENTIAL, vmin=0, vmax=1)
             top.set_title(f"ratio {ratio:.4g}  ({acceleration_text(ratio)})")
             below = f"realised {float(sample.ratio[i]):.4f}, redundancy {float(redundancy[i]):.2f}"
             if entropy is not None:
                 below += f"\n{entropy_text(entropy, sample.mask[i : i + 1])}"
             top.set_xlabel(below, fontsize=7.5)
-            tidy_axes(top)
-            tidy_axes(bottom)
         axes[0, 0].set_ylabel("mask")
         axes[1, 0].set_ylabel("probability")
         figure.colorbar(heat, ax=axes[1, :].tolist(), shrink=0.85, pad=0.02, aspect=15)
@@ -160,13 +148,16 @@ def beta_mask_figure(
     samples = [_draw_column(policy, ratios, shape, seed) for policy in policies.values()]
     aspect = max(0.5, min(2.0, shape[0] / shape[1]))
     height = (2 * 1.5 * aspect + 0.35) * len(ratios) + (0.65 if title else 0.35)
-    with styled(2 * len(ratios), len(policies), max(3.4, 1.55 * len(policies) + 1.2), height) as (figure, axes):
+    with styled(2 * len(ratios), len(policies), max(3.4, 1.55 * len(policies) + 1.2), height, title=title) as (
+        figure,
+        axes,
+    ):
         for column, (head, sample) in enumerate(zip(heads, samples, strict=True)):
             for row in range(len(ratios)):
                 upper, lower = axes[2 * row : 2 * row + 2, column]
                 draw_mask(upper, sample.mask[row, 0], shape)
                 upper.set_xlabel(_caption(sample.mask[row : row + 1], entropy), fontsize=7.5)
-                heat = _draw_probabilities(lower, sample.probabilities[row, 0], shape)
+                heat = draw_mask(lower, sample.probabilities[row, 0], shape, cmap=SEQUENTIAL, norm=probability_scale())
             axes[0, column].set_title(head)
         for row, ratio in enumerate(ratios):
             axes[2 * row, 0].set_ylabel(f"{acceleration_text(ratio)}: mask")
@@ -179,8 +170,6 @@ def beta_mask_figure(
             "format": "{x:g}",
         }
         figure.colorbar(heat, ax=axes.ravel().tolist(), label="probability", **bar)
-        if title:
-            figure.suptitle(title, fontsize=11, fontweight="bold")
     return figure
 
 
@@ -204,13 +193,6 @@ def _draw_column(policy: SamplingPolicy, ratios: Sequence[float], shape: Sequenc
 def _caption(mask: Tensor, entropy: Callable[[Tensor], Tensor] | None) -> str:
     redundancy = f"RR {float(redundancy_ratio(mask[0, 0])):.2f}"
     return redundancy if entropy is None else f"{redundancy}, {entropy_text(entropy, mask)}"
-
-
-def _draw_probabilities(axes: Any, probabilities: Tensor, shape: Sequence[int]) -> Any:
-    plane = probabilities.detach().float().cpu().expand(tuple(shape)).numpy()
-    heat = axes.imshow(plane, cmap=SEQUENTIAL, norm=probability_scale(), interpolation="nearest")
-    tidy_axes(axes)
-    return heat
 
 
 #: cycles per pixel
@@ -272,18 +254,15 @@ def entropy_map_figure(
     columns = len(panels) if len(panels) <= 4 else min(4, -(-len(panels) // 2))
     rows = -(-len(panels) // columns)
     aspect = max(0.5, min(2.0, entropy.shape[0] / entropy.shape[1]))
-    with styled(rows, columns, 2.9 * columns + 0.3, rows * (1.75 * aspect + 0.75) + (0.3 if title else 0.0)) as (
-        figure,
-        grid,
-    ):
+    with styled(
+        rows, columns, 2.9 * columns + 0.3, rows * (1.75 * aspect + 0.75) + (0.3 if title else 0.0), title=title
+    ) as (figure, grid):
         for axes, (name, picture, scale, bar) in zip(grid.flat, panels, strict=False):
             _draw_entropy(figure, axes, picture, name, scale, bar)
         for axes in grid.flat[len(panels) :]:
             axes.set_axis_off()
         for axes in grid[:, 0]:
             axes.set_ylabel("$k_1$ [cycles/pixel]")
-        if title:
-            figure.suptitle(title, fontsize=11, fontweight="bold")
     return figure
 
 

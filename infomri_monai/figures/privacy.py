@@ -1,7 +1,4 @@
-"""Figure: the privacy-utility plane, how well the task is done against how well an attacker sees the image.
-
-Also here: Figure: what attackers reconstruct from a measurement, beside the truth.
-"""
+"""Figures of privacy: the plane of privacy and utility, and what attackers reconstruct from a measurement."""
 
 from __future__ import annotations
 
@@ -80,7 +77,7 @@ def privacy_utility_figure(
     methods = dict.fromkeys(point.method for point in sorted(points, key=lambda point: point.beta is None))
     limits = _limits([point.psnr for point in points])[::-1], _limits([point.performance for point in points])
     width = 4.6 * len(attackers) if len(attackers) > 1 else 6.0
-    with styled(1, len(attackers), width, 4.6 + (0.3 if title else 0.0)) as (figure, grid):
+    with styled(1, len(attackers), width, 4.6 + (0.3 if title else 0.0), title=title) as (figure, grid):
         for axes, (name, own) in zip(grid[0], attackers.items(), strict=True):
             axes.set(xlim=limits[0], ylim=limits[1], title=name if len(attackers) > 1 else "")
             for (i, ratio), (j, method) in product(enumerate(ratios), enumerate(methods)):
@@ -94,8 +91,6 @@ def privacy_utility_figure(
             _label(axes, own, ratios)
         grid[0, 0].set_ylabel(f"{quantity}\nmore useful \u2192" if quantity else "more useful \u2192")
         _add_legend(figure, ratios, list(methods), points)
-        if title:
-            figure.suptitle(title, fontsize=11, fontweight="bold")
     return figure
 
 
@@ -233,11 +228,9 @@ def attack_figure(examples: Sequence[AttackExample], title: str | None = None) -
     rows, columns = len(examples), 2 + len(attackers)
     height, width = examples[0].truth.shape
     size = (1.75 * columns + 0.4, (1.75 * height / width + 0.25) * rows + (0.4 if title else 0.1))
-    with styled(rows, columns, *size) as (figure, axes):
+    with styled(rows, columns, *size, title=title) as (figure, axes):
         for row, example in zip(axes, examples, strict=True):
             _draw_row(row, example)
-        if title:
-            figure.suptitle(title, fontsize=11, fontweight="bold")
     return figure
 
 

@@ -1,9 +1,4 @@
-"""Figure: many plausible segmentations of a case over its image, their uncertainty, and the raters' outlines.
-
-Also here: Structures drawn as outlines over an image, one colour each, and the part of the image that they fill. One
-case of a batch of segmentations, as arrays, and the panels that figures of segmentations are made of. Figure: one
-case at several accelerations; the samples spread as less is measured.
-"""
+"""Figures of segmentations: samples, majority and uncertainty over the image, at one or several accelerations."""
 
 from __future__ import annotations
 
@@ -235,11 +230,22 @@ def acceleration(mask: Tensor) -> str:
     return acceleration_text(float(mask.detach().float().mean()))
 
 
-def draw_mask(axes: Any, mask: Tensor, shape: Sequence[int]) -> None:
-    """A k-space mask, DC in the middle; lines are drawn along their read-out axis."""
+def draw_mask(axes: Any, mask: Tensor, shape: Sequence[int], **look: Any) -> Any:
+    """A k-space mask, DC in the middle; lines are drawn along their read-out axis.
+
+    Args:
+        axes: matplotlib axes.
+        mask: mask or probabilities of the positions, (H, W), or of size 1 along an axis.
+        shape: of the grid.
+        look: of ``imshow`` instead of grey from 0 to 1.
+
+    Returns:
+        What a colour bar needs.
+    """
     plane = mask.detach().float().cpu().expand(tuple(shape)).numpy()
-    axes.imshow(plane, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    shown = axes.imshow(plane, interpolation="nearest", **(look or {"cmap": "gray", "vmin": 0, "vmax": 1}))
     tidy_axes(axes)
+    return shown
 
 
 def top_entropy(entropy: Tensor, indices: Sequence[int]) -> float:
@@ -306,7 +312,7 @@ def segmentation_figure(
     columns = (mask is not None) + (labels is not None) + 1 + shown + 2
     highest, most = (top_entropy(each, indices) for each in (posterior.entropy, posterior.mutual_information))
     height = (1.5 * image.shape[2] / image.shape[3] + 0.3) * len(indices) + (0.7 if title else 0.45)
-    with styled(len(indices), columns, 1.62 * columns + 0.8, height) as (figure, grid):
+    with styled(len(indices), columns, 1.62 * columns + 0.8, height, title=title) as (figure, grid):
         for axes, case, i in zip(grid, cases, indices, strict=True):
             panels = iter(axes)
             if mask is not None:
@@ -323,8 +329,6 @@ def segmentation_figure(
             axes[0].set_ylabel(case.agreement)
         figure.colorbar(heat, ax=grid[:, -2:].ravel().tolist(), shrink=0.8, pad=0.02, aspect=18, label="entropy, nats")
         add_structure_legend(figure, names)
-        if title:
-            figure.suptitle(title, fontsize=11, fontweight="bold")
     return figure
 
 
@@ -364,7 +368,7 @@ def sweep_figure(
     rows, columns = _share_window(cases)
     highest = top_entropy(posterior.entropy, indices)
     height = 1.75 * (4 * rows / columns + image.shape[2] / image.shape[3]) + 1.2
-    with styled(5, len(indices), max(4.0, 1.8 * len(indices) + 1.1), height) as (figure, grid):
+    with styled(5, len(indices), max(4.0, 1.8 * len(indices) + 1.1), height, title=title) as (figure, grid):
         for axes, case, i in zip(grid.T, cases, indices, strict=True):
             draw_mask(axes[0], posterior.mask[i, 0], case.image.shape)
             case.draw_picture(axes[1], posterior.zero_filled[i, 0].detach().abs().float().cpu().numpy())
@@ -378,8 +382,6 @@ def sweep_figure(
         _name_rows(grid[:, 0], cases[0], simulated_raters)
         figure.colorbar(heat, ax=grid[4].tolist(), shrink=0.85, pad=0.02, aspect=12, label="nats")
         add_structure_legend(figure, names)
-        if title:
-            figure.suptitle(title, fontsize=11, fontweight="bold")
     return figure
 
 

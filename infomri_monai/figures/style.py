@@ -1,7 +1,4 @@
-"""One look for every figure, and saving it completely or not at all. No global matplotlib state is left behind.
-
-Also here: An acceleration in words. Labels of points, placed where they hide neither a point nor one another.
-"""
+"""One look for every figure, and saving it completely or not at all. No global matplotlib state is left behind."""
 
 from __future__ import annotations
 
@@ -62,7 +59,9 @@ _RC = {
 
 
 @contextmanager
-def styled(rows: int, columns: int, width: float, height: float) -> Iterator[tuple[Figure, Any]]:
+def styled(
+    rows: int, columns: int, width: float, height: float, title: str | None = None
+) -> Iterator[tuple[Figure, Any]]:
     """A figure in the house style and its axes, an object array of shape (rows, columns).
 
     The style holds inside the block only; ``matplotlib.figure.Figure`` is used directly, so no window system, no pyplot
@@ -73,6 +72,7 @@ def styled(rows: int, columns: int, width: float, height: float) -> Iterator[tup
         columns: columns of axes.
         width: in inches.
         height: in inches.
+        title: heading; None and "" leave it out.
 
     Raises:
         ImportError: if matplotlib (extra ``figures``) is not installed.
@@ -86,6 +86,8 @@ def styled(rows: int, columns: int, width: float, height: float) -> Iterator[tup
     figure_class, _ = optional_import("matplotlib.figure", name="Figure")
     with rc_context(_RC):
         figure = figure_class(figsize=(width, height), layout="constrained")
+        if title:
+            figure.suptitle(title, fontsize=11, fontweight="bold")
         yield figure, figure.subplots(rows, columns, squeeze=False)
 
 

@@ -1,9 +1,9 @@
 """Ignite handlers for what MONAI's lack: tables by sampling ratio, figures, variance calibration, the system's files."""
 
-from infomri_monai.handlers.classification import ClassificationFigures, ClassificationQualityHandler, PredictionTable
+from infomri_monai.handlers.classification import ClassificationFigures, PredictionTable, WriteClassification
 from infomri_monai.handlers.progress import Progress
-from infomri_monai.handlers.reconstruction import EvaluationFigures, RateDistortionHandler, WriteReconstruction
-from infomri_monai.handlers.segmentation import CaseTable, SegmentationFigures, SegmentationQualityHandler
+from infomri_monai.handlers.reconstruction import EvaluationFigures, WriteReconstruction
+from infomri_monai.handlers.segmentation import CaseTable, SegmentationFigures, WriteSegmentation
 from infomri_monai.handlers.sweep import RatioSweepHandler
 from infomri_monai.handlers.tracking import TrackOutputs
 from infomri_monai.handlers.training import (
@@ -18,8 +18,6 @@ from infomri_monai.handlers.training import (
     WarmUp,
 )
 from infomri_monai.handlers.triage import CalibrateTriage, EvaluationWorklist
-from infomri_monai.handlers.write_classification import WriteClassification
-from infomri_monai.handlers.write_segmentation import WriteSegmentation
 
 __all__ = [
     "AverageBuffers",
@@ -27,20 +25,17 @@ __all__ = [
     "CalibrateVariance",
     "CaseTable",
     "ClassificationFigures",
-    "ClassificationQualityHandler",
     "ClipGradientNorm",
     "EvaluationFigures",
     "EvaluationWorklist",
     "OutputAsList",
     "PredictionTable",
     "Progress",
-    "RateDistortionHandler",
     "RatioSweepHandler",
     "RestoreBest",
     "SaveStatistics",
     "SaveSystem",
     "SegmentationFigures",
-    "SegmentationQualityHandler",
     "TrackOutputs",
     "TrainingCurves",
     "WarmUp",

@@ -1,9 +1,4 @@
-"""What handlers share that write the results of whole cases: naming, failures that stop nobody, and their report.
-
-Also here: From the segmentation of a case to its row of the worklist. The files of one case: NIfTI images and their
-JSON sidecar, all of them or none. The picture of one case: a slice with the truth beside the reconstruction, or with
-the segmentations over it.
-"""
+"""What handlers share that write the results of whole cases: files, pictures, worklist entries, and failures that stop nobody."""
 
 from __future__ import annotations
 
@@ -20,7 +15,6 @@ from typing import Any
 
 import nibabel
 import numpy as np
-import torch
 from ignite.engine import Engine, Events
 from monai.data.utils import to_affine_nd
 from monai.utils import CommonKeys, optional_import
@@ -28,22 +22,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import infomri_monai
-from infomri_monai.engines.case import AcquisitionRecord, CaseFailure, centre_fit
-from infomri_monai.engines.reconstruction import VolumeReconstruction
+from infomri_monai.engines.case import AcquisitionRecord, CaseFailure
 from infomri_monai.engines.segmentation import VolumeSegmentation
-from infomri_monai.figures import reconstruction_figure, save_figure, segmentation_figure
 from infomri_monai.files import atomic_path
 from infomri_monai.metrics import volume_quantiles
 from infomri_monai.metrics.structures import structure_names
-from infomri_monai.systems import ReconstructionResult
+from infomri_monai.metrics.tables import finite
 from infomri_monai.triage import ReviewThreshold, StructureVolume, WorklistEntry
 
 __all__ = [
     "WriteCases",
     "case_sidecar",
     "describe",
-    "draw_case",
-    "draw_segmented_case",
     "grid_affine",
     "scaled_entry",
     "source_affine",
@@ -183,7 +173,7 @@ def write_files(
     Args:
         prefix: path of the files without suffix; folders are made.
         images: tensors of two to four axes with their 4 x 4 affines, by name.
-        sidecar: content of the JSON file, without NaN.
+        sidecar: content of the JSON file; NaN and infinity become null.
         text: the images' ``descrip``.
         figure: called with a path to draw the picture there; None draws nothing.
 
@@ -201,7 +191,7 @@ def write_files(
         parts = [stack.enter_context(atomic_path(path)) for path in paths]
         for part, (tensor, affine) in zip(parts, images.values(), strict=False):
             part.write_bytes(_nifti(tensor, affine, text))
-        parts[len(images)].write_text(json.dumps(sidecar, indent=2, allow_nan=False) + "\n")
+        parts[len(images)].write_text(json.dumps(finite(sidecar), indent=2, allow_nan=False) + "\n")
         if figure is not None:
             figure(parts[-1])
     return paths
@@ -213,60 +203,6 @@ def _nifti(tensor: Tensor, affine: NDArray[np.float64], text: str) -> bytes:
     image.header.set_xyzt_units("mm")
     image.header["descrip"] = text.encode("ascii")[:79]
     return gzip.compress(image.to_bytes(), compresslevel=3, mtime=0)
-
-
-def draw_case(path: Path, result: VolumeReconstruction, image: Tensor, title: str) -> None:
-    """Draw mask, ground truth, zero-filled image, reconstruction, error and sigma of the middle slice, as magnitudes.
-
-    Args:
-        path: file of the picture.
-        result: the inferer's result of a simulated acquisition.
-        image: the fully sampled image, real or complex, shape (1, 1, height, width[, slice]).
-        title: heading.
-    """
-    grid = result.record.grid
-    middle = len(result.ratio) // 2
-
-    def cut(volume: Tensor) -> Tensor:
-        plane = volume if volume.ndim == 2 else volume[..., middle]
-        return centre_fit(plane, grid)[None, None]
-
-    mean, sigma, zero_filled = (cut(v) for v in (result.mean, result.sigma, result.zero_filled))
-    mask = cut(result.mask).float()
-    ratio = result.ratio[middle : middle + 1]
-    system_result = ReconstructionResult(
-        mean, 2 * torch.log(sigma), zero_filled, torch.zeros_like(zero_filled), mask, mask, ratio
-    )
-    truth = cut(torch.as_tensor(image)[0, 0].abs())
-    save_figure(reconstruction_figure(system_result, truth, title=title), path)
-
-
-def draw_segmented_case(
-    path: Path, result: VolumeSegmentation, image: Tensor | None, structures: Sequence[str], title: str
-) -> None:
-    """Draw mask, majority, samples and uncertainty of the slice with the most foreground.
-
-    Args:
-        path: file of the picture.
-        result: the inferer's result.
-        image: the fully sampled image, shape (1, 1, height, width[, slice]); None shows the zero-filled one.
-        structures: names of the structures.
-        title: heading.
-    """
-    key = result.key_slice
-    mask = result.mask if result.mask.ndim == 2 else result.mask[..., key.slice_index]
-    shown = key.zero_filled
-    if image is not None:
-        volume = torch.as_tensor(image)[0, 0].abs()
-        plane = volume if volume.ndim == 2 else volume[..., key.slice_index]
-        shown = centre_fit(plane, result.record.grid)[None, None]
-    heading = f"{title}: slice {key.slice_index + 1} of {len(result.ratio)}"
-    if len(result.volumes) > 1:  # of all slices; that of the slice shown stands beside it
-        heading += f", agreement of the case {result.agreement:.2f}"
-    figure = segmentation_figure(
-        key.posterior, shown, mask=mask[None, None].float(), structures=structures, title=heading
-    )
-    save_figure(figure, path)
 
 
 _, _HAS_MATPLOTLIB = optional_import("matplotlib")
@@ -305,9 +241,9 @@ class WriteCases(ABC):
         self.failures: dict[int, str] = {}
         self.logger = logging.getLogger(type(self).__module__)
 
-    @abstractmethod
     def begin(self, network: Any) -> None:
         """At the start of a run, before any case."""
+        return None
 
     @abstractmethod
     def write(self, result: Any, batch: dict[str, Any], index: int, network: Any) -> None:
@@ -323,13 +259,13 @@ class WriteCases(ABC):
             OSError: if a file cannot be written.
         """
 
-    @abstractmethod
     def follow(self, index: int) -> None:
         """After every case, written or failed."""
+        return None
 
-    @abstractmethod
     def end(self) -> None:
         """At the end of a run, before it is reported."""
+        return None
 
     def attach(self, engine: Engine) -> None:
         """Register at the start, after every case and at the end."""

@@ -1,113 +1,61 @@
-"""Handler that leaves the pictures of an evaluation of reconstructions.
-
-Also here: Ignite handler that makes the rate-distortion table of an evaluation. Ignite handler that writes every
-reconstructed case and reports the cases that failed.
-"""
+"""Handlers of reconstructions: the pictures of an evaluation, and the files of every case."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ignite.engine import Engine, Events
+import torch
+from torch import Tensor
 
+from infomri_monai.engines.case import centre_fit
 from infomri_monai.engines.reconstruction import VolumeReconstruction
-from infomri_monai.figures import (
-    calibration_figure,
-    rate_distortion_figure,
-    reconstruction_figure,
-    save_figure,
-)
-from infomri_monai.handlers.cases import (
-    WriteCases,
-    case_sidecar,
-    describe,
-    draw_case,
-    grid_affine,
-    source_affine,
-    write_files,
-)
-from infomri_monai.handlers.sweep import FirstBatch, RatioSweepHandler, draw_masks
-from infomri_monai.metrics import RateDistortion, RateDistortionTable, error_by_sigma
+from infomri_monai.figures import calibration_figure, rate_distortion_figure, reconstruction_figure, save_figure
+from infomri_monai.handlers.cases import WriteCases, case_sidecar, describe, grid_affine, source_affine, write_files
+from infomri_monai.handlers.sweep import RatioSweepHandler, SweepPictures
+from infomri_monai.metrics import RateDistortionTable, error_by_sigma
 from infomri_monai.sampling import SamplingPolicy
+from infomri_monai.systems import ReconstructionResult
 
-__all__ = ["EvaluationFigures", "RateDistortionHandler", "WriteReconstruction"]
-
-
-class RateDistortionHandler(RatioSweepHandler[RateDistortionTable]):
-    """Collect quality, calibration and redundancy per ratio from an evaluator that sweeps ratios.
-
-    After every epoch ``engine.state.metrics`` holds ``<metric>_at_<ratio>`` for every column and ratio (so that MONAI's MLflow
-    handler logs them) and ``<metric>`` as the mean over the ratios. With an ``output_dir`` the table is written there and
-    printed to the log.
-
-    Args:
-        ratios: the ratios of :class:`~infomri_monai.engines.PrepareRatioSweep`, in its order.
-        method: title of the table.
-        output_dir: folder of ``rate_distortion.csv``, ``.json`` and ``.md``; None writes nothing.
-        volume_key: key of the batch that says to which volume a slice belongs; None leaves volume-level metrics out.
-
-    Raises:
-        ValueError: if a ratio is outside (0, 1].
-    """
-
-    def __init__(
-        self,
-        ratios: Sequence[float],
-        method: str = "InfoMRI",
-        output_dir: str | Path | None = None,
-        volume_key: str | None = None,
-    ) -> None:
-        super().__init__(RateDistortion(method), ratios, "rate_distortion", output_dir, volume_key)
+__all__ = ["EvaluationFigures", "WriteReconstruction"]
 
 
-class EvaluationFigures:
+class EvaluationFigures(SweepPictures):
     """Pictures of an evaluation that sweeps ratios: masks, reconstructions with their uncertainty, curves, calibration.
 
     Args:
         policy: the policy whose masks are drawn.
-        rate_distortion: the evaluator's :class:`RateDistortionHandler`, attached before this one.
+        quality: the evaluator's handler of a :class:`~infomri_monai.metrics.RateDistortion`, attached before this one.
         output_dir: folder of ``masks.png``, ``reconstructions.png``, ``rate_distortion.png`` and ``calibration.png``.
         seed: seed of the drawn masks.
     """
 
     def __init__(
-        self, policy: SamplingPolicy, rate_distortion: RateDistortionHandler, output_dir: str | Path, seed: int = 0
+        self, policy: SamplingPolicy, quality: RatioSweepHandler, output_dir: str | Path, seed: int = 0
     ) -> None:
+        super().__init__(quality, output_dir, seed)
         self.policy = policy
-        self.rate_distortion = rate_distortion
-        self.output_dir = Path(output_dir)
-        self.seed = seed
-        self._first = FirstBatch()
 
-    def attach(self, engine: Engine) -> None:
-        """Register: keep the first batch of an epoch, draw at its end."""
-        self._first.attach(engine)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self._draw)
-
-    def _draw(self, engine: Engine) -> None:
-        result, table = self._first.prediction, self.rate_distortion.table
-        if result is None or table is None:
-            return
-        image, ratios = self._first.label, self.rate_distortion.ratios.tolist()
+    def draw(self, table: RateDistortionTable, gathered: None) -> None:
+        """Draw all four."""
+        result, image, ratios = self.prediction, self.label, self.quality.ratios.tolist()
         each = image.shape[0] // len(ratios)
         middle = [each * i + each // 2 for i in range(len(ratios))]
-        draw_masks(self.policy, self.rate_distortion.ratios, image, self.seed, self.output_dir / "masks.png")
+        self.draw_masks(self.policy, self.quality.ratios)
         title = "Reconstructions at ratios " + ", ".join(f"{ratio:.4g}" for ratio in ratios)
-        save_figure(reconstruction_figure(result, image, middle, title), self.output_dir / "reconstructions.png")
+        self.save(reconstruction_figure(result, image, middle, title), "reconstructions")
         curves = {
             table.method: {row.ratio: row.psnr for row in table.rows},
             "zero-filled": {row.ratio: row.zero_filled_psnr for row in table.rows},
         }
-        save_figure(rate_distortion_figure(curves), self.output_dir / "rate_distortion.png")
+        self.save(rate_distortion_figure(curves), "rate_distortion")
         target = image if result.mean.is_complex() == image.is_complex() else image.to(result.mean.dtype)
         points = {}
         for i, ratio in enumerate(ratios):
             part = slice(i * each, (i + 1) * each)
             points[f"ratio {ratio:.4g}"] = error_by_sigma(target[part], result.mean[part], result.log_variance[part])
-        save_figure(calibration_figure(points), self.output_dir / "calibration.png")
+        self.save(calibration_figure(points), "calibration")
 
 
 class WriteReconstruction(WriteCases):
@@ -120,9 +68,6 @@ class WriteReconstruction(WriteCases):
     :class:`~infomri_monai.handlers.cases.WriteCases`; the picture is the middle slice beside the truth, for simulated
     acquisitions.
     """
-
-    def begin(self, network: Any) -> None:
-        """Nothing to prepare."""
 
     def write(self, result: VolumeReconstruction, batch: dict[str, Any], index: int, network: Any) -> None:
         """Write mean, sigma, mask and sidecar."""
@@ -139,12 +84,32 @@ class WriteReconstruction(WriteCases):
             "shape": list(result.mean.shape),
             "units": "mean, sigma: intensity of the source; mask: 1 where k-space was measured, DC at n // 2",
         }
-        figure = partial(draw_case, result=result, image=batch["image"], title=text) if shown else None
+        figure = partial(_draw_case, result=result, image=batch["image"], title=text) if shown else None
         sidecar = case_sidecar(record, result.ratio, type(network).__name__, details)
         write_files(self.prefix(index), images, sidecar, text, figure)
 
-    def follow(self, index: int) -> None:
-        """Nothing to do."""
 
-    def end(self) -> None:
-        """Nothing to conclude."""
+def _draw_case(path: Path, result: VolumeReconstruction, image: Tensor, title: str) -> None:
+    """Draw mask, ground truth, zero-filled image, reconstruction, error and sigma of the middle slice, as magnitudes.
+
+    Args:
+        path: file of the picture.
+        result: the inferer's result of a simulated acquisition.
+        image: the fully sampled image, real or complex, shape (1, 1, height, width[, slice]).
+        title: heading.
+    """
+    grid = result.record.grid
+    middle = len(result.ratio) // 2
+
+    def cut(volume: Tensor) -> Tensor:
+        plane = volume if volume.ndim == 2 else volume[..., middle]
+        return centre_fit(plane, grid)[None, None]
+
+    mean, sigma, zero_filled = (cut(v) for v in (result.mean, result.sigma, result.zero_filled))
+    mask = cut(result.mask).float()
+    ratio = result.ratio[middle : middle + 1]
+    system_result = ReconstructionResult(
+        mean, 2 * torch.log(sigma), zero_filled, torch.zeros_like(zero_filled), mask, mask, ratio
+    )
+    truth = cut(torch.as_tensor(image)[0, 0].abs())
+    save_figure(reconstruction_figure(system_result, truth, title=title), path)

@@ -1,18 +1,14 @@
-"""What the handlers share that make a table of an evaluation sweeping ratios.
-
-Also here: What is noted of every image of an evaluation that sweeps ratios, on whichever rank it was seen. What
-handlers share that draw an evaluation: its first batch, the ratios' places in it, and the policy's masks. The
-agreement of a batch's samples, which several handlers of an evaluation need and only the first of them computes.
-"""
+"""What handlers share that follow an evaluation sweeping ratios: its table, notes on its images, and its pictures."""
 
 from __future__ import annotations
 
 import logging
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from zlib import crc32
 
 import torch
@@ -22,29 +18,20 @@ from monai.utils import CommonKeys
 from torch import Tensor
 from torch.utils.data.distributed import DistributedSampler
 
-from infomri_monai.figures import mask_figure, save_figure
-from infomri_monai.files import atomic_path
-from infomri_monai.metrics.tables import RatioTable
+from infomri_monai.engines.prepare import device_of
+from infomri_monai.figures import acceleration_text, mask_figure, save_figure
+from infomri_monai.metrics import RatioTable, TableCollector
 from infomri_monai.sampling import SamplingPolicy
 from infomri_monai.sampling.policy import check_ratio
 from infomri_monai.triage import sample_agreement
 
-__all__ = ["FirstBatch", "RatioSweepHandler", "SweptImage", "SweptImages", "batch_agreement", "draw_masks"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["RatioSweepHandler", "SweepPictures", "SweptImage", "SweptImages", "batch_agreement"]
 
 #: columns that name or count, rather than measure
 _LABELS = ("acceleration", "ratio", "images", "subjects")
-
-T = TypeVar("T", bound=RatioTable[Any])
-T_co = TypeVar("T_co", bound=RatioTable[Any], covariant=True)
-
-
-class Collector(Protocol[T_co]):
-    """What collects batches and makes the table."""
-
-    # the prediction is the collector's own kind of result
-    def update(self, prediction: Any, label: Tensor, ratio: Tensor, volume: Tensor | None, /) -> None: ...
-    def table(self) -> T_co: ...
-    def reset(self) -> None: ...
 
 
 def _as_numbers(labels: Tensor | Sequence[str]) -> Tensor:
@@ -54,19 +41,21 @@ def _as_numbers(labels: Tensor | Sequence[str]) -> Tensor:
     return torch.tensor([crc32(str(label).encode()) for label in labels])
 
 
-class RatioSweepHandler(Generic[T]):
+class RatioSweepHandler:
     """Feed a collector from an evaluator that sweeps ratios, publish its table's columns and write the table.
 
     After every epoch ``engine.state.metrics`` holds ``<metric>_at_<ratio>`` for every column and ratio (so that MONAI's MLflow
-    handler logs them) and ``<metric>`` as the mean over the ratios. With an ``output_dir`` the table is written there and
-    printed to the log.
+    handler logs them) and ``<metric>`` as the mean over the ratios; what is not defined, e.g. the AUROC of a test set without one
+    of the classes, is not published, and the log says so. With an ``output_dir`` the table is written there and printed to the
+    log.
 
     Args:
-        collector: gets the evaluator's prediction and label.
+        collector: gets the evaluator's prediction and label: :class:`~infomri_monai.metrics.RateDistortion`,
+            :class:`~infomri_monai.metrics.SegmentationQuality` or :class:`~infomri_monai.metrics.ClassificationQuality`.
         ratios: the ratios of :class:`~infomri_monai.engines.PrepareRatioSweep`, in its order.
-        file_name: name of the files without suffix.
-        output_dir: folder of the ``.csv``, ``.json`` and ``.md`` file; None writes nothing.
-        volume_key: key of the batch that says to which volume an image belongs; None for no volumes.
+        output_dir: folder of the ``.csv``, ``.json`` and ``.md`` file, which the collector names; None writes nothing.
+        volume_key: key of the batch that says to which volume (subject) an image belongs, for what is measured of volumes and for
+            intervals over subjects; None takes every image for itself.
 
     Raises:
         ValueError: if a ratio is outside (0, 1]; after the first epoch, if the key metric is no column of the table.
@@ -74,18 +63,16 @@ class RatioSweepHandler(Generic[T]):
 
     def __init__(
         self,
-        collector: Collector[T],
+        collector: TableCollector[Any],
         ratios: Sequence[float],
-        file_name: str,
         output_dir: str | Path | None = None,
         volume_key: str | None = None,
     ) -> None:
         self.ratios = check_ratio(ratios, "ratios")
-        self.file_name = file_name
         self.output_dir = Path(output_dir) if output_dir is not None else None
         self.volume_key = volume_key
-        self.collector = collector
-        self.table: T | None = None
+        self.collector: Any = collector  # whose own attributes the pictures read
+        self.table: RatioTable[Any] | None = None
         self.key_metric: str | None = None
 
     def attach(self, engine: Engine, name: str | None = None) -> None:
@@ -129,20 +116,13 @@ class RatioSweepHandler(Generic[T]):
             if finite:
                 engine.state.metrics[name] = sum(value for _, value in finite) / len(finite)
         if self.output_dir is not None and idist.get_rank() == 0:
-            self._write(self.table, self.output_dir)
+            self.table.write(self.output_dir, self.collector.file_name)
+            logging.getLogger(__name__).info("\n%s", self.table)
 
     def _check_key(self, columns: Mapping[str, Any]) -> None:
         names = [name for name in columns if name not in _LABELS]
         if self.key_metric not in names:
             raise ValueError(f"key metric must be one of {', '.join(names)}, got {self.key_metric!r}.")
-
-    def _write(self, table: T, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        table.write_csv(folder / f"{self.file_name}.csv")
-        table.write_json(folder / f"{self.file_name}.json")
-        with atomic_path(folder / f"{self.file_name}.md") as part:
-            part.write_text(table.markdown(), encoding="utf-8")
-        logging.getLogger(__name__).info("\n%s", table)
 
 
 Output = TypeVar("Output")
@@ -163,8 +143,8 @@ class SweptImage(Generic[Output]):  # Python 3.10 has no generic NamedTuple
     note: Output
 
 
-class SweptImages(Generic[Output]):
-    """Gathers notes about every image and ratio; attached to an evaluator it forgets them at an epoch's start.
+class SweptImages(ABC, Generic[Output]):
+    """Handler that notes something of every image and ratio of an epoch, and concludes from what all ranks have noted.
 
     Ranks take images in turn, as a ``DistributedSampler`` deals them out. Those that it repeats so that every rank has as many
     are left out.
@@ -181,9 +161,19 @@ class SweptImages(Generic[Output]):
         self._own: list[tuple[int, int, Output]] = []  # place among all ranks' images, place of the ratio, note
         self._seen = 0
 
+    @abstractmethod
+    def notes(self, engine: Engine) -> Sequence[Output]:
+        """What there is to say of the batch just processed: picklable, one for every image, ratio by ratio."""
+
+    @abstractmethod
+    def conclude(self, images: list[SweptImage[Output]]) -> None:
+        """Use the notes of all ranks; every rank has them."""
+
     def attach(self, engine: Engine) -> None:
-        """Register at an epoch's start."""
+        """Register: forget at an epoch's start, note after every batch, conclude at the epoch's end."""
         engine.add_event_handler(Events.EPOCH_STARTED, self._forget)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, lambda e: self.add(e, self.notes(e)))
+        engine.add_event_handler(Events.EPOCH_COMPLETED, lambda _: self.conclude(self.gathered()))
 
     def _forget(self, engine: Engine) -> None:
         self._own, self._seen = [], 0
@@ -220,23 +210,71 @@ class SweptImages(Generic[Output]):
         return [SweptImage(numbers[key[0]], self.ratios[key[1]], notes[key]) for key in sorted(notes)]
 
 
-class FirstBatch:
-    """Keeps the first batch of every epoch on the CPU, on the first rank only.
+class SweepPictures(ABC):
+    """Handler that draws an evaluation that sweeps ratios, with the first batch of every epoch, on the first rank only.
+
+    Args:
+        quality: the evaluator's handler of the table, attached before this one.
+        output_dir: folder of the pictures.
+        seed: seed of what is drawn anew.
 
     Attributes:
-        prediction: the evaluator's prediction, a NamedTuple of tensors; None before the first batch and on other ranks.
-        image: the images that it was made from, as the batch preparation repeated them; with a prediction only.
-        label: the targets; with a prediction only.
+        prediction: the first batch's prediction on the CPU, a NamedTuple of tensors; None before it and on other ranks.
+        image: the images that it was made from, as the batch preparation repeated them.
+        label: their targets.
     """
 
     prediction: Any = None
     image: Tensor
     label: Tensor
 
+    def __init__(self, quality: RatioSweepHandler, output_dir: str | Path, seed: int = 0) -> None:
+        self.quality, self.output_dir, self.seed = quality, Path(output_dir), seed
+
     def attach(self, engine: Engine) -> None:
-        """Register: forget at an epoch's start, keep its first batch."""
+        """Register: forget at an epoch's start, keep its first batch, draw at its end."""
         engine.add_event_handler(Events.EPOCH_STARTED, self._forget)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._keep)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._conclude)
+
+    def gather(self) -> Any:
+        """What the pictures need of all ranks; called on each of them, with a table at hand."""
+        return None
+
+    @abstractmethod
+    def draw(self, table: Any, gathered: Any) -> None:
+        """Draw the pictures, on the first rank.
+
+        Args:
+            table: the evaluation's.
+            gathered: what :meth:`gather` returned.
+        """
+
+    def save(self, figure: Figure, name: str) -> None:
+        """Write ``<name>.png``."""
+        save_figure(figure, self.output_dir / f"{name}.png")
+
+    def descending(self) -> Tensor:
+        """The ratios, from the lowest acceleration to the highest."""
+        return self.quality.ratios.sort(descending=True).values
+
+    def by_ratio(self, ratio: Tensor) -> list[tuple[str, Tensor]]:
+        """The accelerations that some images have, the lowest first, and which images these are."""
+        close = [(s, torch.isclose(ratio, ratio.new_tensor(s), atol=1e-6)) for s in self.descending().tolist()]
+        return [(acceleration_text(s), at) for s, at in close if bool(at.any())]
+
+    def draw_masks(
+        self, policy: SamplingPolicy, ratios: Tensor, entropy: Callable[[Tensor], Tensor] | None = None
+    ) -> None:
+        """Draw the policy's masks and probabilities.
+
+        Args:
+            policy: any policy.
+            ratios: sampling ratios.
+            entropy: Ĥ(Y|m) in nats of masks on the policy's device, shown below each; None leaves it out.
+        """
+        generator = torch.Generator(device_of(policy)).manual_seed(self.seed)
+        self.save(mask_figure(policy, ratios.tolist(), self.image.shape[-2:], generator, entropy=entropy), "masks")
 
     def _forget(self, engine: Engine) -> None:
         self.prediction = None
@@ -248,28 +286,12 @@ class FirstBatch:
             self.prediction = type(prediction)(*(field.cpu() for field in prediction))
             self.image, self.label = output[CommonKeys.IMAGE].cpu(), output[CommonKeys.LABEL].cpu()
 
-
-def draw_masks(
-    policy: SamplingPolicy,
-    ratios: Tensor,
-    image: Tensor,
-    seed: int,
-    path: Path,
-    entropy: Callable[[Tensor], Tensor] | None = None,
-) -> None:
-    """Draw the policy's masks and probabilities.
-
-    Args:
-        policy: any policy.
-        ratios: sampling ratios.
-        image: one of the grid to be sampled, (..., H, W).
-        seed: seed of the masks.
-        path: file of the picture.
-        entropy: Ĥ(Y|m) in nats of masks on the policy's device, shown below each; None leaves it out.
-    """
-    parameters = list(policy.parameters())
-    generator = torch.Generator(parameters[0].device if parameters else "cpu").manual_seed(seed)
-    save_figure(mask_figure(policy, ratios.tolist(), image.shape[-2:], generator, entropy=entropy), path)
+    def _conclude(self, engine: Engine) -> None:
+        if self.quality.table is None:
+            return
+        gathered = self.gather()  # talks to the other ranks
+        if idist.get_rank() == 0 and self.prediction is not None:
+            self.draw(self.quality.table, gathered)
 
 
 #: where it is kept in the engine's output, which is new in every iteration

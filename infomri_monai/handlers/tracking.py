@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-import mlflow
 from ignite import distributed as idist
 from ignite.engine import Engine, Events
 
@@ -55,6 +54,8 @@ class TrackOutputs:
         """Log to the open run, if there is one."""
         if idist.get_rank() != 0 or not self._server_exists():
             return
+        import mlflow  # slow to import, and seldom asked for
+
         client = mlflow.MlflowClient(tracking_uri=self.tracking_uri)
         experiment = client.get_experiment_by_name(self.experiment_name)
         if experiment is None:

@@ -1,8 +1,4 @@
-"""Handlers of the training run: gradient clipping, variance calibration, the trained system's files.
-
-Also here: Handler that keeps the curves of a training run: a table and a picture. Handler that lets the weight of a
-loss's information term grow at the beginning of a training.
-"""
+"""Handlers of the training run: clipping, warm-up, averaging, calibration, curves, and the trained system's files."""
 
 from __future__ import annotations
 
@@ -25,6 +21,7 @@ from infomri_monai.acquisition import KSpaceStatistics
 from infomri_monai.figures import save_figure, training_figure
 from infomri_monai.files import atomic_path
 from infomri_monai.losses import BottleneckLoss, ELBOLoss
+from infomri_monai.metrics.tables import write_rows
 from infomri_monai.sampling import save_policy
 from infomri_monai.systems import ReconstructionSystem, System
 
@@ -115,7 +112,8 @@ class CalibrateVariance:
 
     Args:
         system: the trained system; its network's ``log_variance_line`` is set.
-        validator: an evaluator on validation data with a :class:`RateDistortionHandler`.
+        validator: an evaluator on validation data with a :class:`~infomri_monai.handlers.RatioSweepHandler` of a
+            :class:`~infomri_monai.metrics.RateDistortion`.
         ratios: the ratios that the validator sweeps.
     """
 
@@ -151,10 +149,10 @@ class RestoreBest:
 
     Args:
         system: the trained system.
-        path: what MONAI's ``CheckpointSaver`` has kept by the key metric, ``{"system": ...}``.
+        path: what MONAI's ``CheckpointSaver`` has kept by the key metric, ``{"system": ..., "trainer": ...}``.
     """
 
-    def __init__(self, system: System, path: str | Path) -> None:
+    def __init__(self, system: nn.Module, path: str | Path) -> None:
         self.system = system
         self.path = Path(path)
 
@@ -229,9 +227,7 @@ class SaveSystem:
         save_policy(self.system.policy, self.policy_path)
 
 
-RECONSTRUCTION_PANELS = {
-    "PSNR [dB], mean over ratios": {"psnr": "reconstruction", "zero_filled_psnr": "zero-filled"},
-}
+RECONSTRUCTION_PANELS = {"PSNR [dB], mean over ratios": {"psnr": "reconstruction", "zero_filled_psnr": "zero-filled"}}
 
 
 class TrainingCurves:
@@ -295,12 +291,9 @@ class TrainingCurves:
         self.rows.append({"epoch": engine.state.epoch, **means, **quality})
         self._losses, self._validated = [], False
         if idist.get_rank() == 0:
-            with atomic_path(self.output_dir / "training.csv") as part, part.open("w", newline="") as file:
-                # a resumed run may draw other quantities than the one before it
-                columns = dict.fromkeys(name for row in self.rows for name in row)
-                writer = csv.DictWriter(file, list(columns), restval=math.nan)
-                writer.writeheader()
-                writer.writerows(self.rows)
+            # a resumed run may draw other quantities than the one before it
+            columns = dict.fromkeys(name for row in self.rows for name in row)
+            write_rows(self.output_dir / "training.csv", self.rows, list(columns), missing="nan")
 
     def _draw(self, engine: Engine) -> None:
         if idist.get_rank() != 0 or not self.rows:

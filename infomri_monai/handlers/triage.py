@@ -11,10 +11,10 @@ import torch
 from ignite import distributed as idist
 from ignite.engine import Engine, Events
 from monai.engines import SupervisedEvaluator
-from monai.utils import CommonKeys, evenly_divisible_all_gather
-from torch import Tensor
+from monai.metrics import Cumulative
+from monai.utils import CommonKeys
 
-from infomri_monai.handlers.sweep import SweptImages, batch_agreement
+from infomri_monai.handlers.sweep import SweptImage, SweptImages, batch_agreement
 from infomri_monai.metrics import dice_to_raters, mask_pixels, volume_quantiles
 from infomri_monai.metrics.structures import rater_masks, structure_names
 from infomri_monai.systems import SegmentationPosterior
@@ -29,38 +29,6 @@ from infomri_monai.triage import (
 from infomri_monai.triage.threshold import check_wish
 
 __all__ = ["CalibrateTriage", "EvaluationWorklist"]
-
-
-class CaseScores:
-    """Agreement and majority Dice of every case that an evaluator segments; attached to it, forgets at every epoch's start."""
-
-    def __init__(self) -> None:
-        self._agreement: list[Tensor] = []
-        self._dice: list[Tensor] = []
-
-    def attach(self, engine: Engine) -> None:
-        """Register on an evaluator whose prediction is a ``SegmentationPosterior`` and whose label holds the raters' labels."""
-        engine.add_event_handler(Events.EPOCH_STARTED, self._forget)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
-
-    def _forget(self, engine: Engine) -> None:
-        self._agreement, self._dice = [], []
-
-    def _add(self, engine: Engine) -> None:
-        output: Any = engine.state.output
-        posterior: SegmentationPosterior = output[CommonKeys.PRED]
-        raters = rater_masks(output[CommonKeys.LABEL], posterior.samples.shape[2])
-        self._agreement.append(batch_agreement(engine))
-        self._dice.append(dice_to_raters(posterior.majority, raters).flatten(1).nanmean(1).cpu())
-
-    def gathered(self) -> tuple[Tensor, Tensor]:
-        """Agreement and Dice of all ranks' cases that a rater has drawn, each (cases,); none for a model of single samples."""
-        parts = [torch.cat(part) if part else torch.zeros(0) for part in (self._agreement, self._dice)]
-        if idist.get_world_size() > 1:
-            parts = [evenly_divisible_all_gather(part.to(idist.device()), concat=True).cpu() for part in parts]
-        agreement, dice = parts
-        known = ~(agreement.isnan() | dice.isnan())  # a deterministic model has nothing to agree with
-        return agreement[known], dice[known]
 
 
 class CalibrateTriage:
@@ -90,8 +58,9 @@ class CalibrateTriage:
         check_wish(acceptable, error_rate, confidence)
         self.validator, self.path = validator, Path(path)
         self.acceptable, self.error_rate, self.confidence = acceptable, error_rate, confidence
-        self.scores = CaseScores()
-        self.scores.attach(validator)
+        self._scores = Cumulative()  # type: ignore[abstract]  # MONAI declares an abstract method, but no abstract class
+        validator.add_event_handler(Events.EPOCH_STARTED, lambda _: self._scores.reset())
+        validator.add_event_handler(Events.ITERATION_COMPLETED, self._score)
 
     def attach(self, engine: Engine) -> None:
         """Register at the end of training."""
@@ -100,17 +69,26 @@ class CalibrateTriage:
     def __call__(self, engine: Engine) -> None:
         """Run the validator, choose, write."""
         self.validator.run(engine.state.epoch)
-        agreement, dice = self.scores.gathered()
-        if not len(agreement):
+        agreement, dice = (values.cpu() for values in self._scores.get_buffer())
+        known = ~(agreement.isnan() | dice.isnan())  # a deterministic model has nothing to agree with
+        if not bool(known.any()):
             logging.getLogger(__name__).info("no triage: the model gives single segmentations, or no rater drew a case")
             return
-        chosen = choose_threshold(agreement, dice, self.acceptable, self.error_rate, self.confidence)
+        chosen = choose_threshold(agreement[known], dice[known], self.acceptable, self.error_rate, self.confidence)
         logging.getLogger(__name__).info("%s", chosen)
         if idist.get_rank() == 0:
             save_threshold(chosen, self.path)
 
+    def _score(self, engine: Engine) -> None:
+        """Keep agreement and majority Dice of every case that the validator has just segmented."""
+        output: Any = engine.state.output
+        posterior: SegmentationPosterior = output[CommonKeys.PRED]
+        raters = rater_masks(output[CommonKeys.LABEL], posterior.samples.shape[2])
+        dice = dice_to_raters(posterior.majority, raters).flatten(1).nanmean(1).cpu()
+        self._scores.extend(batch_agreement(engine), dice)
 
-class EvaluationWorklist:
+
+class EvaluationWorklist(SweptImages[WorklistEntry]):
     """The worklist of an evaluation: every image of all ranks at every ratio, least agreement first.
 
     Images are named by number and acceleration only.
@@ -133,20 +111,14 @@ class EvaluationWorklist:
         structures: Sequence[str] | None = None,
         threshold_path: str | Path | None = None,
     ) -> None:
-        self.images: SweptImages[WorklistEntry] = SweptImages(ratios)
+        super().__init__(ratios)
         self.output_dir = Path(output_dir)
         self.structures = structure_names(structures) or None
         exists = threshold_path is not None and Path(threshold_path).exists()
         self.threshold = load_threshold(threshold_path) if exists and threshold_path is not None else None
 
-    def attach(self, engine: Engine) -> None:
-        """Register after every batch and at an epoch's end."""
-        self.images.attach(engine)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self._write)
-
-    def _add(self, engine: Engine) -> None:
-        """Note what an image's entry says before the case has a number."""
+    def notes(self, engine: Engine) -> list[WorklistEntry]:
+        """What an image's entry says before the case has a number."""
         output: Any = engine.state.output
         posterior: SegmentationPosterior = output[CommonKeys.PRED]
         names = structure_names(self.structures, posterior.samples.shape[2])
@@ -157,11 +129,12 @@ class EvaluationWorklist:
         for i, review in enumerate(reviews):
             own = tuple(StructureVolume(name, *numbers) for name, numbers in zip(names, volumes[i], strict=True))
             notes.append(WorklistEntry(0, "", float(agreement[i]), float(entropy[i]), own, review=review))
-        self.images.add(engine, notes)
+        return notes
 
-    def _write(self, engine: Engine) -> None:
+    def conclude(self, images: list[SweptImage[WorklistEntry]]) -> None:
+        """Write the worklist, on the first rank."""
         entries = []
-        for case, image in enumerate(self.images.gathered(), 1):
+        for case, image in enumerate(images, 1):
             name = f"image_{image.number:04d}_{1 / image.ratio:.3g}x"
             entries.append(image.note._replace(case=case, name=name, acceleration=1 / image.ratio))
         if idist.get_rank() == 0:

@@ -1,8 +1,4 @@
-"""Likelihoods of the paper's variational bounds.
-
-Also here: Kullback-Leibler divergences of the paper's variational bounds, in nats. Entropies of discrete
-distributions, in nats.
-"""
+"""Likelihoods, divergences and entropies of the losses and metrics: Gaussian, categorical, Bernoulli; in nats."""
 
 from __future__ import annotations
 

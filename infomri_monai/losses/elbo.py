@@ -77,10 +77,7 @@ class ELBOLoss(nn.Module):
     """
 
     def __init__(
-        self,
-        multi_label: bool = False,
-        weights: Mapping[str, float] | None = None,
-        variance_weighting: float = 0.0,
+        self, multi_label: bool = False, weights: Mapping[str, float] | None = None, variance_weighting: float = 0.0
     ) -> None:
         super().__init__()
         given = dict(weights or {})
@@ -108,10 +105,7 @@ class ELBOLoss(nn.Module):
         return ELBOTerms(
             self._task(result.logits, target.label),
             gaussian_kl(
-                result.posterior_mean,
-                result.posterior_log_variance,
-                result.prior_mean,
-                result.prior_log_variance,
+                result.posterior_mean, result.posterior_log_variance, result.prior_mean, result.prior_log_variance
             ),
             self.image_likelihood(result, target.image),
             mean_task,

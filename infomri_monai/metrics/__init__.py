@@ -3,10 +3,7 @@
 from infomri_monai.metrics.auroc import ClassAUROC, class_auroc
 from infomri_monai.metrics.bootstrap import Estimate, SubjectBootstrap
 from infomri_monai.metrics.calibration import (
-    IntervalCoverage,
     PooledCorrelation,
-    StandardizedSquaredError,
-    UncertaintyErrorCorrelation,
     error_by_sigma,
     interval_coverage,
     split_posterior,
@@ -15,12 +12,6 @@ from infomri_monai.metrics.calibration import (
     uncertainty_error_correlation,
 )
 from infomri_monai.metrics.classification import (
-    ClassAccuracy,
-    ClassBrierScore,
-    ClassCalibrationError,
-    ClassLikelihood,
-    ExactMatch,
-    ImageMean,
     class_accuracy,
     class_brier_score,
     class_calibration_bins,
@@ -29,13 +20,9 @@ from infomri_monai.metrics.classification import (
 )
 from infomri_monai.metrics.classification_quality import ClassificationQuality, ClassificationRow, ClassificationTable
 from infomri_monai.metrics.cumulative import PerImageMetric, RatioMetric
-from infomri_monai.metrics.image_quality import PSNR, SSIM, VolumePSNR, VolumeSSIM, psnr, ssim
+from infomri_monai.metrics.image_quality import VolumePSNR, VolumeSSIM, psnr, ssim
 from infomri_monai.metrics.overlap import (
-    GeneralizedEnergyDistance,
     MaskCounts,
-    MeanEntropy,
-    RaterDice,
-    SampleDiversity,
     dice_to_raters,
     energy_distance,
     intersections,
@@ -45,73 +32,40 @@ from infomri_monai.metrics.overlap import (
     sample_diversity,
 )
 from infomri_monai.metrics.probability import (
-    BrierScore,
-    ExpectedCalibrationError,
-    PooledCalibrationError,
+    BinnedCalibration,
     ReliabilityDiagram,
     brier_score,
     calibration_bins,
     expected_calibration_error,
     reliability_diagram,
 )
-from infomri_monai.metrics.rate_distortion import (
-    MaskRatio,
-    RateDistortion,
-    RateDistortionRow,
-    RateDistortionTable,
-    RedundancyRatio,
-)
+from infomri_monai.metrics.rate_distortion import RateDistortion, RateDistortionRow, RateDistortionTable
 from infomri_monai.metrics.segmentation_quality import SegmentationQuality, SegmentationRow, SegmentationTable
 from infomri_monai.metrics.structures import channel_masks, structure_masks
-from infomri_monai.metrics.tables import RatioTable
-from infomri_monai.metrics.volumes import (
-    VolumeCoverage,
-    VolumeInterval,
-    volume_coverage,
-    volume_interval,
-    volume_quantiles,
-)
+from infomri_monai.metrics.tables import RatioTable, TableCollector
+from infomri_monai.metrics.volumes import VolumeInterval, volume_coverage, volume_interval, volume_quantiles
 
 __all__ = [
-    "PSNR",
-    "SSIM",
-    "BrierScore",
+    "BinnedCalibration",
     "ClassAUROC",
-    "ClassAccuracy",
-    "ClassBrierScore",
-    "ClassCalibrationError",
-    "ClassLikelihood",
     "ClassificationQuality",
     "ClassificationRow",
     "ClassificationTable",
     "Estimate",
-    "ExactMatch",
-    "ExpectedCalibrationError",
-    "GeneralizedEnergyDistance",
-    "ImageMean",
-    "IntervalCoverage",
     "MaskCounts",
-    "MaskRatio",
-    "MeanEntropy",
     "PerImageMetric",
-    "PooledCalibrationError",
     "PooledCorrelation",
     "RateDistortion",
     "RateDistortionRow",
     "RateDistortionTable",
-    "RaterDice",
     "RatioMetric",
     "RatioTable",
-    "RedundancyRatio",
     "ReliabilityDiagram",
-    "SampleDiversity",
     "SegmentationQuality",
     "SegmentationRow",
     "SegmentationTable",
-    "StandardizedSquaredError",
     "SubjectBootstrap",
-    "UncertaintyErrorCorrelation",
-    "VolumeCoverage",
+    "TableCollector",
     "VolumeInterval",
     "VolumePSNR",
     "VolumeSSIM",

@@ -1,7 +1,4 @@
-"""Area under the ROC curve of several classes, and of resampled images all at once.
-
-Also here: Area under the ROC curve as a cumulative metric, with intervals.
-"""
+"""Area under the ROC curve of several classes, as a cumulative metric with intervals over resampled subjects."""
 
 from __future__ import annotations
 

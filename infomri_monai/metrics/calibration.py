@@ -1,7 +1,6 @@
-"""Is the predicted variance the error that occurs? Pure functions over a batch.
+"""Is the predicted variance of a reconstruction the error that occurs?
 
-Also here: Mean and log-variance in one tensor, as MONAI's two-argument metrics and handlers pass them. Calibration of
-the reconstruction's variance as cumulative metrics.
+Functions over a batch. A metric of MONAI has two arguments: :func:`stack_posterior` makes mean and log-variance one.
 """
 
 from __future__ import annotations
@@ -11,13 +10,10 @@ import math
 import torch
 from torch import Tensor, cat
 
-from infomri_monai.metrics.cumulative import PerImageMetric, RatioMetric
+from infomri_monai.metrics.cumulative import RatioMetric
 
 __all__ = [
-    "IntervalCoverage",
     "PooledCorrelation",
-    "StandardizedSquaredError",
-    "UncertaintyErrorCorrelation",
     "error_by_sigma",
     "interval_coverage",
     "split_posterior",
@@ -214,51 +210,6 @@ def error_by_sigma(target: Tensor, mean: Tensor, log_variance: Tensor, bins: int
     return pairs[:, 0], pairs[:, 1]
 
 
-class StandardizedSquaredError(PerImageMetric):
-    """Mean over images of |x - mu|^2 / (components sigma^2); 1 if calibrated.
-
-    Example:
-        >>> import torch
-        >>> from infomri_monai.metrics import stack_posterior
-        >>> metric, zero = StandardizedSquaredError(), torch.zeros(1, 1, 4, 4)
-        >>> _ = metric(stack_posterior(zero, zero), zero + 2)
-        >>> metric.aggregate()
-        tensor(4.)
-    """
-
-    unit = "1"
-    convention = (
-        "standardised squared error |x-mu|^2/(components sigma^2), mean over pixels, then images; 1 if calibrated"
-    )
-
-    def values(self, y_pred: Tensor, y: Tensor) -> Tensor:
-        """Value of every image, shape (batch,)."""
-        mean, log_variance = split_posterior(y_pred)
-        return standardized_squared_error(y, mean, log_variance)
-
-
-class UncertaintyErrorCorrelation(PerImageMetric):
-    """Mean over images of the Pearson correlation over pixels of sigma with |x - mu|.
-
-    Example:
-        >>> import torch
-        >>> from infomri_monai.metrics import stack_posterior
-        >>> sigma = torch.rand(1, 1, 4, 4) + 1
-        >>> metric = UncertaintyErrorCorrelation()
-        >>> _ = metric(stack_posterior(torch.zeros_like(sigma), 2 * sigma.log()), 3 * sigma)
-        >>> round(float(metric.aggregate()), 4)
-        1.0
-    """
-
-    unit = "1"
-    convention = "Pearson correlation of sigma with |error| over the pixels of a slice, mean over slices"
-
-    def values(self, y_pred: Tensor, y: Tensor) -> Tensor:
-        """Correlation of every image, shape (batch,)."""
-        mean, log_variance = split_posterior(y_pred)
-        return uncertainty_error_correlation(y, mean, log_variance)
-
-
 class PooledCorrelation(RatioMetric):
     """Pearson correlation of sigma with |x - mu| over the pixels of all images together.
 
@@ -292,24 +243,3 @@ class PooledCorrelation(RatioMetric):
         valid = (powers > 1e-12 * torch.stack([sigma2, error2]) / n).all()
         r = (both / n - sigma * error / n**2) / powers.clamp_min(0).prod().sqrt()
         return torch.where(valid, r, torch.nan).float()
-
-
-class IntervalCoverage(PerImageMetric):
-    """Share of real components inside the central 90 % Gaussian interval, mean over images; 0.9 if calibrated.
-
-    Example:
-        >>> import torch
-        >>> from infomri_monai.metrics import stack_posterior
-        >>> metric, zero = IntervalCoverage(), torch.zeros(1, 1, 4, 4)
-        >>> _ = metric(stack_posterior(zero, zero), zero + 1.6)
-        >>> metric.aggregate()
-        tensor(1.)
-    """
-
-    unit = "1"
-    convention = "share of real components inside mu +- 1.645 sigma (central 90 % Gaussian interval); 0.9 if calibrated"
-
-    def values(self, y_pred: Tensor, y: Tensor) -> Tensor:
-        """Coverage of every image, shape (batch,)."""
-        mean, log_variance = split_posterior(y_pred)
-        return interval_coverage(y, mean, log_variance)

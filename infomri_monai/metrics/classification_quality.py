@@ -1,35 +1,31 @@
-"""Everything the classification table needs, accumulated over batches and ranks.
-
-Also here: The classification table: accuracy, AUROC, calibration and what the measurement tells, one row per sampling
-ratio.
-"""
+"""The classification table: accuracy, AUROC, calibration and what the measurement tells, one row per sampling ratio."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from infomri_monai.metrics.auroc import ClassAUROC
 from infomri_monai.metrics.bootstrap import Estimate, SubjectBootstrap
 from infomri_monai.metrics.classification import (
-    ClassAccuracy,
-    ClassBrierScore,
-    ClassCalibrationError,
-    ClassLikelihood,
-    ExactMatch,
-    ImageMean,
+    class_accuracy,
+    class_brier_score,
+    class_calibration_bins,
     class_field,
     class_names,
+    class_negative_log_likelihood,
+    exact_match,
 )
-from infomri_monai.metrics.cumulative import PerImageMetric, RatioMetric
-from infomri_monai.metrics.probability import ReliabilityDiagram
-from infomri_monai.metrics.rate_distortion import MaskRatio
-from infomri_monai.metrics.tables import Column, RatioTable
+from infomri_monai.metrics.cumulative import PerImageMetric
+from infomri_monai.metrics.probability import BinnedCalibration, ReliabilityDiagram
+from infomri_monai.metrics.rate_distortion import mask_ratio
+from infomri_monai.metrics.tables import Column, RatioTable, TableCollector
 
-__all__ = ["Classification", "ClassificationQuality", "ClassificationRow", "ClassificationTable"]
+__all__ = ["ClassificationQuality", "ClassificationRow", "ClassificationTable"]
 
 _NAN = float("nan")
 
@@ -137,32 +133,46 @@ class ClassificationTable(RatioTable[ClassificationRow]):
             "subjects": ("subjects", "", ".0f"),
         }
 
-    def record(self, row: ClassificationRow) -> dict[str, float]:
-        """The row by field."""
-        values = {"acceleration": row.acceleration, **row._asdict()}
-        intervals: dict[str, Estimate] = {"accuracy": values.pop("accuracy"), "auroc": values.pop("auroc")}
-        intervals |= {f"auroc_{class_field(n)}": estimate for n, estimate in values.pop("class_auroc").items()}
-        for field, estimate in intervals.items():
-            values |= {field: estimate.value, f"{field}_lower": estimate.lower, f"{field}_upper": estimate.upper}
-        return {field: values.get(field, _NAN) for field in self.columns()}
+    def extra(self, row: ClassificationRow) -> dict[str, float]:
+        """Estimates and their ends."""
+        intervals = {"accuracy": row.accuracy, "auroc": row.auroc}
+        intervals |= {f"auroc_{class_field(name)}": estimate for name, estimate in row.class_auroc.items()}
+        ends = zip(("", "_lower", "_upper"), range(3), strict=True)
+        return {f"{field}{end}": estimate[i] for end, i in ends for field, estimate in intervals.items()}
 
 
-class Classification(Protocol):
-    """The fields of a ``ClassificationPosterior`` that are read here."""
+def _measures(multi_label: bool) -> dict[str, tuple[Callable[..., Tensor], str, str]]:
+    """What is measured of probabilities and labels: function, unit, convention."""
+    if multi_label:
+        accuracy = (
+            "share of labels that are right, predicted if their probability is above 0.5, mean over labels and images"
+        )
+        brier = "Brier score, squared error of a label's probability, mean over labels and images, 0 to 1; 0 is best"
+    else:
+        accuracy = "share of images whose most probable class is right"
+        brier = "Brier score of 1950, squared errors added over all classes, mean over images, 0 to 2; 0 is best"
+    added = ", added over labels" * multi_label
+    likelihood = f"negative log-likelihood of an image's label{added}, mean over images, at most 87.3 nats a label"
+    return {
+        "accuracy": (class_accuracy, "1", accuracy),
+        "brier": (class_brier_score, "1", brier),
+        "nll": (class_negative_log_likelihood, "nat", likelihood),
+    }
 
-    @property
-    def probabilities(self) -> Tensor: ...
-    @property
-    def entropy(self) -> Tensor: ...
-    @property
-    def mutual_information(self) -> Tensor: ...
-    @property
-    def mask(self) -> Tensor: ...
-    @property
-    def kspace_entropy(self) -> Tensor: ...
+
+def _calibration(multi_label: bool) -> BinnedCalibration:
+    what = "every label's probability against its frequency, labels pooled"
+    what = what if multi_label else "the highest probability against how often that class is right"
+    convention = f"expected calibration error, 10 bins of equal width over all images: {what}"
+    return BinnedCalibration(partial(class_calibration_bins, multi_label=multi_label), convention)
 
 
-class ClassificationQuality:
+def _known(what: str, note: str = "") -> PerImageMetric:
+    """Mean over images of nats that are known already; ``y_pred`` and ``y`` are both the numbers, (batch,)."""
+    return PerImageMetric(lambda nats, _: nats.float(), "nat", f"{what}, mean over images{note}")
+
+
+class ClassificationQuality(TableCollector[ClassificationTable]):
     """Collects classifications of any ratios and makes the classification table.
 
     Args:
@@ -194,49 +204,45 @@ class ClassificationQuality:
         [(4.0, 3), (2.0, 3)]
     """
 
+    file_name = "classification"
+
     def __init__(
         self,
-        method: str,
+        method: str = "InfoMRI",
         num_classes: int = 2,
         labels: Sequence[str] | None = None,
         multi_label: bool = False,
         bootstrap: int = 1000,
         seed: int = 0,
     ) -> None:
-        self.method, self.num_classes, self.multi_label = method, num_classes, multi_label
+        self.num_classes, self.multi_label = num_classes, multi_label
         self.labels = class_names(labels, num_classes, multi_label)
         self.bootstrap = SubjectBootstrap(bootstrap, seed)
         self.auroc = ClassAUROC(num_classes, labels, multi_label, self.bootstrap)
-        self.accuracy = ClassAccuracy(multi_label, self.bootstrap)
-        self.calibration = ClassCalibrationError(multi_label)
-        self.metrics: dict[str, RatioMetric] = {
-            "realised_ratio": MaskRatio(),
-            "accuracy": self.accuracy,
-            **({"exact_match": ExactMatch()} if multi_label else {}),
-            "auroc": self.auroc,
-            "ece": self.calibration,
-            "brier": ClassBrierScore(multi_label),
-            "nll": ClassLikelihood(multi_label),
-            "entropy": ImageMean("nat", f"predictive entropy{', added over labels' * multi_label}, mean over images"),
-            "mutual_information": ImageMean(
-                "nat", "mutual information of label and mask, mean over images; 0 for one mask"
-            ),
-            "kspace_entropy": ImageMean(
-                "nat", "marginal entropy of the measured k-space (36)/(37), added over positions, mean over images"
-            ),
+        self.calibration = _calibration(multi_label)
+        measured = {
+            name: PerImageMetric(partial(function, multi_label=multi_label), unit, convention)
+            for name, (function, unit, convention) in _measures(multi_label).items()
         }
+        self.accuracy = measured["accuracy"]
+        if multi_label:
+            measured["exact_match"] = PerImageMetric(
+                exact_match, "1", "share of images all of whose labels are right at 0.5"
+            )
+        self._given = {
+            "realised_ratio": mask_ratio(),
+            "entropy": _known(f"predictive entropy{', added over labels' * multi_label}"),
+            "mutual_information": _known("mutual information of label and mask", "; 0 for one mask"),
+            "kspace_entropy": _known("marginal entropy of the measured k-space (36)/(37), added over positions"),
+        }
+        # AUROC first, for it knows the number of classes: what does not fit leaves nothing behind
+        super().__init__(method, {"auroc": self.auroc, **measured, "ece": self.calibration, **self._given})
 
-    def update(
-        self,
-        prediction: Classification,
-        label: Tensor,
-        ratio: Tensor | float,
-        volume: Tensor | int | None = None,
-    ) -> None:
+    def update(self, prediction: Any, label: Tensor, ratio: Tensor | float, volume: Tensor | int | None = None) -> None:
         """Add a batch.
 
         Args:
-            prediction: what the system inferred.
+            prediction: a :class:`~infomri_monai.systems.ClassificationPosterior`.
             label: class numbers, (batch,), or (multi-label) zeros and ones, (batch, C).
             ratio: requested sampling ratio, one or one per image.
             volume: non-negative label of the subject (volume) of each image, the unit that the intervals resample; None takes
@@ -245,12 +251,10 @@ class ClassificationQuality:
         Raises:
             ValueError: if shapes do not fit, a probability is out of range, or a label is no class.
         """
-        known = {"realised_ratio": prediction.mask, "entropy": prediction.entropy}
-        known |= {"mutual_information": prediction.mutual_information, "kspace_entropy": prediction.kspace_entropy}
-        # first, for it knows the number of classes: what does not fit leaves nothing behind
-        for name in sorted(self.metrics, key=lambda name: name != "auroc"):
-            inputs = (known[name], known[name]) if name in known else (prediction.probabilities, label)
-            self.metrics[name](*inputs, ratio=ratio, volume=volume)
+        for name, metric in self.metrics.items():
+            known = prediction.mask if name == "realised_ratio" else getattr(prediction, name, None)
+            inputs = (known, known) if name in self._given else (prediction.probabilities, label)
+            metric(*inputs, ratio=ratio, volume=volume)
 
     def table(self) -> ClassificationTable:
         """The table of all batches since ``reset()``, on every rank the same.
@@ -260,7 +264,7 @@ class ClassificationQuality:
         """
         separate = ("accuracy", "auroc")
         columns = {name: m.by_ratio() for name, m in self.metrics.items() if name not in separate}
-        accuracy, areas = self.accuracy.estimates(), self.auroc.estimates()
+        accuracy, areas = self.accuracy.estimates(self.bootstrap), self.auroc.estimates()
         subjects = self.accuracy.subjects_by_ratio()
         rows = [
             ClassificationRow(
@@ -283,23 +287,6 @@ class ClassificationQuality:
             ValueError: if there are no images.
         """
         return self.calibration.diagrams_by_ratio()
-
-    def by_image(self) -> dict[str, Tensor]:
-        """Values of every image in the order seen (rank after rank), each (n,), by column.
-
-        Beside the columns that are means over images there are ``ratio`` and ``volume`` (negative if none was given).
-
-        Raises:
-            ValueError: if there are no images.
-        """
-        ratio, volume = self.accuracy.image_labels()
-        values = {n: m.by_image() for n, m in self.metrics.items() if isinstance(m, PerImageMetric)}
-        return {"ratio": ratio, "volume": volume, **values}
-
-    def reset(self) -> None:
-        """Forget all batches."""
-        for metric in self.metrics.values():
-            metric.reset()
 
     def _conventions(self, with_subjects: bool) -> dict[str, str]:
         conventions = {name: metric.convention for name, metric in self.metrics.items()}

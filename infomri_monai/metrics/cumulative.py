@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from monai.metrics import CumulativeIterationMetric
 from monai.utils.type_conversion import convert_to_tensor
 from torch import Tensor
+
+from infomri_monai.metrics.bootstrap import Estimate, SubjectBootstrap, mean_estimate
 
 __all__ = ["PerImageMetric", "RatioMetric", "mean_over_images"]
 
@@ -25,7 +28,7 @@ def mean_over_images(values: Tensor) -> Tensor:
 
 
 class RatioMetric(CumulativeIterationMetric, ABC):
-    """A cumulative metric, as a whole or per sampling ratio (final: subclasses implement the two abstract methods).
+    """A cumulative metric, as a whole or per sampling ratio (subclasses say what is kept of an image and how that is summed up).
 
     ``metric(y_pred, y)`` is what MONAI's Ignite handler calls; ``metric(y_pred, y, ratio=..., volume=...)`` also says
     which ratio each image was sampled with and which volume it belongs to. Buffers are gathered over ranks by MONAI.
@@ -121,15 +124,29 @@ class RatioMetric(CumulativeIterationMetric, ABC):
 
 
 class PerImageMetric(RatioMetric):
-    """A metric with one value per image, averaged over images (final: subclasses implement :meth:`values`)."""
+    """The mean over images of any function with one value per image.
 
-    @abstractmethod
-    def values(self, y_pred: Tensor, y: Tensor) -> Tensor:
-        """Value of every image, shape (batch,)."""
+    Args:
+        function: ``function(y_pred, y)`` gives the values, (batch,); NaN where an image has none.
+        unit: their unit.
+        convention: one line that says what is compared and how.
+
+    Example:
+        >>> import torch
+        >>> from infomri_monai.metrics import psnr
+        >>> metric = PerImageMetric(psnr, "dB", "PSNR of magnitudes, data range = slice maximum, mean over slices")
+        >>> _ = metric(torch.full((2, 1, 8, 8), 0.9), torch.ones(2, 1, 8, 8), ratio=torch.tensor([0.1, 0.2]))
+        >>> metric.aggregate(), {s: round(v, 3) for s, v in metric.by_ratio().items()}
+        (tensor(20.0000), {0.1: 20.0, 0.2: 20.0})
+    """
+
+    def __init__(self, function: Callable[[Tensor, Tensor], Tensor], unit: str, convention: str) -> None:
+        super().__init__()
+        self.function, self.unit, self.convention = function, unit, convention
 
     def statistics(self, y_pred: Tensor, y: Tensor) -> Tensor:
         """Value of every image, shape (batch, 1)."""
-        return self.values(y_pred, y).unsqueeze(1)
+        return self.function(y_pred, y).unsqueeze(1)
 
     def summary(self, statistics: Tensor, volume: Tensor) -> Tensor:
         """Mean over images."""
@@ -142,3 +159,15 @@ class PerImageMetric(RatioMetric):
             ValueError: if there are no images.
         """
         return self._gathered()[0][:, 0]
+
+    def estimates(self, bootstrap: SubjectBootstrap) -> dict[float, Estimate]:
+        """The mean with its interval, by ratio in ascending order; no value may be NaN.
+
+        Args:
+            bootstrap: draws the subjects (volumes).
+
+        Raises:
+            ValueError: if there are no images.
+        """
+        values, ratio, volume = self._gathered()
+        return {s: mean_estimate(values[at], volume[at], bootstrap) for s, at in self._groups(ratio).items()}

@@ -1,8 +1,4 @@
-"""PSNR and SSIM of magnitude images, as pure functions over a batch.
-
-Also here: PSNR and SSIM per slice as cumulative metrics. PSNR and SSIM per volume as cumulative metrics over slices
-that arrive in any order.
-"""
+"""PSNR and SSIM of magnitude images: functions over a batch, and metrics of volumes whose slices arrive in any order."""
 
 from __future__ import annotations
 
@@ -11,9 +7,9 @@ from monai.metrics.regression import KernelType, compute_mean_error_metrics, com
 from monai.utils.type_conversion import convert_to_tensor
 from torch import Tensor
 
-from infomri_monai.metrics.cumulative import PerImageMetric, RatioMetric, mean_over_images
+from infomri_monai.metrics.cumulative import RatioMetric, mean_over_images
 
-__all__ = ["PSNR", "SSIM", "SSIM_WINDOW", "VolumePSNR", "VolumeSSIM", "check_images", "magnitude", "psnr", "ssim"]
+__all__ = ["SSIM_WINDOW", "VolumePSNR", "VolumeSSIM", "check_images", "magnitude", "psnr", "ssim"]
 
 #: side of SSIM's Gaussian window (sigma 1.5 truncated at 3.5 sigma, as in scikit-image)
 SSIM_WINDOW = 11
@@ -129,49 +125,6 @@ def ssim(prediction: Tensor, target: Tensor, data_range: Tensor | float | None =
         x.reshape(slices), y.reshape(slices), 2, (SSIM_WINDOW,) * 2, (1.5, 1.5), 1.0, KernelType.GAUSSIAN
     )
     return values.reshape(y.shape[0], -1).mean(1)
-
-
-class PSNR(PerImageMetric):
-    """Mean over slices of the per-slice PSNR, data range = the slice's largest magnitude (decision 23).
-
-    Images are (batch, 1, *spatial), real or complex; see :func:`infomri_monai.metrics.psnr`.
-
-    Example:
-        >>> import torch
-        >>> metric = PSNR()
-        >>> _ = metric(torch.full((2, 1, 8, 8), 0.9), torch.ones(2, 1, 8, 8), ratio=torch.tensor([0.1, 0.2]))
-        >>> metric.aggregate(), {s: round(v, 3) for s, v in metric.by_ratio().items()}
-        (tensor(20.0000), {0.1: 20.0, 0.2: 20.0})
-    """
-
-    unit = "dB"
-    convention = "PSNR of magnitudes, per slice, data range = slice maximum, mean over slices"
-
-    def values(self, y_pred: Tensor, y: Tensor) -> Tensor:
-        """PSNR of every image, shape (batch,)."""
-        return psnr(y_pred, y)
-
-
-class SSIM(PerImageMetric):
-    """Mean over slices of the per-slice SSIM, data range = the slice's largest magnitude (decision 23).
-
-    Images are (batch, 1, H, W), real or complex; see :func:`infomri_monai.metrics.ssim`.
-
-    Example:
-        >>> import torch
-        >>> metric = SSIM()
-        >>> x = torch.rand(2, 1, 16, 16)
-        >>> _ = metric(x, x)
-        >>> metric.aggregate()
-        tensor(1.)
-    """
-
-    unit = "1"
-    convention = "SSIM of magnitudes, per slice, Gaussian window 11, data range = slice maximum, mean over slices"
-
-    def values(self, y_pred: Tensor, y: Tensor) -> Tensor:
-        """SSIM of every image, shape (batch,)."""
-        return ssim(y_pred, y)
 
 
 class VolumePSNR(RatioMetric):

@@ -1,9 +1,6 @@
-"""IoU and Dice between all pairs of many masks.
+"""Overlap of many masks, a model's and the raters': IoU and Dice of all pairs, energy distance, diversity.
 
-Also here: Intersections of all pairs of many masks from one product of a matrix of bits, exact and many times faster
-than pair loops. Dice of a model's segmentations with several raters, under both conventions of decision 21.
-Generalized energy distance between a model's segmentations and the raters'. How much a model's segmentations of one
-measurement differ; no rater is needed.
+All pairs are intersected at once, by a product of a matrix of bits: exact, and many times faster than loops over pairs.
 """
 
 from __future__ import annotations
@@ -17,14 +14,8 @@ from monai.utils.type_conversion import convert_to_tensor
 from numpy.typing import NDArray
 from torch import Tensor, nan
 
-from infomri_monai.metrics.cumulative import PerImageMetric
-
 __all__ = [
-    "GeneralizedEnergyDistance",
     "MaskCounts",
-    "MeanEntropy",
-    "RaterDice",
-    "SampleDiversity",
     "check_mask_sets",
     "dice_to_raters",
     "energy_distance",
@@ -257,54 +248,6 @@ def dice_to_raters(masks: Tensor, raters: Tensor) -> Tensor:
     return pairwise_dice(masks, raters)[..., :k, k:].nanmean((-2, -1))
 
 
-class RaterDice(PerImageMetric):
-    """Mean over raters (and samples), structures and images of the Dice coefficient; see :func:`dice_to_raters`.
-
-    ``y`` holds the raters' masks, (batch, rater, structure, *spatial).
-
-    Args:
-        prediction: what ``y_pred`` is: ``"majority"``, the masks (batch, structure, *spatial) of the mean probabilities, or
-            ``"samples"``, (batch, sample, structure, *spatial).
-        structure: index of the one structure that counts; None for all.
-
-    Raises:
-        ValueError: if ``prediction`` is unknown.
-
-    Example:
-        >>> import torch
-        >>> metric, masks = RaterDice("samples"), torch.ones(1, 3, 1, 4, 4)
-        >>> _ = metric(masks, masks[:, :2])
-        >>> metric.aggregate()
-        tensor(1.)
-    """
-
-    unit = "1"
-
-    def __init__(self, prediction: str = "majority", structure: int | None = None) -> None:
-        super().__init__()
-        if prediction not in ("majority", "samples"):
-            raise ValueError(f"prediction must be 'majority' or 'samples', got {prediction!r}.")
-        self.prediction = prediction
-        self.structure = structure
-        which = "the majority mask" if prediction == "majority" else "every sample"
-        over = "raters" if prediction == "majority" else "samples and raters"
-        structures = ", structures" if structure is None else ""
-        self.convention = f"Dice of {which} with every rater, both empty: 1, mean over {over}{structures}, then images"
-
-    def values(self, y_pred: Tensor, y: Tensor) -> Tensor:
-        """Dice of every image, shape (batch,)."""
-        axes = y.ndim - 1 if self.prediction == "majority" else y.ndim
-        if y_pred.ndim != axes:
-            raise ValueError(
-                f"y_pred must have {axes} axes, {self.prediction} of the shape that fits y {tuple(y.shape)}, got "
-                f"{tuple(y_pred.shape)}."
-            )
-        if self.structure is not None:
-            one = slice(self.structure, self.structure + 1)
-            y_pred, y = y_pred[:, one] if self.prediction == "majority" else y_pred[:, :, one], y[:, :, one]
-        return dice_to_raters(y_pred, y).nanmean(1)
-
-
 def energy_distance(samples: Tensor, raters: Tensor, unbiased: bool = False) -> Tensor:
     """Squared generalized energy distance 2 E d(S,Y) - E d(S,S') - E d(Y,Y') with d = 1 - IoU (equation 45, decision 20).
 
@@ -383,38 +326,6 @@ def mean_within(distance: Tensor, unbiased: bool = False) -> Tensor:
     return distance.nansum((-2, -1)) / pairs.clamp_min(1)
 
 
-class GeneralizedEnergyDistance(PerImageMetric):
-    """Mean over images of the squared generalized energy distance (equation 45); see :func:`energy_distance`.
-
-    ``y_pred`` holds the samples' masks, (batch, sample, structure, *spatial); ``y`` the raters', (batch, rater, ...).
-
-    Args:
-        unbiased: U-statistic instead of V-statistic.
-
-    Example:
-        >>> import torch
-        >>> metric, masks = GeneralizedEnergyDistance(), torch.ones(1, 3, 1, 4, 4)
-        >>> _ = metric(masks, 0 * masks)
-        >>> metric.aggregate()
-        tensor(2.)
-    """
-
-    unit = "1"
-
-    def __init__(self, unbiased: bool = False) -> None:
-        super().__init__()
-        self.unbiased = unbiased
-        kind = "U-statistic without self pairs" if unbiased else "V-statistic with self pairs"
-        self.convention = (
-            f"squared generalized energy distance (45), {kind}, d = 1 - IoU, both empty: IoU 1, mean over structures, "
-            "then images; 0 is best"
-        )
-
-    def values(self, y_pred: Tensor, y: Tensor) -> Tensor:
-        """Energy distance of every image, shape (batch,)."""
-        return energy_distance(y_pred, y, self.unbiased)
-
-
 def sample_diversity(samples: Tensor) -> Tensor:
     """Mean over the pairs of different samples of 1 - IoU, IoU averaged over structures (1 where both are empty).
 
@@ -433,43 +344,3 @@ def sample_diversity(samples: Tensor) -> Tensor:
         tensor([0.6667])
     """
     return mean_within(1 - pairwise_iou(samples), unbiased=True).nanmean(1)
-
-
-class SampleDiversity(PerImageMetric):
-    """Mean over images of :func:`sample_diversity`; ``y_pred`` and ``y`` are both the samples, a metric needs two.
-
-    Example:
-        >>> import torch
-        >>> metric, samples = SampleDiversity(), torch.ones(1, 3, 1, 4, 4)
-        >>> _ = metric(samples, samples)
-        >>> metric.aggregate()
-        tensor(0.)
-    """
-
-    unit = "1"
-    convention = "mean 1 - IoU over pairs of different samples, both empty: IoU 1, mean over structures, then images"
-
-    def values(self, y_pred: Tensor, y: Tensor) -> Tensor:
-        """Diversity of every image, shape (batch,)."""
-        return sample_diversity(y_pred)
-
-
-class MeanEntropy(PerImageMetric):
-    """Mean over pixels and images of a map of predictive entropies; ``y_pred`` and ``y`` are both the map.
-
-    The map is (batch, 1, *spatial) in nats, e.g. a ``TaskPosterior``'s ``entropy``.
-
-    Example:
-        >>> import torch
-        >>> metric, entropy = MeanEntropy(), torch.tensor([0.0, 0.5]).reshape(1, 1, 1, 2)
-        >>> _ = metric(entropy, entropy)
-        >>> metric.aggregate()
-        tensor(0.2500)
-    """
-
-    unit = "nat"
-    convention = "entropy of the mean class probabilities of a pixel, mean over pixels, then images"
-
-    def values(self, y_pred: Tensor, y: Tensor) -> Tensor:
-        """Mean entropy of every image, shape (batch,)."""
-        return y_pred.flatten(1).mean(1)

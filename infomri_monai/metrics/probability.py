@@ -1,22 +1,17 @@
-"""Are predicted probabilities the frequencies that occur? Pure functions over a batch of averaged samples and raters.
-
-Also here: Calibration error and Brier score as cumulative metrics.
-"""
+"""Are predicted probabilities the frequencies that occur? Calibration error, its diagram, and Brier score."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from infomri_monai.metrics.cumulative import PerImageMetric, RatioMetric
+from infomri_monai.metrics.cumulative import RatioMetric
 
 __all__ = [
     "BinnedCalibration",
-    "BrierScore",
-    "ExpectedCalibrationError",
-    "PooledCalibrationError",
     "ReliabilityDiagram",
     "brier_score",
     "calibration_bins",
@@ -179,47 +174,31 @@ def _check(probabilities: Tensor, raters: Tensor) -> None:
         raise ValueError(f"probabilities must lie in [0, 1], got {low.item():.6g} to {high.item():.6g}.")
 
 
-class ExpectedCalibrationError(PerImageMetric):
-    """Mean over images of the expected calibration error of each (equation 46).
+class BinnedCalibration(RatioMetric):
+    """Expected calibration error over the bins of all images together; keeps the bins of every image.
 
     Args:
-        bins: number of bins of equal width.
+        function: ``function(y_pred, y)`` gives every image's bins, (batch, bins, 3), as :func:`calibration_bins` or
+            :func:`~infomri_monai.metrics.class_calibration_bins`.
+        convention: one line that says what is compared and how.
 
     Example:
         >>> import torch
-        >>> metric = ExpectedCalibrationError()
+        >>> metric = BinnedCalibration(calibration_bins, "expected calibration error (46), 10 bins over all pixels")
         >>> _ = metric(torch.full((1, 1, 4, 4), 0.75), torch.ones(1, 2, 1, 4, 4))
-        >>> metric.aggregate()
-        tensor(0.2500)
+        >>> metric.aggregate(), metric.diagram().frequency[7]
+        (tensor(0.2500), tensor(1., dtype=torch.float64))
     """
 
     unit = "1"
 
-    def __init__(self, bins: int = 10) -> None:
+    def __init__(self, function: Callable[[Tensor, Tensor], Tensor], convention: str) -> None:
         super().__init__()
-        self.bins = bins
-        self.convention = (
-            f"expected calibration error (46) of an image, {bins} bins, target: mean of the raters, structures pooled, "
-            "mean over images"
-        )
+        self.function, self.convention = function, convention
 
-    def values(self, y_pred: Tensor, y: Tensor) -> Tensor:
-        """Calibration error of every image, shape (batch,)."""
-        return expected_calibration_error(y_pred, y, self.bins)
-
-
-class BinnedCalibration(RatioMetric):
-    """Calibration error of the bins of all images together (final: subclasses say which bins an image has).
-
-    Args:
-        bins: number of bins of equal width.
-    """
-
-    unit = "1"
-
-    def __init__(self, bins: int = 10) -> None:
-        super().__init__()
-        self.bins = bins
+    def statistics(self, y_pred: Tensor, y: Tensor) -> Tensor:
+        """Bins of every image, shape (batch, bins, 3)."""
+        return self.function(y_pred, y)
 
     def summary(self, statistics: Tensor, volume: Tensor) -> Tensor:
         """Error of the added bins, (n, bins, 3) to a scalar."""
@@ -241,50 +220,3 @@ class BinnedCalibration(RatioMetric):
         """
         statistics, ratio, _ = self._gathered()
         return {s: diagram_of_bins(pool_bins(statistics[at])) for s, at in self._groups(ratio).items()}
-
-
-class PooledCalibrationError(BinnedCalibration):
-    """Expected calibration error over the pixels of all images together (equation 46); keeps the bins of every image.
-
-    Args:
-        bins: number of bins of equal width.
-
-    Example:
-        >>> import torch
-        >>> metric = PooledCalibrationError()
-        >>> _ = metric(torch.full((1, 1, 4, 4), 0.75), torch.ones(1, 2, 1, 4, 4))
-        >>> metric.aggregate(), metric.diagram().frequency[7]
-        (tensor(0.2500), tensor(1., dtype=torch.float64))
-    """
-
-    def __init__(self, bins: int = 10) -> None:
-        super().__init__(bins)
-        self.convention = (
-            f"expected calibration error (46), {bins} bins over the pixels of all images and structures together, "
-            "target: mean of the raters"
-        )
-
-    def statistics(self, y_pred: Tensor, y: Tensor) -> Tensor:
-        """Bins of every image, shape (batch, bins, 3)."""
-        return calibration_bins(y_pred, y, self.bins)
-
-
-class BrierScore(PerImageMetric):
-    """Mean over images of the Brier score (equation 47).
-
-    Example:
-        >>> import torch
-        >>> metric = BrierScore()
-        >>> _ = metric(torch.full((1, 1, 4, 4), 0.5), torch.ones(1, 2, 1, 4, 4))
-        >>> metric.aggregate()
-        tensor(0.2500)
-    """
-
-    unit = "1"
-    convention = (
-        "Brier score (47), target: every rater, mean over raters, structures and pixels, then images; 0 is best"
-    )
-
-    def values(self, y_pred: Tensor, y: Tensor) -> Tensor:
-        """Brier score of every image, shape (batch,)."""
-        return brier_score(y_pred, y)

@@ -1,28 +1,33 @@
-"""Everything the rate-distortion table needs, accumulated over batches and ranks.
-
-Also here: The rate-distortion table: one row per sampling ratio, printed and written with units and conventions.
-"""
+"""The rate-distortion table: quality, calibration and redundancy of reconstructions, one row per sampling ratio."""
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from collections.abc import Callable
+from functools import partial
+from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor
 
 from infomri_monai.acquisition.symmetry import redundancy_ratio
 from infomri_monai.metrics.calibration import (
-    IntervalCoverage,
     PooledCorrelation,
-    StandardizedSquaredError,
-    UncertaintyErrorCorrelation,
+    interval_coverage,
+    split_posterior,
     stack_posterior,
+    standardized_squared_error,
+    uncertainty_error_correlation,
 )
 from infomri_monai.metrics.cumulative import PerImageMetric, RatioMetric
-from infomri_monai.metrics.image_quality import PSNR, SSIM, VolumePSNR, VolumeSSIM
-from infomri_monai.metrics.tables import Column, RatioTable
+from infomri_monai.metrics.image_quality import VolumePSNR, VolumeSSIM, psnr, ssim
+from infomri_monai.metrics.tables import RatioTable, TableCollector
 
-__all__ = ["MaskRatio", "RateDistortion", "RateDistortionRow", "RateDistortionTable", "RedundancyRatio"]
+__all__ = ["IMAGE_QUALITY", "RateDistortion", "RateDistortionRow", "RateDistortionTable", "mask_ratio"]
 
+#: conventions of what the images themselves are compared by (decision 23)
+IMAGE_QUALITY = {
+    "psnr": "PSNR of magnitudes, per slice, data range = slice maximum, mean over slices",
+    "ssim": "SSIM of magnitudes, per slice, Gaussian window 11, data range = slice maximum, mean over slices",
+}
 _NAN = float("nan")
 
 
@@ -62,24 +67,6 @@ class RateDistortionRow(NamedTuple):
     images: int = 0
 
 
-_COLUMNS: dict[str, Column] = {
-    "ratio": ("ratio", "asked", ".4f"),
-    "realised_ratio": ("ratio", "realised", ".4f"),
-    "psnr": ("PSNR", "dB, slice", ".2f"),
-    "zero_filled_psnr": ("ZF PSNR", "dB, slice", ".2f"),
-    "ssim": ("SSIM", "slice", ".4f"),
-    "zero_filled_ssim": ("ZF SSIM", "slice", ".4f"),
-    "volume_psnr": ("PSNR", "dB, vol.", ".2f"),
-    "volume_ssim": ("SSIM", "volume", ".4f"),
-    "standardized_squared_error": ("std.sq.err", "ideal 1", ".3f"),
-    "correlation": ("sigma corr", "slice", ".3f"),
-    "pooled_correlation": ("sigma corr", "pooled", ".3f"),
-    "coverage": ("coverage", "ideal .9", ".3f"),
-    "redundancy_ratio": ("redund.", "eq. 43", ".3f"),
-    "images": ("slices", "", "d"),
-}
-
-
 class RateDistortionTable(RatioTable[RateDistortionRow]):
     """Rows in ascending ratio under headers that name unit and convention.
 
@@ -101,71 +88,44 @@ class RateDistortionTable(RatioTable[RateDistortionRow]):
         0.2500    0.2501      31.00      27.50       8
     """
 
-    def columns(self) -> dict[str, Column]:
-        """Every field in order."""
-        return dict(_COLUMNS)
-
-    def record(self, row: RateDistortionRow) -> dict[str, float]:
-        """The row by field."""
-        return row._asdict()
-
-
-class Reconstruction(Protocol):
-    """The fields of a ``ReconstructionResult`` that are read here."""
-
-    @property
-    def mean(self) -> Tensor: ...
-    @property
-    def log_variance(self) -> Tensor: ...
-    @property
-    def zero_filled(self) -> Tensor: ...
-    @property
-    def mask(self) -> Tensor: ...
+    fields: ClassVar = {
+        "ratio": ("ratio", "asked", ".4f"),
+        "realised_ratio": ("ratio", "realised", ".4f"),
+        "psnr": ("PSNR", "dB, slice", ".2f"),
+        "zero_filled_psnr": ("ZF PSNR", "dB, slice", ".2f"),
+        "ssim": ("SSIM", "slice", ".4f"),
+        "zero_filled_ssim": ("ZF SSIM", "slice", ".4f"),
+        "volume_psnr": ("PSNR", "dB, vol.", ".2f"),
+        "volume_ssim": ("SSIM", "volume", ".4f"),
+        "standardized_squared_error": ("std.sq.err", "ideal 1", ".3f"),
+        "correlation": ("sigma corr", "slice", ".3f"),
+        "pooled_correlation": ("sigma corr", "pooled", ".3f"),
+        "coverage": ("coverage", "ideal .9", ".3f"),
+        "redundancy_ratio": ("redund.", "eq. 43", ".3f"),
+        "images": ("slices", "", "d"),
+    }
 
 
-class RedundancyRatio(PerImageMetric):
-    """Mean over masks of the share of sampled positions whose conjugate partner is sampled too (equation 43).
-
-    ``y_pred`` and ``y`` are both the mask, (batch, 1, *spatial); a metric needs two.
+def mask_ratio() -> PerImageMetric:
+    """The realised sampling ratio; ``y_pred`` and ``y`` are both the mask, (batch, 1, *spatial): a metric needs two.
 
     Example:
         >>> import torch
-        >>> metric, mask = RedundancyRatio(), torch.ones(1, 1, 5, 5)
-        >>> _ = metric(mask, mask)
-        >>> metric.aggregate()
-        tensor(0.9600)
-    """
-
-    unit = "1"
-    convention = (
-        "redundancy ratio (43) of the mask: share of samples whose conjugate partner is sampled too, mean over masks"
-    )
-
-    def values(self, y_pred: Tensor, y: Tensor) -> Tensor:
-        """Redundancy ratio of every mask, shape (batch,)."""
-        return redundancy_ratio(y_pred[:, 0], y_pred.ndim - 2)
-
-
-class MaskRatio(PerImageMetric):
-    """Mean over masks of the realised sampling ratio; ``y_pred`` and ``y`` are both the mask, (batch, 1, *spatial).
-
-    Example:
-        >>> import torch
-        >>> metric, mask = MaskRatio(), torch.eye(4).reshape(1, 1, 4, 4)
+        >>> metric, mask = mask_ratio(), torch.eye(4).reshape(1, 1, 4, 4)
         >>> _ = metric(mask, mask)
         >>> metric.aggregate()
         tensor(0.2500)
     """
-
-    unit = "1"
     convention = "realised sampling ratio: sampled positions / all positions, mean over masks"
-
-    def values(self, y_pred: Tensor, y: Tensor) -> Tensor:
-        """Realised ratio of every mask, shape (batch,)."""
-        return y_pred.flatten(1).mean(1)
+    return PerImageMetric(lambda mask, _: mask.flatten(1).mean(1), "1", convention)
 
 
-class RateDistortion:
+def _of_posterior(function: Callable[[Tensor, Tensor, Tensor], Tensor], convention: str) -> PerImageMetric:
+    """Of the image and the mean and log-variance that :func:`stack_posterior` made one."""
+    return PerImageMetric(lambda posterior, image: function(image, *split_posterior(posterior)), "1", convention)
+
+
+class RateDistortion(TableCollector[RateDistortionTable]):
     """Collects reconstructions of any ratios and makes the rate-distortion table.
 
     Args:
@@ -186,72 +146,78 @@ class RateDistortion:
         [0.25, 0.5]
     """
 
-    def __init__(self, method: str) -> None:
-        self.method = method
-        self.metrics: dict[str, RatioMetric] = {
-            "realised_ratio": MaskRatio(),
-            "psnr": PSNR(),
-            "zero_filled_psnr": PSNR(),
-            "ssim": SSIM(),
-            "zero_filled_ssim": SSIM(),
-            "standardized_squared_error": StandardizedSquaredError(),
-            "correlation": UncertaintyErrorCorrelation(),
+    file_name = "rate_distortion"
+
+    def __init__(self, method: str = "InfoMRI") -> None:
+        quality = {"psnr": partial(PerImageMetric, psnr, "dB"), "ssim": partial(PerImageMetric, ssim, "1")}
+        images = {name: make(IMAGE_QUALITY[name]) for name, make in quality.items()}
+        zero_filled = {f"zero_filled_{name}": make(IMAGE_QUALITY[name]) for name, make in quality.items()}
+        self._posterior: dict[str, RatioMetric] = {
+            "standardized_squared_error": _of_posterior(
+                standardized_squared_error,
+                "standardised squared error |x-mu|^2/(components sigma^2), mean over pixels, then images; 1 if calibrated",
+            ),
+            "correlation": _of_posterior(
+                uncertainty_error_correlation,
+                "Pearson correlation of sigma with |error| over the pixels of a slice, mean over slices",
+            ),
             "pooled_correlation": PooledCorrelation(),
-            "coverage": IntervalCoverage(),
-            "redundancy_ratio": RedundancyRatio(),
-            "volume_psnr": VolumePSNR(),
-            "volume_ssim": VolumeSSIM(),
+            "coverage": _of_posterior(
+                interval_coverage,
+                "share of real components inside mu +- 1.645 sigma (central 90 % Gaussian interval); 0.9 if calibrated",
+            ),
         }
+        redundancy = PerImageMetric(
+            lambda mask, _: redundancy_ratio(mask[:, 0], mask.ndim - 2),
+            "1",
+            "redundancy ratio (43) of the mask: share of samples whose conjugate partner is sampled too, mean over masks",
+        )
+        self._volumes: dict[str, RatioMetric] = {"volume_psnr": VolumePSNR(), "volume_ssim": VolumeSSIM()}
+        masks = {"realised_ratio": mask_ratio(), "redundancy_ratio": redundancy}
+        super().__init__(method, {**masks, **images, **zero_filled, **self._posterior, **self._volumes})
         self._with_volumes = False
 
-    def update(
-        self, result: Reconstruction, image: Tensor, ratio: Tensor | float, volume: Tensor | int | None = None
-    ) -> None:
+    def update(self, prediction: Any, label: Tensor, ratio: Tensor | float, volume: Tensor | int | None = None) -> None:
         """Add a batch.
 
         Args:
-            result: what the system returned.
-            image: the fully sampled target, (batch, 1, H, W). With a real mean, a complex target's magnitude counts.
+            prediction: a :class:`~infomri_monai.systems.ReconstructionResult`.
+            label: the fully sampled target, (batch, 1, H, W). With a real mean, a complex target's magnitude counts.
             ratio: requested sampling ratio, one or one per image.
             volume: which volume each image is a slice of; None leaves the volume-level columns out.
 
         Raises:
             ValueError: if shapes do not fit.
         """
-        if image.is_complex() and not result.mean.is_complex():
-            image = image.abs()
-        elif result.mean.is_complex():
-            image = image.to(result.mean.dtype)
-        posterior = stack_posterior(result.mean, result.log_variance)
-        inputs = {"zero_filled_psnr": result.zero_filled, "zero_filled_ssim": result.zero_filled}
-        inputs |= dict.fromkeys(
-            ("standardized_squared_error", "correlation", "pooled_correlation", "coverage"), posterior
-        )
-        masks = ("realised_ratio", "redundancy_ratio")
+        mean, mask = prediction.mean, prediction.mask
+        if label.is_complex() and not mean.is_complex():
+            label = label.abs()
+        elif mean.is_complex():
+            label = label.to(mean.dtype)
+        posterior = stack_posterior(mean, prediction.log_variance)
+        inputs = {"realised_ratio": (mask, mask), "redundancy_ratio": (mask, mask)}
+        inputs |= {f"zero_filled_{name}": (prediction.zero_filled, label) for name in IMAGE_QUALITY}
+        inputs |= dict.fromkeys(self._posterior, (posterior, label))
         for name, metric in self.metrics.items():
-            if name.startswith("volume_") and volume is None:
-                continue
-            prediction, target = (result.mask,) * 2 if name in masks else (inputs.get(name, result.mean), image)
-            metric(prediction, target, ratio=ratio, volume=volume)
+            if volume is not None or name not in self._volumes:
+                metric(*inputs.get(name, (mean, label)), ratio=ratio, volume=volume)
         self._with_volumes |= volume is not None
 
     def table(self) -> RateDistortionTable:
-        """The table of all batches since ``reset()``, on every rank the same.
+        """The table of all batches since ``reset()``, on every rank the same; volume-level columns if there were volumes.
 
         Raises:
             ValueError: if there are none.
         """
-        used = {n: m for n, m in self.metrics.items() if self._with_volumes or not n.startswith("volume_")}
+        used = {n: m for n, m in self.metrics.items() if self._with_volumes or n not in self._volumes}
         columns = {name: metric.by_ratio() for name, metric in used.items()}
-        counts = self.metrics["psnr"].images_by_ratio()
         rows = [
-            RateDistortionRow(ratio=s, images=counts[s], **{name: column[s] for name, column in columns.items()})
-            for s in columns["psnr"]
+            RateDistortionRow(ratio=s, images=count, **{name: column[s] for name, column in columns.items()})
+            for s, count in self.metrics["psnr"].images_by_ratio().items()
         ]
         return RateDistortionTable(self.method, rows, {name: metric.convention for name, metric in used.items()})
 
     def reset(self) -> None:
         """Forget all batches."""
-        for metric in self.metrics.values():
-            metric.reset()
+        super().reset()
         self._with_volumes = False

@@ -1,25 +1,28 @@
-"""Everything the segmentation table needs, accumulated over batches and ranks.
-
-Also here: The segmentation table: agreement with the raters, calibration and diversity, one row per sampling ratio.
-"""
+"""The segmentation table: agreement with the raters, calibration and diversity, one row per sampling ratio."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple
 
 from monai.utils.type_conversion import convert_to_tensor
 from torch import Tensor
 
 from infomri_monai.metrics.cumulative import PerImageMetric, RatioMetric
-from infomri_monai.metrics.overlap import GeneralizedEnergyDistance, MeanEntropy, RaterDice, SampleDiversity
-from infomri_monai.metrics.probability import BrierScore, ExpectedCalibrationError, PooledCalibrationError
-from infomri_monai.metrics.rate_distortion import MaskRatio
+from infomri_monai.metrics.overlap import dice_to_raters, energy_distance, sample_diversity
+from infomri_monai.metrics.probability import (
+    BinnedCalibration,
+    brier_score,
+    calibration_bins,
+    expected_calibration_error,
+)
+from infomri_monai.metrics.rate_distortion import mask_ratio
 from infomri_monai.metrics.structures import channel_masks, structure_masks, structure_names
-from infomri_monai.metrics.tables import Column, RatioTable
-from infomri_monai.metrics.volumes import VolumeCoverage
+from infomri_monai.metrics.tables import Column, RatioTable, TableCollector
+from infomri_monai.metrics.volumes import volume_coverage
 
 __all__ = ["SegmentationQuality", "SegmentationRow", "SegmentationTable", "structure_field"]
 
@@ -77,25 +80,6 @@ class SegmentationRow(NamedTuple):
         return 1 / self.ratio
 
 
-#: every field but the structures', which follow ``dice_samples``
-_COLUMNS: dict[str, Column] = {
-    "acceleration": ("accel.", "1/ratio", ".4g"),
-    "ratio": ("ratio", "asked", ".4f"),
-    "realised_ratio": ("ratio", "realised", ".4f"),
-    "ged": ("GED", "V-stat.", ".4f"),
-    "ged_unbiased": ("GED", "U-stat.", ".4f"),
-    "dice": ("Dice", "majority", ".4f"),
-    "dice_samples": ("Dice", "samples", ".4f"),
-    "ece": ("ECE", "pooled", ".4f"),
-    "ece_per_image": ("ECE", "image", ".4f"),
-    "brier": ("Brier", "eq. 47", ".4f"),
-    "diversity": ("diversity", "1 - IoU", ".4f"),
-    "entropy": ("entropy", "nat", ".4f"),
-    "volume_coverage": ("vol.cov.", "ideal .9", ".3f"),
-    "images": ("images", "", "d"),
-}
-
-
 class SegmentationTable(RatioTable[SegmentationRow]):
     """Rows in ascending ratio under headers that name unit and convention.
 
@@ -117,42 +101,89 @@ class SegmentationTable(RatioTable[SegmentationRow]):
               8  0.1250   0.2100    0.8300        0.8500       8
     """
 
+    fields: ClassVar = {
+        "acceleration": ("accel.", "1/ratio", ".4g"),
+        "ratio": ("ratio", "asked", ".4f"),
+        "realised_ratio": ("ratio", "realised", ".4f"),
+        "ged": ("GED", "V-stat.", ".4f"),
+        "ged_unbiased": ("GED", "U-stat.", ".4f"),
+        "dice": ("Dice", "majority", ".4f"),
+        "dice_samples": ("Dice", "samples", ".4f"),
+        "ece": ("ECE", "pooled", ".4f"),
+        "ece_per_image": ("ECE", "image", ".4f"),
+        "brier": ("Brier", "eq. 47", ".4f"),
+        "diversity": ("diversity", "1 - IoU", ".4f"),
+        "entropy": ("entropy", "nat", ".4f"),
+        "volume_coverage": ("vol.cov.", "ideal .9", ".3f"),
+        "images": ("images", "", "d"),
+    }
+
     def columns(self) -> dict[str, Column]:
-        """Every field in order; a structure that any row knows has its own."""
+        """Every field in order; a structure that any row knows has its own, after the Dice of all."""
         names = dict.fromkeys(name for row in self.rows for name in row.structure_dice)
-        structures: dict[str, Column] = {structure_field(name): (name, "Dice", ".4f") for name in names}
-        return _insert(_COLUMNS, structures)
+        own: dict[str, Column] = {structure_field(name): (name, "Dice", ".4f") for name in names}
+        columns: dict[str, Column] = {}
+        for field, column in self.fields.items():
+            columns |= {field: column} | (own if field == "dice_samples" else {})
+        return columns
 
-    def record(self, row: SegmentationRow) -> dict[str, float]:
-        """The row by field."""
-        values = {"acceleration": row.acceleration, **row._asdict()}
-        values |= {structure_field(name): value for name, value in values.pop("structure_dice").items()}
-        return {field: values.get(field, _NAN) for field in self.columns()}
-
-
-def _insert(columns: dict[str, Column], structures: dict[str, Column]) -> dict[str, Column]:
-    """The structures' columns after the Dice of all."""
-    after = list(columns).index("dice_samples") + 1
-    items = list(columns.items())
-    return dict([*items[:after], *structures.items(), *items[after:]])
+    def extra(self, row: SegmentationRow) -> dict[str, float]:
+        """The structures' Dice."""
+        return {structure_field(name): value for name, value in row.structure_dice.items()}
 
 
-class Segmentation(Protocol):
-    """The fields of a ``SegmentationPosterior`` that are read here."""
-
-    @property
-    def samples(self) -> Tensor: ...
-    @property
-    def majority(self) -> Tensor: ...
-    @property
-    def class_probabilities(self) -> Tensor: ...
-    @property
-    def entropy(self) -> Tensor: ...
-    @property
-    def mask(self) -> Tensor: ...
+def _dice(which: str, over: str) -> PerImageMetric:
+    """Mean over raters (and samples), structures and images."""
+    convention = f"Dice of {which} with every rater, both empty: 1, mean over {over}, then images"
+    return PerImageMetric(lambda masks, raters: dice_to_raters(masks, raters).nanmean(1), "1", convention)
 
 
-class SegmentationQuality:
+def _energy_distance(kind: str, unbiased: bool) -> PerImageMetric:
+    convention = (
+        f"squared generalized energy distance (45), {kind}, d = 1 - IoU, both empty: IoU 1, mean over structures, then images; "
+        "0 is best"
+    )
+    return PerImageMetric(partial(energy_distance, unbiased=unbiased), "1", convention)
+
+
+def _by_samples() -> dict[str, RatioMetric]:
+    """What compares all samples with all raters."""
+    return {
+        "ged": _energy_distance("V-statistic with self pairs", False),
+        "ged_unbiased": _energy_distance("U-statistic without self pairs", True),
+        "dice_samples": _dice("every sample", "samples and raters, structures"),
+        "volume_coverage": PerImageMetric(
+            lambda samples, raters: volume_coverage(samples, raters).nanmean(1),
+            "1",
+            "share of raters whose volume of a structure lies inside the samples' central 90% interval, mean over structures, "
+            "then images",
+        ),
+    }
+
+
+def _by_probabilities() -> dict[str, RatioMetric]:
+    """What compares the mean probabilities with all raters."""
+    return {
+        "ece": BinnedCalibration(
+            calibration_bins,
+            "expected calibration error (46), 10 bins over the pixels of all images and structures together, target: mean of "
+            "the raters",
+        ),
+        "ece_per_image": PerImageMetric(
+            expected_calibration_error,
+            "1",
+            "expected calibration error (46) of an image, 10 bins, target: mean of the raters, structures pooled, mean over "
+            "images",
+        ),
+        "brier": PerImageMetric(
+            brier_score,
+            "1",
+            "Brier score (47), target: every rater, mean over raters, structures and pixels, then images; 0 is best",
+        ),
+    }
+
+
+class SegmentationQuality(TableCollector[SegmentationTable]):
     """Collects segmentations of any ratios and makes the segmentation table.
 
     Args:
@@ -160,6 +191,7 @@ class SegmentationQuality:
         num_classes: classes with the background, or (multi-label) labels.
         structures: names of the structures, for their columns of Dice; None numbers them. A single one has no own column.
         multi_label: structures are independent 0-1 channels.
+        simulated_raters: whether the raters were simulated; the table's title says so.
 
     Raises:
         ValueError: if ``num_classes`` is too small, or ``structures`` are not as many, or give a column twice.
@@ -180,48 +212,51 @@ class SegmentationQuality:
         [(4.0, 2), (2.0, 2)]
     """
 
+    file_name = "segmentation"
+
     def __init__(
-        self, method: str, num_classes: int, structures: Sequence[str] | None = None, multi_label: bool = False
+        self,
+        method: str = "InfoMRI",
+        num_classes: int = 2,
+        structures: Sequence[str] | None = None,
+        multi_label: bool = False,
+        simulated_raters: bool = False,
     ) -> None:
-        self.method = method
-        self.num_classes = num_classes
-        self.multi_label = multi_label
+        self.num_classes, self.multi_label = num_classes, multi_label
         count = num_classes if multi_label else num_classes - 1
         if count < 1:
             raise ValueError(f"num_classes must be at least 2 (multi-label: 1), got {count} structures.")
         self.structures = structure_names(structures, count)
-        self.metrics: dict[str, RatioMetric] = {
-            "realised_ratio": MaskRatio(),
-            "ged": GeneralizedEnergyDistance(),
-            "ged_unbiased": GeneralizedEnergyDistance(unbiased=True),
-            "dice": RaterDice("majority"),
-            "dice_samples": RaterDice("samples"),
-            "ece": PooledCalibrationError(),
-            "ece_per_image": ExpectedCalibrationError(),
-            "brier": BrierScore(),
-            "diversity": SampleDiversity(),
-            "entropy": MeanEntropy(),
-            "volume_coverage": VolumeCoverage(),
+        self._samples, self._probabilities = _by_samples(), _by_probabilities()
+        own = {
+            "realised_ratio": mask_ratio(),
+            "dice": _dice("the majority mask", "raters, structures"),
+            "diversity": PerImageMetric(
+                lambda samples, _: sample_diversity(samples),
+                "1",
+                "mean 1 - IoU over pairs of different samples, both empty: IoU 1, mean over structures, then images",
+            ),
+            "entropy": PerImageMetric(
+                lambda entropy, _: entropy.flatten(1).mean(1),
+                "nat",
+                "entropy of the mean class probabilities of a pixel, mean over pixels, then images",
+            ),
         }
+        metrics = {**own, **self._samples, **self._probabilities}
         shown = list(self.structures) if len(self.structures) > 1 else []
         self._fields = {name: structure_field(name) for name in shown}
-        clash = [field for field in self._fields.values() if field in self.metrics]
+        clash = [field for field in self._fields.values() if field in metrics]
         if clash or len(set(self._fields.values())) < len(shown):
-            raise ValueError(f"structures must give different columns, none of {list(self.metrics)}, got {shown}.")
-        self.metrics |= {field: RaterDice("majority", i) for i, field in enumerate(self._fields.values())}
+            raise ValueError(f"structures must give different columns, none of {list(metrics)}, got {shown}.")
+        metrics |= {field: _dice("the majority mask", "raters") for field in self._fields.values()}
+        super().__init__(f"{method} (simulated raters)" if simulated_raters else method, metrics)
 
-    def update(
-        self,
-        posterior: Segmentation,
-        labels: Tensor,
-        ratio: Tensor | float,
-        volume: Tensor | int | None = None,
-    ) -> None:
+    def update(self, prediction: Any, label: Tensor, ratio: Tensor | float, volume: Tensor | int | None = None) -> None:
         """Add a batch.
 
         Args:
-            posterior: what the system inferred.
-            labels: the raters' labels, integers, -1 in every pixel of a missing rater: maps (batch, rater, *spatial), or
+            prediction: a :class:`~infomri_monai.systems.SegmentationPosterior`.
+            label: the raters' labels, integers, -1 in every pixel of a missing rater: maps (batch, rater, *spatial), or
                 0-1 channels (batch, rater, structure, *spatial) if multi-label.
             ratio: requested sampling ratio, one or one per image.
             volume: which volume each image belongs to, for :meth:`by_image`.
@@ -229,25 +264,26 @@ class SegmentationQuality:
         Raises:
             ValueError: if shapes do not fit, or a label's value is no class.
         """
-        labels = convert_to_tensor(labels, track_meta=False)
+        labels = convert_to_tensor(label, track_meta=False)
         raters = channel_masks(labels) if self.multi_label else structure_masks(labels, self.num_classes)
-        samples, s = posterior.samples, len(self.structures)
+        samples, s = prediction.samples, len(self.structures)
         if raters.ndim != samples.ndim or raters.shape[2:] != samples.shape[2:] or raters.shape[2] != s:
             raise ValueError(
                 f"labels {tuple(labels.shape)} do not fit {s} structures and samples {tuple(samples.shape)} "
                 "(batch, sample, structure, *spatial)."
             )
         raters = raters.to(samples.device)
-        probabilities = posterior.class_probabilities[:, -s:]
-        by_samples, by_probabilities = ("ged", "ged_unbiased", "dice_samples", "volume_coverage"), ("ece", "brier")
-        inputs = dict.fromkeys(by_samples, (samples, raters)) | {
-            "realised_ratio": (posterior.mask, posterior.mask),
+        inputs = {
+            "realised_ratio": (prediction.mask, prediction.mask),
             "diversity": (samples, samples),
-            "entropy": (posterior.entropy, posterior.entropy),
+            "entropy": (prediction.entropy, prediction.entropy),
+            **dict.fromkeys(self._samples, (samples, raters)),
+            **dict.fromkeys(self._probabilities, (prediction.class_probabilities[:, -s:], raters)),
         }
-        inputs |= dict.fromkeys((*by_probabilities, "ece_per_image"), (probabilities, raters))
+        for i, field in enumerate(self._fields.values()):
+            inputs[field] = prediction.majority[:, i : i + 1], raters[:, :, i : i + 1]
         for name, metric in self.metrics.items():
-            metric(*inputs.get(name, (posterior.majority, raters)), ratio=ratio, volume=volume)
+            metric(*inputs.get(name, (prediction.majority, raters)), ratio=ratio, volume=volume)
 
     def table(self) -> SegmentationTable:
         """The table of all batches since ``reset()``, on every rank the same.
@@ -257,31 +293,13 @@ class SegmentationQuality:
         """
         columns = {name: metric.by_ratio() for name, metric in self.metrics.items()}
         structures = {name: columns.pop(field) for name, field in self._fields.items()}
-        counts = self.metrics["ged"].images_by_ratio()
         rows = [
             SegmentationRow(
                 ratio=s,
-                images=counts[s],
+                images=count,
                 structure_dice={name: column[s] for name, column in structures.items()},
                 **{name: column[s] for name, column in columns.items()},
             )
-            for s in counts
+            for s, count in self.metrics["ged"].images_by_ratio().items()
         ]
         return SegmentationTable(self.method, rows, {name: m.convention for name, m in self.metrics.items()})
-
-    def by_image(self) -> dict[str, Tensor]:
-        """Values of every image in the order seen (rank after rank), each (n,), by column.
-
-        Beside the columns that are means over images there are ``ratio`` and ``volume`` (negative if none was given).
-
-        Raises:
-            ValueError: if there are no images.
-        """
-        ratio, volume = self.metrics["ged"].image_labels()
-        values = {n: m.by_image() for n, m in self.metrics.items() if isinstance(m, PerImageMetric)}
-        return {"ratio": ratio, "volume": volume, **values}
-
-    def reset(self) -> None:
-        """Forget all batches."""
-        for metric in self.metrics.values():
-            metric.reset()

@@ -1,8 +1,4 @@
-"""Label maps as the 0-1 masks of structures that every segmentation metric compares.
-
-Also here: The names of structures in tables, worklists, sidecars and legends: checked, or numbers where none are
-given.
-"""
+"""Structures of segmentations: label maps as the 0-1 masks that every metric compares, and their names, checked."""
 
 from __future__ import annotations
 

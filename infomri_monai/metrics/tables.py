@@ -1,4 +1,4 @@
-"""Tables with one row per sampling ratio, printed and written with units and conventions."""
+"""Tables with one row per sampling ratio, printed and written with units and conventions, and what collects their numbers."""
 
 from __future__ import annotations
 
@@ -7,28 +7,76 @@ import json
 import math
 import os
 from abc import ABC, abstractmethod
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
-from infomri_monai.files import atomic_path
+from torch import Tensor
 
-__all__ = ["Column", "RatioTable"]
+from infomri_monai.files import atomic_path, null_unless_finite
+from infomri_monai.metrics.cumulative import PerImageMetric, RatioMetric
+
+__all__ = ["Column", "RatioTable", "TableCollector", "finite", "write_json", "write_rows"]
+
+_NAN = float("nan")
+
+
+def write_rows(
+    path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]], columns: Sequence[str], missing: str = ""
+) -> None:
+    """Write a CSV file, completely or not at all.
+
+    Args:
+        path: the file.
+        rows: column -> value.
+        columns: the columns in order.
+        missing: what stands for a value that is missing or NaN.
+    """
+    with atomic_path(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(columns), restval=missing)
+        writer.writeheader()
+        writer.writerows({key: missing if value != value else value for key, value in row.items()} for row in rows)
+
+
+def write_json(path: str | os.PathLike[str], content: Any) -> None:
+    """Write a JSON file, completely or not at all; NaN and infinity are null."""
+    with atomic_path(path) as part:
+        text = json.dumps(finite(content), indent=2, ensure_ascii=False, allow_nan=False)
+        part.write_text(text + "\n", encoding="utf-8")
+
+
+def finite(value: Any) -> Any:
+    """For JSON: None in the place of NaN and infinity, also inside mappings and lists; other keys than texts become texts.
+
+    Example:
+        >>> finite({0.25: [1.0, float("nan")], "of": (float("inf"), "x")})
+        {'0.25': [1.0, None], 'of': [None, 'x']}
+    """
+    if isinstance(value, Mapping):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    return null_unless_finite(value)
+
 
 #: header, unit (or the value of a perfect model) and number format; without a format it is in the files only
 Column = tuple[str, str, str]
 
 
 class Row(Protocol):
-    """Any row knows its ratio."""
+    """Any row is a NamedTuple that knows its ratio."""
 
     @property
     def ratio(self) -> float: ...
+
+    def _asdict(self) -> dict[str, Any]: ...
 
 
 R = TypeVar("R", bound=Row)
 
 
-class RatioTable(ABC, Generic[R]):
-    """Rows in ascending ratio under headers that name unit and convention (final: subclasses say what a row holds).
+class RatioTable(Generic[R]):
+    """Rows in ascending ratio under headers that name unit and convention; subclasses say what a row holds.
 
     Args:
         method: what was evaluated, e.g. ``"InfoMRI, 2D"``; the table's title.
@@ -37,7 +85,12 @@ class RatioTable(ABC, Generic[R]):
 
     Raises:
         ValueError: if two rows have one ratio.
+
+    Class attributes:
+        fields: every field in order, whether measured or not.
     """
+
+    fields: ClassVar[Mapping[str, Column]] = {}
 
     def __init__(self, method: str, rows: list[R] | None = None, conventions: dict[str, str] | None = None) -> None:
         self.method = method
@@ -46,13 +99,18 @@ class RatioTable(ABC, Generic[R]):
         for row in rows or []:
             self.add(row)
 
-    @abstractmethod
     def columns(self) -> dict[str, Column]:
         """Every field in order, whether measured or not."""
+        return dict(self.fields)
 
-    @abstractmethod
+    def extra(self, row: R) -> dict[str, float]:
+        """Numbers of the columns that :attr:`fields` does not know, or whose value is no number."""
+        return {}
+
     def record(self, row: R) -> dict[str, float]:
         """The row's numbers by field, in the order of :meth:`columns`; NaN for what was not measured."""
+        values = {"acceleration": 1 / row.ratio, **row._asdict(), **self.extra(row)}
+        return {field: values.get(field, _NAN) for field in self.columns()}
 
     def records(self) -> list[dict[str, float]]:
         """All rows' numbers by field, in ascending ratio."""
@@ -108,17 +166,22 @@ class RatioTable(ABC, Generic[R]):
 
     def write_csv(self, path: str | os.PathLike[str]) -> None:
         """Write all fields, one row per ratio, completely or not at all; what was not measured is empty."""
-        with atomic_path(path) as part, part.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["method", *self.columns()])
-            writer.writerows([self.method, *("" if math.isnan(v) else v for v in r.values())] for r in self.records())
+        write_rows(path, ({"method": self.method} | record for record in self.records()), ["method", *self.columns()])
 
     def write_json(self, path: str | os.PathLike[str]) -> None:
         """Write method, conventions and rows, completely or not at all; what was not measured is null."""
-        rows = [{f: None if math.isnan(v) else v for f, v in record.items()} for record in self.records()]
-        content = {"method": self.method, "conventions": self.conventions, "rows": rows}
-        with atomic_path(path) as part:
-            part.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+        write_json(path, self.content())
+
+    def content(self) -> dict[str, Any]:
+        """Method, conventions and rows by name."""
+        return {"method": self.method, "conventions": self.conventions, "rows": self.records()}
+
+    def write(self, folder: Path, name: str) -> None:
+        """Write ``<name>.csv``, ``.json`` and ``.md``."""
+        self.write_csv(folder / f"{name}.csv")
+        self.write_json(folder / f"{name}.json")
+        with atomic_path(folder / f"{name}.md") as part:
+            part.write_text(self.markdown(), encoding="utf-8")
 
 
 def _cell(record: dict[str, float], field: str, style: str) -> str:
@@ -128,3 +191,63 @@ def _cell(record: dict[str, float], field: str, style: str) -> str:
     ends = [record.get(f"{field}_{end}", math.nan) for end in ("lower", "upper")]
     interval = "" if any(map(math.isnan, ends)) else f" [{ends[0]:{style}}, {ends[1]:{style}}]"
     return format(record[field], style) + interval
+
+
+T = TypeVar("T", bound=RatioTable[Any])
+
+
+class TableCollector(ABC, Generic[T]):
+    """Collects predictions of any ratios, over batches and ranks, and makes a table.
+
+    Args:
+        method: title of the table.
+        metrics: column -> metric.
+
+    Class attributes:
+        file_name: of the table's files, without suffix.
+    """
+
+    file_name: ClassVar[str]
+
+    def __init__(self, method: str, metrics: Mapping[str, RatioMetric]) -> None:
+        self.method = method
+        self.metrics = dict(metrics)
+
+    @abstractmethod
+    def update(self, prediction: Any, label: Tensor, ratio: Tensor | float, volume: Tensor | int | None = None) -> None:
+        """Add a batch.
+
+        Args:
+            prediction: what the system returned.
+            label: the batch's target.
+            ratio: requested sampling ratio, one or one per image.
+            volume: which volume (subject) each image is of; None if that is not known.
+
+        Raises:
+            ValueError: if shapes do not fit, or a value is out of range.
+        """
+
+    @abstractmethod
+    def table(self) -> T:
+        """The table of all batches since ``reset()``, on every rank the same.
+
+        Raises:
+            ValueError: if there are none.
+        """
+
+    def by_image(self) -> dict[str, Tensor]:
+        """Values of every image in the order seen (rank after rank), each (n,), by column.
+
+        Beside the columns that are means over images there are ``ratio`` and ``volume`` (negative if none was given).
+
+        Raises:
+            ValueError: if there are no images.
+        """
+        means = {name: metric for name, metric in self.metrics.items() if isinstance(metric, PerImageMetric)}
+        ratio, volume = next(iter(means.values())).image_labels()
+        return {"ratio": ratio, "volume": volume, **{name: metric.by_image() for name, metric in means.items()}}
+
+    def reset(self) -> None:
+        """Forget all batches."""
+        for metric in self.metrics.values():
+            metric.reset()

@@ -7,10 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from infomri_monai.metrics.cumulative import PerImageMetric
 from infomri_monai.metrics.overlap import check_mask_sets, mask_pixels
 
-__all__ = ["VolumeCoverage", "VolumeInterval", "volume_coverage", "volume_interval", "volume_quantiles"]
+__all__ = ["VolumeInterval", "volume_coverage", "volume_interval", "volume_quantiles"]
 
 
 class VolumeInterval(NamedTuple):
@@ -131,38 +130,3 @@ def volume_coverage(samples: Tensor, raters: Tensor, level: float = 0.9) -> Tens
 def _check_level(level: float) -> None:
     if not 0 < level < 1:
         raise ValueError(f"level must lie in (0, 1), got {level}.")
-
-
-class VolumeCoverage(PerImageMetric):
-    """Mean over structures and images of :func:`volume_coverage`.
-
-    ``y_pred`` holds the samples' masks, (batch, sample, structure, *spatial); ``y`` the raters', (batch, rater, ...).
-
-    Args:
-        level: share of the samples inside the interval, in (0, 1).
-
-    Raises:
-        ValueError: if ``level`` is out of range.
-
-    Example:
-        >>> import torch
-        >>> metric, masks = VolumeCoverage(), torch.ones(1, 3, 1, 4, 4)
-        >>> _ = metric(masks, masks)
-        >>> metric.aggregate()
-        tensor(1.)
-    """
-
-    unit = "1"
-
-    def __init__(self, level: float = 0.9) -> None:
-        super().__init__()
-        _check_level(level)
-        self.level = level
-        self.convention = (
-            f"share of raters whose volume of a structure lies inside the samples' central {level:.0%} interval, mean over "
-            "structures, then images"
-        )
-
-    def values(self, y_pred: Tensor, y: Tensor) -> Tensor:
-        """Coverage of every image, shape (batch,)."""
-        return volume_coverage(y_pred, y, self.level).nanmean(1)

@@ -1,7 +1,6 @@
-"""The deterministic counterpart: the same encoder and decoders without a latent variable.
+"""Task models without a latent variable, whose only segmentation is the most probable one.
 
-Also here: Task models without a latent variable: their only segmentation is the most probable one. Two stages: a
-reconstruction network, then a segmentation network on its magnitude image.
+The deterministic counterpart of the latent segmenter, and two stages: a reconstruction, then a segmentation of its magnitude.
 """
 
 from __future__ import annotations
@@ -21,8 +20,6 @@ from infomri_monai.networks.task_model import (
     autoencoder_blocks,
     encoder_input,
     image_channels,
-    make_decoder,
-    make_encoder,
     start_at_frequencies,
 )
 
@@ -55,11 +52,7 @@ class CertainModel(TaskModel):
 
     @torch.jit.unused
     def posterior(
-        self,
-        zero_filled: Tensor,
-        samples: int,
-        generator: torch.Generator | None = None,
-        shared_noise: bool = False,
+        self, zero_filled: Tensor, samples: int, generator: torch.Generator | None = None, shared_noise: bool = False
     ) -> TaskPosterior:
         """One segmentation, the most probable one, whatever ``samples`` asks for (at least 1)."""
         self.check_samples(samples)
@@ -111,13 +104,14 @@ class DeterministicSegmenter(CertainModel):
     ) -> None:
         super().__init__(num_classes, multi_label, real_valued)
         self.magnitude_input = magnitude_input
-        blocks = autoencoder_blocks(tuple(channels), norm_num_groups, non_local, encoder_blocks, decoder_blocks)
-        self.encoder = make_encoder(2 + magnitude_input, 2 * latent_channels, blocks[0])
+        channels = tuple(channels)
+        encoder, decoder = autoencoder_blocks(channels, norm_num_groups, non_local, encoder_blocks, decoder_blocks)
+        self.encoder = encoder(in_channels=2 + magnitude_input, out_channels=2 * latent_channels)
         self.latent_head = nn.Conv2d(2 * latent_channels, latent_channels, 1)
-        self.task_decoder = make_decoder(latent_channels, num_classes, blocks[1])
-        self.reconstruction_decoder = make_decoder(latent_channels, 3, blocks[1])
+        self.task_decoder = decoder(in_channels=latent_channels, out_channels=num_classes)
+        self.reconstruction_decoder = decoder(in_channels=latent_channels, out_channels=3)
         start_at_frequencies(self.task_decoder, class_frequencies, multi_label)
-        self.multiple = 2 ** (len(tuple(channels)) - 1)
+        self.multiple = 2 ** (len(channels) - 1)
         self.bounds = (float(log_variance_bounds[0]), float(log_variance_bounds[1]))
 
     def logits(self, zero_filled: Tensor) -> Tensor:
@@ -125,11 +119,7 @@ class DeterministicSegmenter(CertainModel):
         return self._logits(self._features(zero_filled), zero_filled)
 
     def training_pass(
-        self,
-        zero_filled: Tensor,
-        label: Tensor,
-        generator: torch.Generator | None = None,
-        mask: Tensor | None = None,
+        self, zero_filled: Tensor, label: Tensor, generator: torch.Generator | None = None, mask: Tensor | None = None
     ) -> TaskPass:
         """Logits and reconstruction; the latents have no channels, so that their KL is 0."""
         features = self._features(zero_filled, mask)
@@ -200,11 +190,7 @@ class ReconstructThenSegment(CertainModel):
         return self._logits(self.reconstructor(zero_filled), zero_filled)
 
     def training_pass(
-        self,
-        zero_filled: Tensor,
-        label: Tensor,
-        generator: torch.Generator | None = None,
-        mask: Tensor | None = None,
+        self, zero_filled: Tensor, label: Tensor, generator: torch.Generator | None = None, mask: Tensor | None = None
     ) -> TaskPass:
         """Logits (all zero while the reconstructor is trained) and reconstruction; the latents have no channels: their KL is 0."""
         reconstruction = self.reconstructor(zero_filled, mask)

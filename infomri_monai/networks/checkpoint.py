@@ -1,7 +1,4 @@
-"""Loading trained weights into a network: strictly, and without executing anything from the file.
-
-Also here: What a network was trained with and no tensor's shape shows, kept in its state dict.
-"""
+"""Trained weights: loaded strictly, without executing anything from the file, and refused where an option differs."""
 
 from __future__ import annotations
 

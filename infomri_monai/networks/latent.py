@@ -1,8 +1,4 @@
-"""Prior and posterior of the latent variable: diagonal Gaussians from the encoders' features, and the draws from them.
-
-Also here: Normal numbers that are a function of a seed and a position: the same in Python, TorchScript, ONNX, on any
-device.
-"""
+"""The latent variable of the segmenter: its distributions given the measurement (and the label), and noise from integers alone."""
 
 from __future__ import annotations
 

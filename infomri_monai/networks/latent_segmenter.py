@@ -15,8 +15,6 @@ from infomri_monai.networks.task_model import (
     autoencoder_blocks,
     encoder_input,
     image_channels,
-    make_decoder,
-    make_encoder,
     pad_to_multiple,
     start_at_frequencies,
 )
@@ -122,15 +120,15 @@ class LatentSegmenter(TaskModel):
             raise ValueError(f"norm_num_groups={norm_num_groups} must divide every entry of channels, got {channels}.")
         encoder, decoder = autoencoder_blocks(channels, norm_num_groups, non_local, encoder_blocks, decoder_blocks)
         both = 2 * latent_channels
-        self.encoder = make_encoder(2 + magnitude_input, both, encoder)
-        self.posterior_encoder = (
-            make_encoder(2 + magnitude_input + self.structures, both, encoder) if training_parts else None
-        )
+        self.encoder = encoder(in_channels=2 + magnitude_input, out_channels=both)
+        seen = 2 + magnitude_input + self.structures
+        self.posterior_encoder = encoder(in_channels=seen, out_channels=both) if training_parts else None
         self.latent = LatentDistribution(
             latent_channels, posterior_form, noise_stride, initial_log_variance, channels[-1], training_parts
         )
-        self.task_decoder = make_decoder(latent_channels, num_classes, decoder)
-        self.reconstruction_decoder = make_decoder(latent_channels, 3, decoder) if reconstruction else None
+        self.task_decoder = decoder(in_channels=latent_channels, out_channels=num_classes)
+        of_image = decoder(in_channels=latent_channels, out_channels=3) if reconstruction else None
+        self.reconstruction_decoder = of_image
         if not reconstruction:  # a trained network's file fits all the same, also where it is loaded strictly (exports)
             self.register_load_state_dict_pre_hook(_without_reconstruction)
         self.latent_channels, self.decode_mean = latent_channels, decode_mean
@@ -167,11 +165,7 @@ class LatentSegmenter(TaskModel):
 
     @torch.jit.unused
     def posterior(
-        self,
-        zero_filled: Tensor,
-        samples: int,
-        generator: torch.Generator | None = None,
-        shared_noise: bool = False,
+        self, zero_filled: Tensor, samples: int, generator: torch.Generator | None = None, shared_noise: bool = False
     ) -> TaskPosterior:
         """Draw segmentations (Algorithm 3, steps for the task): one encoder pass, the decoder in parts of bounded memory.
 
@@ -203,11 +197,7 @@ class LatentSegmenter(TaskModel):
 
     @torch.jit.unused
     def training_pass(
-        self,
-        zero_filled: Tensor,
-        label: Tensor,
-        generator: torch.Generator | None = None,
-        mask: Tensor | None = None,
+        self, zero_filled: Tensor, label: Tensor, generator: torch.Generator | None = None, mask: Tensor | None = None
     ) -> TaskPass:
         """One sample of the posterior, decoded (Algorithm 2).
 

@@ -1,13 +1,11 @@
-"""What the task models share: intensity scale, padding, probabilities, and samples summed up in bounded memory.
-
-Also here: The answer of a task model: many segmentations, and what they say together.
-"""
+"""The interface of the networks that segment from undersampled k-space, and the autoencoder blocks that they are made of."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import NamedTuple, Optional
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple, Optional
 
 import torch
 from monai.networks.nets.autoencoderkl import Decoder, Encoder
@@ -81,9 +79,9 @@ def structures_of(num_classes: int, multi_label: bool) -> int:
 
 def autoencoder_blocks(
     channels: tuple[int, ...], norm_num_groups: int, non_local: bool, encoder_blocks: int, decoder_blocks: int
-) -> tuple[dict, dict]:
+) -> tuple[Callable[..., Encoder], Callable[..., Decoder]]:
     """Keyword arguments of MONAI's ``autoencoderkl`` encoder and decoder, without their inputs and outputs."""
-    shared = {
+    shared: dict[str, Any] = {
         "spatial_dims": 2,
         "channels": channels,
         "norm_num_groups": norm_num_groups,
@@ -92,9 +90,8 @@ def autoencoder_blocks(
         "with_nonlocal_attn": non_local,
     }
     levels = len(channels)
-    return shared | {"num_res_blocks": (encoder_blocks,) * levels}, shared | {
-        "num_res_blocks": (decoder_blocks,) * levels
-    }
+    encoder = partial(Encoder, num_res_blocks=(encoder_blocks,) * levels, **shared)
+    return encoder, partial(Decoder, num_res_blocks=(decoder_blocks,) * levels, **shared)
 
 
 class TaskModel(KeepsOptions, ABC):
@@ -115,8 +112,7 @@ class TaskModel(KeepsOptions, ABC):
         super().__init__()
         self.real_valued = real_valued
         self.structures = structures_of(num_classes, multi_label)
-        if samples < 1:
-            raise ValueError(f"samples must be >= 1, got {samples}.")
+        self.check_samples(samples)
         if seed < 0:
             raise ValueError(f"seed must be >= 0, got {seed}.")
         self.num_classes, self.multi_label = num_classes, multi_label
@@ -126,11 +122,7 @@ class TaskModel(KeepsOptions, ABC):
 
     @abstractmethod
     def training_pass(
-        self,
-        zero_filled: Tensor,
-        label: Tensor,
-        generator: torch.Generator | None = None,
-        mask: Tensor | None = None,
+        self, zero_filled: Tensor, label: Tensor, generator: torch.Generator | None = None, mask: Tensor | None = None
     ) -> TaskPass:
         """What the loss needs of ``zero_filled`` (batch, 2, H, W) and the structure masks ``label`` (batch, S, H, W).
 
@@ -139,11 +131,7 @@ class TaskModel(KeepsOptions, ABC):
 
     @abstractmethod
     def posterior(
-        self,
-        zero_filled: Tensor,
-        samples: int,
-        generator: torch.Generator | None = None,
-        shared_noise: bool = False,
+        self, zero_filled: Tensor, samples: int, generator: torch.Generator | None = None, shared_noise: bool = False
     ) -> TaskPosterior:
         """Draw segmentations and average them."""
 
@@ -228,16 +216,6 @@ def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
     return F.pad(image, [0, right, 0, below])
 
 
-def make_encoder(inputs: int, outputs: int, block: dict) -> Encoder:
-    """An encoder of these blocks."""
-    return Encoder(in_channels=inputs, out_channels=outputs, **block)
-
-
-def make_decoder(inputs: int, outputs: int, block: dict) -> Decoder:
-    """A decoder of these blocks."""
-    return Decoder(in_channels=inputs, out_channels=outputs, **block)
-
-
 def start_at_frequencies(decoder: Decoder, frequencies: Sequence[float] | None, multi_label: bool) -> None:
     """Let a task decoder answer, before training, with how often every class occurs.
 
@@ -252,7 +230,8 @@ def start_at_frequencies(decoder: Decoder, frequencies: Sequence[float] | None, 
     Raises:
         ValueError: if there are not as many frequencies as classes, or one is not in (0, 1).
     """
-    zero_last_layer(decoder)
+    for parameter in decoder.blocks[-1].parameters():
+        nn.init.zeros_(parameter)
     if frequencies is None:
         return
     bias = list(decoder.blocks[-1].parameters())[-1]
@@ -261,9 +240,3 @@ def start_at_frequencies(decoder: Decoder, frequencies: Sequence[float] | None, 
         raise ValueError(f"class_frequencies must be {bias.numel()} shares in (0, 1), got {list(frequencies)}.")
     with torch.no_grad():
         bias.copy_(torch.logit(shares) if multi_label else torch.log(shares))
-
-
-def zero_last_layer(block: Encoder | Decoder) -> None:
-    """Set the weights and the bias of a MONAI encoder's or decoder's last convolution to zero."""
-    for parameter in block.blocks[-1].parameters():
-        nn.init.zeros_(parameter)

@@ -2,6 +2,7 @@
 
 from infomri_monai.sampling.checkpoint import load_policy, save_policy
 from infomri_monai.sampling.equispaced import Equispaced
+from infomri_monai.sampling.learned import LearnedPolicy
 from infomri_monai.sampling.loupe import LOUPE
 from infomri_monai.sampling.pgn import PatternGenerationNetwork, warm_started_pgn
 from infomri_monai.sampling.poisson_disk import PoissonDisk
@@ -14,6 +15,7 @@ from infomri_monai.sampling.variable_density import VariableDensity
 __all__ = [
     "LOUPE",
     "Equispaced",
+    "LearnedPolicy",
     "MaskSample",
     "PatternGenerationNetwork",
     "PoissonDisk",

@@ -23,14 +23,17 @@ __all__ = ["POLICIES", "load_policy", "save_policy"]
 
 #: the classes that a checkpoint may name
 POLICIES: dict[str, type[SamplingPolicy]] = {
-    "LOUPE": LOUPE,
-    "Equispaced": Equispaced,
-    "PatternGenerationNetwork": PatternGenerationNetwork,
-    "PoissonDisk": PoissonDisk,
-    "Radial": Radial,
-    "Spectrum": Spectrum,
-    "UniformRandom": UniformRandom,
-    "VariableDensity": VariableDensity,
+    policy.__name__: policy
+    for policy in (
+        LOUPE,
+        Equispaced,
+        PatternGenerationNetwork,
+        PoissonDisk,
+        Radial,
+        Spectrum,
+        UniformRandom,
+        VariableDensity,
+    )
 }
 
 _KEYS = ("policy", "config", "state_dict")

@@ -17,11 +17,7 @@ __all__ = ["largest_scale", "throw_darts"]
 
 @njit(cache=True)
 def throw_darts(
-    order: NDArray[np.int32],
-    radius: NDArray[np.float32],
-    plane: tuple[int, int],
-    count: int,
-    mask: NDArray[np.bool_],
+    order: NDArray[np.int32], radius: NDArray[np.float32], plane: tuple[int, int], count: int, mask: NDArray[np.bool_]
 ) -> int:
     """Throw darts at positions in order until ``count`` stick; a dart sticks outside the discs of the earlier ones.
 

@@ -1,7 +1,7 @@
-"""Masks with an exact number of positions, and the geometry that fixed laws share.
+"""From probabilities to masks: counts, densities that meet them, exact draws, and Bernoulli draws with a gradient.
 
-Also here: Meeting the ratio by a common shift of the logits, the alternative to rescaling probabilities. From
-probabilities to hard masks: rescaling, straight-through Bernoulli draws, bounded rejection.
+The fixed laws draw exactly the positions that a ratio asks for; the learned ones rescale or shift their probabilities to the ratio
+and accept draws within a tolerance of it.
 """
 
 from __future__ import annotations
@@ -12,22 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-
-__all__ = [
-    "centre_block",
-    "centre_distance",
-    "check_centre",
-    "draw_exactly",
-    "exact_count_threshold",
-    "position_count",
-    "rescale_probabilities",
-    "sample_within_tolerance",
-    "scale_to_count",
-    "shift_to_ratio",
-    "straight_through",
-    "top_count",
-    "uniform_deviates",
-]
 
 _TINY = torch.finfo(torch.float64).tiny
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -47,14 +46,6 @@ class Equispaced(SamplingPolicy):
         check_centre(center_fraction, center_share)
         self.center_fraction = float(center_fraction)
         self.center_share = float(center_share)
-
-    def config(self) -> dict[str, Any]:
-        """Constructor arguments."""
-        return {
-            "readout_axis": self.readout_axis,
-            "center_fraction": self.center_fraction,
-            "center_share": self.center_share,
-        }
 
     def draw(
         self, ratio: Tensor, positions: tuple[int, ...], generator: torch.Generator | None, acquired: Tensor | None

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from infomri_monai.sampling.draw import rescale_probabilities, sample_within_tolerance
-from infomri_monai.sampling.policy import SamplingPolicy, check_ratio_range, interpolate_positions
+from infomri_monai.sampling.draw import rescale_probabilities
+from infomri_monai.sampling.learned import LearnedPolicy
 
 __all__ = ["LOUPE"]
 
 
-class LOUPE(SamplingPolicy):
+class LOUPE(LearnedPolicy):
     """Independent probabilities sigmoid(slope * w), one w per position (or line), rescaled to the ratio (equation 17).
 
     The paper's comparator in its hard form: the mask is a Bernoulli draw with the straight-through gradient of decision 8, as
@@ -57,52 +55,15 @@ class LOUPE(SamplingPolicy):
         seed: int = 0,
         ratio_range: Sequence[float] | None = None,
     ) -> None:
-        super().__init__(readout_axis)
-        if not 0 < logit_slope < math.inf:
-            raise ValueError(f"logit_slope must be a finite number > 0, got {logit_slope}.")
-        if ratio_range is not None:
-            self.ratio_range = check_ratio_range(ratio_range, "ratio_range")
-        self.grid = tuple(int(n) for n in grid)
-        self.logit_slope = logit_slope
-        self.tolerance = tolerance
-        self.proposals = proposals
-        self.gradient_slope = gradient_slope
-        self.seed = seed
-        generator = torch.Generator().manual_seed(seed)
-        start = torch.rand((1, 1, *self.position_shape(self.grid)), generator=generator) * 0.98 + 0.01
-        self.weight = nn.Parameter(torch.logit(start) / logit_slope)
-
-    def config(self) -> dict[str, Any]:
-        """Constructor arguments."""
-        return {
-            "grid": list(self.grid or ()),
-            "readout_axis": self.readout_axis,
-            "logit_slope": self.logit_slope,
-            "tolerance": self.tolerance,
-            "proposals": self.proposals,
-            "gradient_slope": self.gradient_slope,
-            "seed": self.seed,
-            "ratio_range": None if self.ratio_range is None else list(self.ratio_range),
-        }
+        super().__init__(grid, readout_axis, logit_slope, tolerance, proposals, gradient_slope, seed, ratio_range)
+        self.weight = self.start(1, torch.Generator().manual_seed(seed))
 
     def position_parameters(self) -> list[nn.Parameter]:
         """The logits."""
         return [self.weight]
 
-    @torch.no_grad()
-    def regrid(self, shape: tuple[int, ...]) -> LOUPE:
-        """Interpolate the logits to another grid (see :meth:`for_grid`)."""
-        policy = LOUPE(**{**self.config(), "grid": list(shape)}).to(self.weight).train(self.training)
-        policy.weight.copy_(interpolate_positions(self.weight, policy.weight.shape[2:]))
-        return policy
-
-    def draw(
-        self, ratio: Tensor, positions: tuple[int, ...], generator: torch.Generator | None, acquired: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """Draw masks; see :meth:`SamplingPolicy.draw`."""
-        ratio = ratio.to(self.weight.device)
+    def probabilities(self, ratio: Tensor) -> Tensor:
+        """Probabilities with mean ``ratio``; see :meth:`LearnedPolicy.probabilities`."""
         with torch.autocast(self.weight.device.type, enabled=False):  # bfloat16 ties neighbouring logits
             p = torch.sigmoid(self.logit_slope * self.weight).expand(ratio.numel(), *[-1] * (self.weight.ndim - 1))
-            p = rescale_probabilities(p, ratio)
-        mask = sample_within_tolerance(p, ratio, self.tolerance, self.proposals, self.gradient_slope, generator)
-        return mask, p
+            return rescale_probabilities(p, ratio)

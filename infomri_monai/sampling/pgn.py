@@ -1,8 +1,4 @@
-"""The pattern generation network: one learned policy for every sampling ratio.
-
-Also here: The PGN's hidden layer for a whole batch without keeping, or even making at once, its features. A pattern
-generation network that starts from the training set's spectrum, as one call for a configuration file.
-"""
+"""The pattern generation network (PGN): one learned law of masks for every sampling ratio, and its warm start from a spectrum."""
 
 from __future__ import annotations
 
@@ -15,8 +11,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from infomri_monai.acquisition.symmetry import conjugate_partner
-from infomri_monai.sampling.draw import rescale_probabilities, sample_within_tolerance, shift_to_ratio
-from infomri_monai.sampling.policy import SamplingPolicy, check_ratio_range, interpolate_positions
+from infomri_monai.sampling.draw import rescale_probabilities, shift_to_ratio
+from infomri_monai.sampling.learned import LearnedPolicy
 
 __all__ = ["PatternGenerationNetwork", "relu_readout", "warm_started_pgn"]
 
@@ -76,7 +72,7 @@ class _ReluReadout(torch.autograd.Function):
         return to_position * weight, to_offset * weight, to_weight
 
 
-class PatternGenerationNetwork(SamplingPolicy):
+class PatternGenerationNetwork(LearnedPolicy):
     """PGN: position embedding and ratio -> 1x1-convolution MLP -> sigmoid -> rescale -> Bernoulli (equations 13-17).
 
     The MLP has one hidden layer. :meth:`warm_start` only sets E and the MLP's weights, so that the trained module is the
@@ -122,57 +118,18 @@ class PatternGenerationNetwork(SamplingPolicy):
         seed: int = 0,
         ratio_range: Sequence[float] | None = None,
     ) -> None:
-        super().__init__(readout_axis)
-        if not 0 < logit_slope < math.inf:
-            raise ValueError(f"logit_slope must be a finite number > 0, got {logit_slope}.")
+        super().__init__(grid, readout_axis, logit_slope, tolerance, proposals, gradient_slope, seed, ratio_range)
         if embedding_width < 1 or hidden < 4:
             raise ValueError(f"embedding_width must be >= 1 and hidden >= 4, got {embedding_width} and {hidden}.")
         if rescale not in ("shift", "scale"):
             raise ValueError(f"rescale must be 'shift' or 'scale', got {rescale!r}.")
-        if ratio_range is not None:
-            self.ratio_range = check_ratio_range(ratio_range, "ratio_range")
-        self.grid = tuple(int(n) for n in grid)
-        self.rescale = rescale
-        self.logit_slope = logit_slope
-        self.tolerance = tolerance
-        self.proposals = proposals
-        self.gradient_slope = gradient_slope
-        self.seed = seed
-        positions = self.position_shape(self.grid)
+        self.embedding_width, self.hidden, self.rescale = embedding_width, hidden, rescale
         generator = torch.Generator().manual_seed(seed)
-        # logits of U(0.01, 0.99) probabilities, the field's start (LOUPE, SeqMRI)
-        start = torch.rand((1, embedding_width, *positions), generator=generator) * 0.98 + 0.01
-        self.embedding = nn.Parameter(torch.logit(start) / logit_slope)
+        self.embedding = self.start(embedding_width, generator)
         self.hidden_weight = nn.Parameter(self._uniform((hidden, embedding_width + 1), generator))
         self.hidden_bias = nn.Parameter(torch.zeros(hidden))
         self.output_weight = nn.Parameter(self._uniform((1, hidden), generator))
         self.output_bias = nn.Parameter(torch.zeros(1))
-
-    def config(self) -> dict[str, Any]:
-        """Constructor arguments."""
-        return {
-            "grid": list(self.grid or ()),
-            "readout_axis": self.readout_axis,
-            "embedding_width": self.embedding.shape[1],
-            "hidden": self.hidden_weight.shape[0],
-            "logit_slope": self.logit_slope,
-            "tolerance": self.tolerance,
-            "proposals": self.proposals,
-            "gradient_slope": self.gradient_slope,
-            "rescale": self.rescale,
-            "seed": self.seed,
-            "ratio_range": None if self.ratio_range is None else list(self.ratio_range),
-        }
-
-    @torch.no_grad()
-    def regrid(self, shape: tuple[int, ...]) -> PatternGenerationNetwork:
-        """Interpolate the position embedding to another grid; the MLP is copied (see :meth:`for_grid`)."""
-        policy = (
-            PatternGenerationNetwork(**{**self.config(), "grid": list(shape)}).to(self.embedding).train(self.training)
-        )
-        embedding = interpolate_positions(self.embedding.detach(), policy.embedding.shape[2:])
-        policy.load_state_dict({**self.state_dict(), "embedding": embedding})
-        return policy
 
     @staticmethod
     def _uniform(shape: tuple[int, int], generator: torch.Generator) -> Tensor:
@@ -201,24 +158,6 @@ class PatternGenerationNetwork(SamplingPolicy):
     def position_parameters(self) -> list[nn.Parameter]:
         """The position embedding."""
         return [self.embedding]
-
-    def draw(
-        self, ratio: Tensor, positions: tuple[int, ...], generator: torch.Generator | None, acquired: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """Draw masks by Algorithm 1, steps 3-10."""
-        ratio = ratio.to(self.embedding.device)
-        p = self._known(ratio)
-        mask = sample_within_tolerance(p, ratio, self.tolerance, self.proposals, self.gradient_slope, generator)
-        return mask, p
-
-    def _known(self, ratio: Tensor) -> Tensor:
-        """Probabilities, computed once for every ratio while the policy is :meth:`unchanged`."""
-        if self.shared is None or torch.is_grad_enabled():
-            return self.probabilities(ratio)
-        key = tuple(ratio.tolist())
-        if key not in self.shared:
-            self.shared[key] = self.probabilities(ratio)
-        return self.shared[key]
 
     @torch.no_grad()
     def warm_start(self, magnitude: Tensor, asymmetry: float = 1.0, width: float = 0.2) -> PatternGenerationNetwork:

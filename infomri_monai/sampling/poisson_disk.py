@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -56,10 +55,6 @@ class PoissonDisk(SamplingPolicy):
         if not 0 <= slope < math.inf:
             raise ValueError(f"slope must be a finite number >= 0, got {slope}.")
         self.slope = float(slope)
-
-    def config(self) -> dict[str, Any]:
-        """Constructor arguments."""
-        return {"slope": self.slope, "readout_axis": self.readout_axis}
 
     def draw(
         self, ratio: Tensor, positions: tuple[int, ...], generator: torch.Generator | None, acquired: Tensor | None

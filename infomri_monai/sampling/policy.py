@@ -1,12 +1,9 @@
-"""The one interface of everything that chooses which k-space positions to measure.
-
-Also here: Linear interpolation of k-space patterns between grids, DC to DC. A policy that whoever uses it cannot
-change.
-"""
+"""The interface of all sampling policies, what is common to them, and a policy frozen for an audit."""
 
 from __future__ import annotations
 
 import copy
+import inspect
 import logging
 import math
 from abc import ABC, abstractmethod
@@ -93,8 +90,9 @@ def check_ratio_range(ratio_range: Sequence[float], name: str = "ratio_range") -
 class SamplingPolicy(nn.Module, ABC):
     """A law that gives a mask for any sampling ratio.
 
-    Subclasses implement :meth:`draw` and :meth:`config`; one that belongs to a grid sets ``grid`` and implements
-    :meth:`regrid`. Everything else is final.
+    Subclasses implement :meth:`draw` and keep every argument of their constructor as an attribute of its name (a plain type or
+    a tensor), so that they can be saved; one that belongs to a grid sets ``grid`` and implements :meth:`regrid`. Everything else
+    is final. :class:`~infomri_monai.sampling.learned.LearnedPolicy` is the base of those that are trained.
 
     Args:
         readout_axis: None for a 2D (or 3D) law over single positions; else the index of the spatial axis that is read
@@ -138,7 +136,11 @@ class SamplingPolicy(nn.Module, ABC):
         """
         ratios = check_ratio(ratio)
         positions = self.position_shape(shape)
-        self._check_grid(shape)
+        if self.grid is not None and tuple(shape) != tuple(self.grid):
+            raise ValueError(
+                f"grid {tuple(shape)} differs from the policy's grid {tuple(self.grid)}; "
+                f"call policy.for_grid({tuple(shape)}) to carry the learned pattern over by interpolation."
+            )
         count = math.prod(positions)
         smallest = float(ratios.min())
         if smallest * count < 0.5:
@@ -157,9 +159,10 @@ class SamplingPolicy(nn.Module, ABC):
     ) -> tuple[Tensor, Tensor]:
         """Return (mask, probabilities), each (batch, 1, *positions), for checked ratios of shape (batch,)."""
 
-    @abstractmethod
     def config(self) -> dict[str, Any]:
-        """Constructor arguments, as plain types and tensors: ``type(policy)(**policy.config())`` is such a policy."""
+        """Constructor arguments, which are attributes of the same names: ``type(policy)(**policy.config())`` is such a policy."""
+        values = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     def position_parameters(self) -> list[nn.Parameter]:
         """Parameters of which every entry belongs to one position; they want a higher learning rate than the others."""
@@ -248,13 +251,6 @@ class SamplingPolicy(nn.Module, ABC):
             raise ValueError(f"readout_axis={self.readout_axis} does not exist on a grid of {len(shape)} axes.")
         return tuple(1 if axis == self.readout_axis else n for axis, n in enumerate(shape))
 
-    def _check_grid(self, shape: Sequence[int]) -> None:
-        if self.grid is not None and tuple(shape) != tuple(self.grid):
-            raise ValueError(
-                f"grid {tuple(shape)} differs from the policy's grid {tuple(self.grid)}; "
-                f"call policy.for_grid({tuple(shape)}) to carry the learned pattern over by interpolation."
-            )
-
 
 def interpolate_positions(pattern: Tensor, positions: Sequence[int]) -> Tensor:
     """Interpolate a pattern linearly in normalised, centred k-space coordinates.
@@ -294,7 +290,8 @@ class FrozenPolicy(SamplingPolicy):
     """Draws the masks of a copy of a trained policy that has no parameters for the outside: nothing can train it.
 
     The copy is in evaluation mode, draws without gradients, and is no submodule: ``train()``, an optimiser, a checkpoint and
-    ``requires_grad_`` of the system around it do not reach it.
+    ``requires_grad_`` of the system around it do not reach it. It lives while it is attacked and is not saved (``save_policy``
+    refuses it); what is saved is :attr:`policy`.
 
     Args:
         policy: the trained policy; it is copied and left as it is.
@@ -312,7 +309,7 @@ class FrozenPolicy(SamplingPolicy):
         self.grid, self.ratio_range = policy.grid, policy.ratio_range
         # in a tuple, where nn.Module does not look for submodules
         self._kept = (copy.deepcopy(policy).to(device).eval().requires_grad_(False),)
-        self._device = torch.device(device)
+        self.device = str(device)
 
     @property
     def policy(self) -> SamplingPolicy:
@@ -326,14 +323,6 @@ class FrozenPolicy(SamplingPolicy):
         """Draw masks; see :meth:`SamplingPolicy.draw`."""
         return self.policy.draw(ratio, positions, generator, acquired)
 
-    def config(self) -> dict[str, Any]:
-        """The policy that is frozen, and its device.
-
-        The policy is no plain type as other policies' arguments are: a frozen one lives while it is attacked and is not saved
-        (``save_policy`` refuses it); what is saved is :attr:`policy`.
-        """
-        return {"policy": self.policy, "device": str(self._device)}
-
     def regrid(self, shape: tuple[int, ...]) -> SamplingPolicy:
         """The frozen policy on another grid, on its device."""
-        return FrozenPolicy(self.policy.regrid(shape), self._device)
+        return FrozenPolicy(self.policy.regrid(shape), self.device)

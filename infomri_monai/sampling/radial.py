@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,10 +36,6 @@ class Radial(SamplingPolicy):
 
     def __init__(self) -> None:
         super().__init__(None)
-
-    def config(self) -> dict[str, Any]:
-        """Constructor arguments: none."""
-        return {}
 
     def draw(
         self, ratio: Tensor, positions: tuple[int, ...], generator: torch.Generator | None, acquired: Tensor | None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -48,10 +47,6 @@ class Spectrum(SamplingPolicy):
         self.grid = tuple(magnitude.shape)
         self.position_shape(self.grid)
         self.register_buffer("magnitude", magnitude.detach().to(torch.float32))
-
-    def config(self) -> dict[str, Any]:
-        """Constructor arguments."""
-        return {"magnitude": self.magnitude, "readout_axis": self.readout_axis}
 
     def regrid(self, shape: tuple[int, ...]) -> Spectrum:
         """Interpolate the magnitude to another grid (see :meth:`for_grid`)."""

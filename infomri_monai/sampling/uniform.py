@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,10 +26,6 @@ class UniformRandom(SamplingPolicy):
         >>> sample.mask.shape, sample.ratio
         (torch.Size([2, 1, 1, 64]), tensor([0.2500, 0.5000]))
     """
-
-    def config(self) -> dict[str, Any]:
-        """Constructor arguments."""
-        return {"readout_axis": self.readout_axis}
 
     def draw(
         self, ratio: Tensor, positions: tuple[int, ...], generator: torch.Generator | None, acquired: Tensor | None

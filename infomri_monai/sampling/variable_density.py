@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -66,15 +65,6 @@ class VariableDensity(SamplingPolicy):
         self.power = float(power)
         self.center_fraction = float(center_fraction)
         self.center_share = float(center_share)
-
-    def config(self) -> dict[str, Any]:
-        """Constructor arguments."""
-        return {
-            "power": self.power,
-            "center_fraction": self.center_fraction,
-            "center_share": self.center_share,
-            "readout_axis": self.readout_axis,
-        }
 
     def draw(
         self, ratio: Tensor, positions: tuple[int, ...], generator: torch.Generator | None, acquired: Tensor | None

@@ -1,7 +1,4 @@
-"""The protocol of a 2D gradient echo: its numbers, units and limits, checked before a sequence is built.
-
-Also here: The pulses, gradients and timing of one repetition of a 2D gradient echo.
-"""
+"""A 2D spoiled gradient echo: its protocol, and the events of one repetition, which pypulseq makes."""
 
 from __future__ import annotations
 

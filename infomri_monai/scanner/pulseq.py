@@ -1,7 +1,4 @@
-"""A Pulseq sequence (``.seq``) that measures exactly the lines of a mask: a spoiled 2D gradient echo.
-
-Also here: Which lines a Pulseq sequence measures, from its k-space trajectory.
-"""
+"""A Pulseq gradient echo that measures the lines of a mask: computed, written, and read back as lines."""
 
 from __future__ import annotations
 

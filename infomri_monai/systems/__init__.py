@@ -1,13 +1,9 @@
 """One file per method: which policy, measurement and networks it wires, and what a forward pass returns."""
 
-from infomri_monai.systems.classification import (
-    ClassificationPosterior,
-    ClassificationSystem,
-    ClassificationTraining,
-)
+from infomri_monai.systems.classification import ClassificationPosterior, ClassificationSystem, ClassificationTraining
 from infomri_monai.systems.reconstruction import ReconstructionResult, ReconstructionSystem
 from infomri_monai.systems.segmentation import SegmentationPosterior, SegmentationSystem, SegmentationTraining
-from infomri_monai.systems.system import System, acquire, parameter_groups
+from infomri_monai.systems.system import System, parameter_groups
 
 __all__ = [
     "ClassificationPosterior",
@@ -19,6 +15,5 @@ __all__ = [
     "SegmentationSystem",
     "SegmentationTraining",
     "System",
-    "acquire",
     "parameter_groups",
 ]

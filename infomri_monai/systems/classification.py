@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from infomri_monai.acquisition.measurement import FourierMeasurement
 from infomri_monai.information.marginal_entropy import MarginalEntropy
 from infomri_monai.networks.classifier import ImageClassifier, averaged_members
 from infomri_monai.networks.gaussian import complex_to_channels
 from infomri_monai.sampling.policy import MaskSample, SamplingPolicy
-from infomri_monai.systems.system import acquire
+from infomri_monai.systems.system import System
 
 __all__ = ["ClassificationPosterior", "ClassificationSystem", "ClassificationTraining"]
 
@@ -56,7 +56,7 @@ class ClassificationPosterior(NamedTuple):
     kspace_entropy: Tensor
 
 
-class ClassificationSystem(nn.Module):
+class ClassificationSystem(System):
     """One model for every sampling ratio (equations 9, 12 and 26; Algorithms 4 and 5).
 
     With ``entropy`` and beta < 0 in the loss it is the privacy-preserving system, with beta = 0 compressed learning.
@@ -77,6 +77,8 @@ class ClassificationSystem(nn.Module):
         torch.Size([2, 3, 2])
     """
 
+    network: ImageClassifier
+
     def __init__(
         self,
         policy: SamplingPolicy,
@@ -84,10 +86,7 @@ class ClassificationSystem(nn.Module):
         network: ImageClassifier,
         entropy: MarginalEntropy | None = None,
     ) -> None:
-        super().__init__()
-        self.policy = policy
-        self.measurement = measurement
-        self.network = network
+        super().__init__(policy, measurement, network)
         self.entropy = entropy
 
     def forward(
@@ -145,10 +144,6 @@ class ClassificationSystem(nn.Module):
     def _classify(
         self, image: Tensor, ratio: float | list[float] | Tensor, generator: torch.Generator | None
     ) -> tuple[Tensor, MaskSample]:
-        if self.network.real_valued and image.is_complex():
-            raise ValueError(
-                "image is complex and the network was built with real_valued=True: give magnitudes, or train a network with "
-                "real_valued=False."
-            )
-        kspace, sample = acquire(self.policy, self.measurement, image, ratio, generator)
+        self.check_image(image)
+        kspace, sample = self.acquire(image, ratio, generator)
         return self.network.logits(complex_to_channels(self.measurement.adjoint(kspace)), sample.mask), sample

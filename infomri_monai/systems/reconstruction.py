@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from infomri_monai.acquisition.measurement import FourierMeasurement
 from infomri_monai.networks.gaussian import channels_to_complex, complex_to_channels
-from infomri_monai.sampling.policy import SamplingPolicy
-from infomri_monai.systems.system import acquire
+from infomri_monai.systems.system import System
 
 __all__ = ["ReconstructionResult", "ReconstructionSystem"]
 
@@ -37,7 +35,7 @@ class ReconstructionResult(NamedTuple):
     ratio: Tensor
 
 
-class ReconstructionSystem(nn.Module):
+class ReconstructionSystem(System):
     """One model for every sampling ratio (equations 11 and 22 with the reconstruction task alone; Algorithms 1-3).
 
     Args:
@@ -47,6 +45,7 @@ class ReconstructionSystem(nn.Module):
 
     Example:
         >>> import torch
+        >>> from infomri_monai.acquisition import FourierMeasurement
         >>> from infomri_monai.networks import UnrolledReconstructor
         >>> from infomri_monai.sampling import PatternGenerationNetwork
         >>> system = ReconstructionSystem(
@@ -56,12 +55,6 @@ class ReconstructionSystem(nn.Module):
         >>> result.mean.shape, result.mask.shape
         (torch.Size([2, 1, 16, 16]), torch.Size([2, 1, 16, 16]))
     """
-
-    def __init__(self, policy: SamplingPolicy, measurement: FourierMeasurement, network: nn.Module) -> None:
-        super().__init__()
-        self.policy = policy
-        self.measurement = measurement
-        self.network = network
 
     def forward(
         self, image: Tensor, ratio: float | list[float] | Tensor, generator: torch.Generator | None = None
@@ -76,7 +69,7 @@ class ReconstructionSystem(nn.Module):
         Raises:
             ValueError: if ``ratio`` has neither one entry nor one per image, or as :class:`SamplingPolicy` says.
         """
-        kspace, sample = acquire(self.policy, self.measurement, image, ratio, generator)
+        kspace, sample = self.acquire(image, ratio, generator)
         return self._reconstruct(kspace, sample.mask)._replace(probabilities=sample.probabilities)
 
     def reconstruct(self, kspace: Tensor, mask: Tensor) -> ReconstructionResult:

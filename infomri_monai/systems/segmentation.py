@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from infomri_monai.acquisition.measurement import FourierMeasurement
 from infomri_monai.networks.gaussian import channels_to_complex, complex_to_channels
 from infomri_monai.networks.task_model import TaskModel
-from infomri_monai.sampling.policy import SamplingPolicy
-from infomri_monai.systems.system import acquire
+from infomri_monai.systems.system import System
 
 __all__ = ["SegmentationPosterior", "SegmentationSystem", "SegmentationTraining"]
 
@@ -72,7 +70,7 @@ class SegmentationPosterior(NamedTuple):
     ratio: Tensor
 
 
-class SegmentationSystem(nn.Module):
+class SegmentationSystem(System):
     """One model for every sampling ratio (equation 20; Algorithms 2 and 3).
 
     Args:
@@ -82,6 +80,7 @@ class SegmentationSystem(nn.Module):
 
     Example:
         >>> import torch
+        >>> from infomri_monai.acquisition import FourierMeasurement
         >>> from infomri_monai.networks import LatentSegmenter
         >>> from infomri_monai.sampling import PatternGenerationNetwork
         >>> network = LatentSegmenter(channels=(8, 8))
@@ -90,11 +89,7 @@ class SegmentationSystem(nn.Module):
         torch.Size([2, 3, 1, 16, 16])
     """
 
-    def __init__(self, policy: SamplingPolicy, measurement: FourierMeasurement, network: TaskModel) -> None:
-        super().__init__()
-        self.policy = policy
-        self.measurement = measurement
-        self.network = network
+    network: TaskModel
 
     def forward(
         self,
@@ -115,19 +110,15 @@ class SegmentationSystem(nn.Module):
             ValueError: if ``ratio`` has neither one entry nor one per image, ``label`` does not fit, or the image is complex
                 and the network takes real-valued images.
         """
-        self._check(image)
-        kspace, sample = acquire(self.policy, self.measurement, image, ratio, generator)
+        self.check_image(image)
+        kspace, sample = self.acquire(image, ratio, generator)
         zero_filled = complex_to_channels(self.measurement.adjoint(kspace))
         task = self.network.training_pass(zero_filled, label, generator, sample.mask)
         mean, log_variance = self._image(task.reconstruction)
         return SegmentationTraining(*task[:5], mean, log_variance, sample.mask, sample.ratio, task.mean_logits)
 
     def infer(
-        self,
-        image: Tensor,
-        ratio: float | list[float] | Tensor,
-        samples: int,
-        generator: torch.Generator | None = None,
+        self, image: Tensor, ratio: float | list[float] | Tensor, samples: int, generator: torch.Generator | None = None
     ) -> SegmentationPosterior:
         """Simulate an acquisition and draw ``samples`` segmentations (Algorithm 3).
 
@@ -141,20 +132,13 @@ class SegmentationSystem(nn.Module):
             ValueError: as :meth:`forward`, or if ``samples`` < 1.
         """
         self.network.check_samples(samples)
-        self._check(image)
-        kspace, sample = acquire(self.policy, self.measurement, image, ratio, generator)
+        self.check_image(image)
+        kspace, sample = self.acquire(image, ratio, generator)
         zero_filled = self.measurement.adjoint(kspace)
         channels = complex_to_channels(zero_filled)
         task = self.network.posterior(channels, samples, generator)
         out = self.network.reconstruct(channels)
         return SegmentationPosterior(*task, *self._image(out), zero_filled, sample.mask, sample.ratio)
-
-    def _check(self, image: Tensor) -> None:
-        if self.network.real_valued and image.is_complex():
-            raise ValueError(
-                "image is complex and the network was built with real_valued=True: give magnitudes, or train a network with "
-                "real_valued=False."
-            )
 
     def _image(self, channels: Tensor) -> tuple[Tensor, Tensor]:
         """Mean, real for real-valued images and else complex, and log-variance of a reconstruction's three channels."""

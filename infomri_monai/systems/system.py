@@ -1,11 +1,6 @@
-"""The parameters of a system for its optimiser.
-
-Also here: The first step of every system: draw the masks, measure.
-"""
+"""What the three systems share: policy and measurement in one step, and their parameters in groups with a learning rate each."""
 
 from __future__ import annotations
-
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,57 +8,66 @@ from torch import Tensor, nn
 from infomri_monai.acquisition.measurement import FourierMeasurement
 from infomri_monai.sampling.policy import MaskSample, SamplingPolicy
 
-__all__ = ["System", "acquire", "parameter_groups"]
+__all__ = ["System", "parameter_groups"]
 
 
-def acquire(
-    policy: SamplingPolicy,
-    measurement: FourierMeasurement,
-    image: Tensor,
-    ratio: float | list[float] | Tensor,
-    generator: torch.Generator | None = None,
-) -> tuple[Tensor, MaskSample]:
-    """Simulate an acquisition (Algorithm 1 and equation 2).
+class System(nn.Module):
+    """A policy that chooses what to measure, the measurement, and a network that infers: one module.
 
     Args:
         policy: chooses the masks.
         measurement: the acquisition.
-        image: real or complex, shape (batch, 1, *spatial).
-        ratio: one sampling ratio for all, or one per image.
-        generator: source of the mask's and the noise's randomness.
-
-    Returns:
-        k-space, zero where not measured, (batch, coil, *spatial), and the masks with their probabilities.
-
-    Raises:
-        ValueError: if ``ratio`` has neither one entry nor one per image, or as :class:`SamplingPolicy` says.
-
-    Example:
-        >>> import torch
-        >>> from infomri_monai.sampling import UniformRandom
-        >>> kspace, sample = acquire(UniformRandom(), FourierMeasurement(), torch.ones(2, 1, 8, 8), 0.25)
-        >>> kspace.shape, float(sample.mask.mean())
-        (torch.Size([2, 1, 8, 8]), 0.25)
+        network: infers from the zero-filled image.
     """
-    ratios = torch.as_tensor(ratio, dtype=torch.float32, device=image.device).reshape(-1)
-    if ratios.numel() not in (1, image.shape[0]):
-        raise ValueError(f"ratio must have 1 or {image.shape[0]} entries (one per image), got {ratios.numel()}.")
-    sample = policy(ratios.expand(image.shape[0]), image.shape[2:], generator)
-    return measurement(image, sample.mask, generator), sample
-
-
-class System(Protocol):
-    """What every system has: a policy that chooses what to measure, and a network that infers."""
 
     policy: SamplingPolicy
-    network: nn.Module
+    measurement: FourierMeasurement
+
+    def __init__(self, policy: SamplingPolicy, measurement: FourierMeasurement, network: nn.Module) -> None:
+        super().__init__()
+        self.policy, self.measurement, self.network = policy, measurement, network
+
+    def acquire(
+        self, image: Tensor, ratio: float | list[float] | Tensor, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, MaskSample]:
+        """Simulate an acquisition (Algorithm 1 and equation 2).
+
+        Args:
+            image: real or complex, shape (batch, 1, *spatial).
+            ratio: one sampling ratio for all, or one per image.
+            generator: source of the mask's and the noise's randomness.
+
+        Returns:
+            k-space, zero where not measured, (batch, coil, *spatial), and the masks with their probabilities.
+
+        Raises:
+            ValueError: if ``ratio`` has neither one entry nor one per image, or as :class:`SamplingPolicy` says.
+
+        Example:
+            >>> import torch
+            >>> from infomri_monai.sampling import UniformRandom
+            >>> system = System(UniformRandom(), FourierMeasurement(), nn.Identity())
+            >>> kspace, sample = system.acquire(torch.ones(2, 1, 8, 8), 0.25)
+            >>> kspace.shape, float(sample.mask.mean())
+            (torch.Size([2, 1, 8, 8]), 0.25)
+        """
+        ratios = torch.as_tensor(ratio, dtype=torch.float32, device=image.device).reshape(-1)
+        if ratios.numel() not in (1, image.shape[0]):
+            raise ValueError(f"ratio must have 1 or {image.shape[0]} entries (one per image), got {ratios.numel()}.")
+        sample = self.policy(ratios.expand(image.shape[0]), image.shape[2:], generator)
+        return self.measurement(image, sample.mask, generator), sample
+
+    def check_image(self, image: Tensor) -> None:
+        """Raise ValueError if the image is complex and the network was built for real ones."""
+        if self.network.real_valued and image.is_complex():
+            raise ValueError(
+                "image is complex and the network was built with real_valued=True: give magnitudes, or train a network with "
+                "real_valued=False."
+            )
 
 
 def parameter_groups(
-    system: System,
-    learning_rate: float,
-    policy_learning_rate: float,
-    embedding_learning_rate: float | None = None,
+    system: System, learning_rate: float, policy_learning_rate: float, embedding_learning_rate: float | None = None
 ) -> list[dict[str, object]]:
     """The optimiser's parameter groups: the network, and a learned policy's position embedding and MLP.
 

@@ -107,10 +107,7 @@ def _curve(confidence: Tensor, risk: Tensor) -> Tensor:
 
 
 def share_removed(
-    agreement: Tensor | Sequence[float],
-    dice: Tensor | Sequence[float],
-    reviewed: float = 0.2,
-    worst: float = 0.1,
+    agreement: Tensor | Sequence[float], dice: Tensor | Sequence[float], reviewed: float = 0.2, worst: float = 0.1
 ) -> float:
     """Which share of the worst cases is among the least certain that are sent to review.
 

@@ -1,7 +1,4 @@
-"""The agreement below which a case goes to a person, chosen on validation data for a wanted error rate.
-
-Also here: A review threshold's file: JSON that says in words what it means, written completely and checked when read.
-"""
+"""The agreement below which a case goes to review: chosen on validation cases, kept in a file."""
 
 from __future__ import annotations
 
@@ -120,7 +117,8 @@ def choose_threshold(
     unacceptable = torch.zeros_like(thresholds).index_add_(0, group, (value < acceptable).double())
     kept, bad = (counts.flip(0).cumsum(0).flip(0) for counts in (size.double(), unacceptable))
     if confidence is None:
-        index = _first_where(bad / kept <= error_rate)
+        found = (bad / kept <= error_rate).nonzero()
+        index = int(found[0]) if len(found) else None
     else:
         enough = _bound(torch.zeros_like(kept), kept, confidence) <= error_rate
         passes = (_bound(bad, kept, confidence) <= error_rate) | ~enough
@@ -147,11 +145,6 @@ def check_wish(acceptable: float, error_rate: float, confidence: float | None) -
         raise ValueError(f"confidence must lie in [0.75, 1) or be None, got {confidence}.")
     if confidence is not None and not 0 < error_rate <= 0.5:
         raise ValueError(f"error_rate must lie in (0, 0.5] when a confidence is asked for, got {error_rate}.")
-
-
-def _first_where(condition: Tensor) -> int | None:
-    found = condition.nonzero()
-    return int(found[0]) if len(found) else None
 
 
 def _bound(bad: Tensor, kept: Tensor, confidence: float) -> Tensor:
@@ -225,7 +218,7 @@ def _check(chosen: ReviewThreshold, name: str) -> None:
         not 0 <= chosen.kept <= 1
         or chosen.cases < 1
         or not isinstance(chosen.cases, int)
-        or not _is_share(chosen.measured_error)
+        or not (math.isnan(chosen.measured_error) or 0 <= chosen.measured_error <= 1)
     ):
         raise ValueError(
             f"threshold file {name}: kept must lie in [0, 1], cases be a whole number above 0 and measured_error at most 1, "
@@ -239,7 +232,3 @@ def _number(name: str, field: str, value: Any, nullable: dict[str, float | None]
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise ValueError(f"threshold file {name}: {field} must be a finite number, got {value!r}.")
     return value
-
-
-def _is_share(value: float) -> bool:
-    return math.isnan(value) or 0 <= value <= 1

@@ -7,11 +7,10 @@ import json
 import math
 import os
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
 
-from infomri_monai.files import atomic_path, null_unless_finite
+from infomri_monai.files import atomic_folder, null_unless_finite
 
 __all__ = ["StructureVolume", "WorklistEntry", "write_worklist"]
 
@@ -89,24 +88,21 @@ def write_worklist(
     """
     ordered = sorted(entries, key=lambda e: (-1.0 if math.isnan(e.agreement) else e.agreement, e.case))
     _check(ordered)
-    target = Path(folder)
-    paths = [target / "worklist.csv", target / "worklist.json"]
-    cases = [_nested(entry) for entry in ordered]
     content = {
         "order": "need for review: lowest agreement first",
         "agreement": "mean pairwise Dice of the samples",
         "mean_entropy": "nats per pixel",
         "volumes": f"median and central 90 % interval over the samples, {volume_unit}",
-        "cases": cases,
+        "cases": [_nested(entry) for entry in ordered],
     }
-    with ExitStack() as stack:
-        table, document = (stack.enter_context(atomic_path(path)) for path in paths)
-        with table.open("w", newline="", encoding="utf-8") as file:
+    with atomic_folder(folder) as part:
+        with (part / "worklist.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(_header(ordered, volume_unit))
             writer.writerows([_text(value) for value in _flat(entry)] for entry in ordered)
-        document.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    return paths
+        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        (part / "worklist.json").write_text(text, encoding="utf-8")
+    return [Path(folder) / "worklist.csv", Path(folder) / "worklist.json"]
 
 
 def _structures(entry: WorklistEntry) -> list[str]:
@@ -121,17 +117,8 @@ def _header(ordered: Sequence[WorklistEntry], unit: str) -> list[str]:
 
 def _flat(entry: WorklistEntry) -> list[Any]:
     """The fields in the header's order."""
-    volumes = [number for volume in entry.volumes for number in volume[1:]]
-    return [
-        entry.case,
-        entry.name,
-        entry.review,
-        entry.agreement,
-        entry.mean_entropy,
-        entry.acceleration,
-        *volumes,
-        entry.picture,
-    ]
+    first = (entry.case, entry.name, entry.review, entry.agreement, entry.mean_entropy, entry.acceleration)
+    return [*first, *(number for volume in entry.volumes for number in volume[1:]), entry.picture]
 
 
 def _text(value: Any) -> Any:

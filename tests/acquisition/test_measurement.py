@@ -13,6 +13,7 @@ from helper import (
     assert_linear,
     explicit_transform,
     random_tensor,
+    refuses,
 )
 
 from infomri_monai.acquisition import ComplexGaussianNoise, FourierMeasurement
@@ -98,12 +99,10 @@ def test_coil_maps_travel_with_the_module_but_not_with_its_state():
 
 @pytest.mark.parametrize("maps", [torch.ones(1, 2, 4, 4), torch.ones(2, 4, 4, dtype=torch.complex64)])
 def test_refuses_coil_maps(maps):
-    with pytest.raises(ValueError, match="coil_maps must be complex"):
-        FourierMeasurement(2, maps)
+    refuses(ValueError, "coil_maps must be complex", FourierMeasurement, 2, maps)
 
 
 def test_refuses_shapes():
-    with pytest.raises(ValueError, match="2 spatial axes"):
-        FourierMeasurement()(torch.ones(4, 4), torch.ones(1))
+    refuses(ValueError, "2 spatial axes", FourierMeasurement(), torch.ones(4, 4), torch.ones(1))
     with pytest.raises(ValueError, match="differs from the coil maps' grid"):
         measurement_for((4, 4), 2)(torch.ones(1, 1, 4, 5), torch.ones(1))

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from helper import refuses
 from PIL import Image
 
 from infomri_monai.data import brisc
@@ -88,8 +89,7 @@ def test_simulated_raters_are_marked_different_and_reproducible(folder):
     first, second, other = (brisc(folder, "test", grid=(32, 32), raters=4, seed=seed) for seed in (0, 0, 1))
     for entry, same, another in zip(first, second, other, strict=True):
         assert entry["simulated_raters"] is True
-        assert entry["label"].shape == (4, 32, 32)
-        assert entry["label"].dtype == np.uint8
+        assert (entry["label"].shape, entry["label"].dtype) == ((4, 32, 32), np.uint8)
         assert len({rater.tobytes() for rater in entry["label"]}) > 1
         assert np.array_equal(entry["label"], same["label"])
         assert not np.array_equal(entry["label"], another["label"])
@@ -122,11 +122,9 @@ def test_files_that_do_not_fit_are_named(folder):
     with pytest.raises(OSError, match=r"brisc2025_test_00001_gl_ax_t1\.jpg is not a readable image"):
         brisc(folder, "test", grid=(16, 16))
     (base / "masks" / "brisc2025_test_00002_gl_ax_t1.png").unlink()
-    with pytest.raises(FileNotFoundError, match=r"lacks 1 of 3 masks: brisc2025_test_00002_gl_ax_t1\.png"):
-        brisc(folder, "test")
+    refuses(FileNotFoundError, r"lacks 1 of 3 files: brisc2025_test_00002_gl_ax_t1\.png", brisc, folder, "test")
     (base / "images" / "scan7.jpg").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"scan7\.jpg must be named"):
-        brisc(folder, "test")
+    refuses(ValueError, r"scan7\.jpg must be named", brisc, folder, "test")
 
 
 @pytest.mark.parametrize(
@@ -141,14 +139,11 @@ def test_files_that_do_not_fit_are_named(folder):
     ],
 )
 def test_bad_arguments_are_named(folder, change, named):
-    with pytest.raises(ValueError, match=named):
-        brisc(**{"folder": folder, "split": "train", "grid": (16, 16), **change})
+    refuses(ValueError, named, brisc, **{"folder": folder, "split": "train", "grid": (16, 16), **change})
 
 
 def test_empty_folders(tmp_path):
-    with pytest.raises(FileNotFoundError, match="there is no folder"):
-        brisc(tmp_path, "test")
+    refuses(FileNotFoundError, "there is no folder", brisc, tmp_path, "test")
     for kind in ("images", "masks"):
         (tmp_path / "segmentation_task" / "test" / kind).mkdir(parents=True)
-    with pytest.raises(FileNotFoundError, match="holds no image"):
-        brisc(tmp_path, "test")
+    refuses(FileNotFoundError, "holds no image", brisc, tmp_path, "test")

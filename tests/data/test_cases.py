@@ -1,4 +1,9 @@
-"""Cases for inference: found, checked before any work, read with their geometry; a broken one stays alone."""
+"""Cases for inference: found, checked before any work, read with their geometry; a broken one stays alone.
+
+Reading a case with its in-plane axes swapped, and k-space that is in memory already.
+"""
+
+from __future__ import annotations
 
 import pickle
 
@@ -7,9 +12,12 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from helper import refuses
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from image_files import PATIENT, write_dicom_series, write_nifti, write_png
 from monai.data import DataLoader, MetaTensor
 from monai.transforms import Compose
-from test_folder import PATIENT, write_dicom_series, write_nifti, write_png
 
 from infomri_monai.data import CaseDataset, ReadCased, embedded_subjects, inference_cases
 from infomri_monai.data.embedded import embedded_lesions
@@ -120,22 +128,19 @@ def test_bad_kspace_headers_are_found_before_any_work(tmp_path, arrays, error, m
         with h5py.File(tmp_path / "scan.h5", "w") as file:
             for name, array in arrays.items():
                 file[name] = array
-    with pytest.raises(error, match=f"scan{suffix}.*{message}"):
-        inference_cases(tmp_path, kind="kspace")
+    refuses(error, f"scan{suffix}.*{message}", inference_cases, tmp_path, kind="kspace")
 
 
 def test_coils_are_an_axis_of_hdf5_alone(tmp_path):
     np.savez(tmp_path / "scan.npz", kspace=kspace(2, 3, 4, 4))
-    with pytest.raises(ValueError, match="single coil"):
-        check_kspace_file(tmp_path / "scan.npz")
+    refuses(ValueError, "single coil", check_kspace_file, tmp_path / "scan.npz")
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".npy", ".h5"])
 def test_truncated_kspace_files(tmp_path, suffix):
     path = tmp_path / f"scan{suffix}"
     path.write_bytes(b"\x93NUMPY nonsense")
-    with pytest.raises(OSError, match="truncated"):
-        inference_cases(tmp_path, kind="kspace")
+    refuses(OSError, "truncated", inference_cases, tmp_path, kind="kspace")
 
 
 def test_a_pickle_in_kspace_is_not_executed(tmp_path):
@@ -144,11 +149,9 @@ def test_a_pickle_in_kspace_is_not_executed(tmp_path):
             return (open, (str(tmp_path / "executed"), "w"))
 
     np.savez(tmp_path / "scan.npz", kspace=np.array([Malicious()], dtype=object))
-    with pytest.raises(ValueError, match="must be complex, got object"):
-        check_kspace_file(tmp_path / "scan.npz")
+    refuses(ValueError, "must be complex, got object", check_kspace_file, tmp_path / "scan.npz")
     (tmp_path / "raw.npy").write_bytes(pickle.dumps(Malicious()))
-    with pytest.raises(OSError, match=r"truncated or no \.npy"):
-        check_kspace_file(tmp_path / "raw.npy")
+    refuses(OSError, r"truncated or no \.npy", check_kspace_file, tmp_path / "raw.npy")
     assert not (tmp_path / "executed").exists()
 
 
@@ -158,40 +161,30 @@ def test_a_pickle_in_kspace_is_not_executed(tmp_path):
 )
 def test_bad_masks(tmp_path, mask, message):
     np.savez(tmp_path / "scan.npz", kspace=kspace(7, 6), mask=mask)
-    with pytest.raises(ValueError, match=message):
-        read_kspace(tmp_path / "scan.npz")
+    refuses(ValueError, message, read_kspace, tmp_path / "scan.npz")
 
 
 def test_nothing_found_is_an_error(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no NIfTI, PNG or DICOM"):
-        inference_cases(tmp_path)
+    refuses(FileNotFoundError, "no NIfTI, PNG or DICOM", inference_cases, tmp_path)
     np.save(tmp_path / "scan.npy", kspace(4, 4))
-    with pytest.raises(FileNotFoundError, match="kind='image'"):
-        inference_cases(tmp_path)
-    with pytest.raises(FileNotFoundError, match="matches"):
-        inference_cases(tmp_path, pattern="*.h5", kind="kspace")
+    refuses(FileNotFoundError, "kind='image'", inference_cases, tmp_path)
+    refuses(FileNotFoundError, "matches", inference_cases, tmp_path, pattern="*.h5", kind="kspace")
     for missing in (tmp_path / "absent", [tmp_path / "absent.nii"]):
-        with pytest.raises(FileNotFoundError, match=r"there is no .*absent"):
-            inference_cases(missing)
-    with pytest.raises(FileNotFoundError, match="empty list"):
-        inference_cases([])
+        refuses(FileNotFoundError, r"there is no .*absent", inference_cases, missing)
+    refuses(FileNotFoundError, "empty list", inference_cases, [])
 
 
 def test_refuses_unknown_kinds_double_names_and_embedded_kspace(tmp_path):
-    with pytest.raises(ValueError, match="kind must be"):
-        inference_cases(tmp_path, kind="raw")
-    with pytest.raises(ValueError, match="embedded data are images"):
-        inference_cases("embedded", kind="kspace")
+    refuses(ValueError, "kind must be", inference_cases, tmp_path, kind="raw")
+    refuses(ValueError, "embedded data are images", inference_cases, "embedded", kind="kspace")
     write_png(tmp_path / "a.png")
     write_nifti(tmp_path / "a.nii")
-    with pytest.raises(ValueError, match="several files, the first is 'a'"):
-        inference_cases(tmp_path)
+    refuses(ValueError, "several files, the first is 'a'", inference_cases, tmp_path)
 
 
 def test_an_unreadable_header_is_found_before_any_work(tmp_path):
     (tmp_path / "broken.nii.gz").write_bytes(b"no NIfTI")
-    with pytest.raises(OSError, match=r"broken\.nii\.gz"):
-        inference_cases(tmp_path)
+    refuses(OSError, r"broken\.nii\.gz", inference_cases, tmp_path)
 
 
 def test_a_broken_case_stays_alone_and_unnamed(tmp_path):
@@ -213,8 +206,7 @@ def test_a_broken_case_stays_alone_and_unnamed(tmp_path):
 
 
 def test_colour_channels_are_refused():
-    with pytest.raises(ValueError, match="one channel"):
-        ReadCased()({"image": np.ones((3, 4, 4))})
+    refuses(ValueError, "one channel", ReadCased(), {"image": np.ones((3, 4, 4))})
 
 
 def test_what_a_transform_raises_is_the_cases_failure(tmp_path):
@@ -243,3 +235,97 @@ def test_embedded_cases_have_lesions_on_request():
     assert np.array_equal(
         np.concatenate([case["image"] for case in cases], -1)[0], np.stack([e["image"][0] for e in slices], -1)
     )
+
+
+AFFINE = np.array([[0.1, 2.0, 0, 7], [1.5, 0.2, 0.3, -4], [0, 0.1, 3.0, 11], [0, 0, 0, 1]])
+
+
+def assert_swapped(swapped, image):
+    """Axes are exchanged, and every voxel keeps its place in the patient and its value."""
+    assert isinstance(swapped, MetaTensor)
+    assert swapped.dtype == image.dtype
+    assert swapped.is_contiguous()
+    assert torch.equal(swapped.as_tensor(), image.as_tensor().transpose(1, 2))
+    index = np.stack(np.meshgrid(*map(np.arange, (*image.shape[1:], 1)[:3]), indexing="ij"), -1).reshape(-1, 3)
+    places = [
+        np.c_[i, np.ones(len(i))] @ np.asarray(a.affine).T for i, a in ((index[:, [1, 0, 2]], swapped), (index, image))
+    ]
+    assert np.allclose(*places, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("write", [write_nifti, write_dicom_series, write_png])
+def test_images_of_files_are_swapped_with_their_affine(write, tmp_path):
+    name = {write_nifti: "t1.nii.gz", write_dicom_series: "scan", write_png: "plane.png"}[write]
+    write(tmp_path / name)
+    (case,) = inference_cases(tmp_path)
+    image, swapped = (ReadCased(swap_axes=swap)(case) for swap in (False, True))
+    assert_swapped(swapped["image"], image["image"])
+    assert swapped["has_geometry"] is image["has_geometry"] is (write is not write_png)
+    assert swapped.keys() == image.keys()
+
+
+def test_a_dicom_series_and_a_picture_stand_upright(tmp_path):
+    """Rows first: pixels as they are stored."""
+    series, pixels = write_dicom_series(tmp_path / "scan"), write_png(tmp_path / "plane.png")
+    plane, scan = (ReadCased(swap_axes=True)(case)["image"] for case in inference_cases(tmp_path))
+    assert np.array_equal(scan[0], series.transpose(1, 2, 0))
+    assert np.array_equal(plane[0], pixels)
+
+
+@settings(deadline=None)
+@given(st.sampled_from([(4, 6), (4, 6, 3), (5, 5, 1)]), st.booleans(), st.booleans())
+def test_images_in_memory_are_swapped_if_they_have_an_affine(shape, is_complex, magnitude):
+    data = kspace(1, *shape)
+    array = torch.from_numpy(data if is_complex else data.real.copy())
+    located = {"image": MetaTensor(array, affine=torch.as_tensor(AFFINE))}
+    image, swapped = (ReadCased(magnitude, swap)(located)["image"] for swap in (False, True))
+    assert_swapped(swapped, image)
+    assert swapped.is_complex() is (is_complex and not magnitude)
+    assert np.allclose(image.affine, AFFINE)
+    bare = [ReadCased(magnitude, swap)({"image": array})["image"] for swap in (False, True)]
+    assert torch.equal(*bare)
+
+
+def test_embedded_cases_and_kspace_are_never_swapped(tmp_path):
+    np.savez(tmp_path / "scan.npz", kspace=kspace(3, 7, 6), mask=np.array([1, 0, 0, 1, 1, 0]))
+    for case in (inference_cases("embedded", embedded_grid=(32, 48))[0], inference_cases(tmp_path, kind="kspace")[0]):
+        plain, swapped = (ReadCased(swap_axes=swap)(case) for swap in (False, True))
+        assert plain.keys() == swapped.keys()
+        for key in {"image", "kspace", "mask"} & plain.keys():
+            assert torch.equal(torch.as_tensor(plain[key]), torch.as_tensor(swapped[key]))
+
+
+@pytest.mark.parametrize("name", ["magnitude", "swap_axes"])
+@pytest.mark.parametrize("value", ["true", 1, None])
+def test_options_must_be_booleans(name, value):
+    refuses(ValueError, f"{name} must be True or False", ReadCased, **{name: value})
+
+
+@pytest.mark.parametrize("shape", [(1, 7, 6), (1, 7, 6, 3)])
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy, lambda array: MetaTensor(torch.from_numpy(array))])
+def test_kspace_in_memory_is_taken_as_it_is(shape, kind):
+    data, mask = kspace(*shape), torch.ones(1, 1, 6, *shape[3:])
+    item = ReadCased(magnitude=True, swap_axes=True)({"kspace": kind(data), "mask": mask, "name": "a", "index": 4})
+    assert type(item["kspace"]) is torch.Tensor
+    assert item["kspace"].dtype == torch.complex64
+    assert np.array_equal(item["kspace"], data)
+    assert item["mask"] is mask
+    assert (item["has_geometry"], item["name"], item["index"]) == (False, "a", 4)
+    assert ReadCased()({"kspace": kind(data), "has_geometry": True})["has_geometry"] is True
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (np.ones((1, 7, 6), np.float32), "must be complex"),
+        (kspace(7, 6), "must have shape"),
+        (kspace(1, 0, 6), "empty"),
+        (kspace(1, 7, 6) * np.nan, "NaN or Inf"),
+    ],
+)
+def test_bad_kspace_in_memory_is_the_cases_failure(data, message):
+    entries = [{"kspace": data, "name": "bad", "index": 1}, {"kspace": kspace(1, 7, 6), "name": "good", "index": 2}]
+    bad, good = DataLoader(CaseDataset(entries, ReadCased()), batch_size=1, num_workers=0)
+    assert message in bad["failure"][0]
+    assert good["failure"] == [""]
+    assert good["kspace"].shape == (1, 1, 7, 6)

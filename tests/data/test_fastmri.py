@@ -1,15 +1,32 @@
-"""fastMRI knees: small files in the published format, the split lists, lazy reading, and what must not leak."""
+"""fastMRI knees: small files in the published format, the split lists, lazy reading, and what must not leak.
 
+fastMRI+ labels: the real annotation files, the paper's volume counts, and images in fastMRI's HDF5 layout.
+"""
+
+from __future__ import annotations
+
+import csv
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 import torch
+from helper import refuses
 from monai.data import DataLoader, Dataset
 
 from infomri_monai.acquisition import image_to_kspace
-from infomri_monai.data import ReadFastMRISliced, fastmri_knee, read_split
+from infomri_monai.data import (
+    FASTMRI_PLUS_VOLUMES,
+    KNEE_LABELS,
+    ReadFastMRISliced,
+    check_classes,
+    fastmri_knee,
+    fastmri_plus_knee,
+    fastmri_plus_volumes,
+    read_split,
+)
+from infomri_monai.data.fastmri_plus import Annotations, read_annotations, read_file_list, slice_labels
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "fastmri_knee_splits"
 PATIENT = "d7e1f0-secret-patient"
@@ -95,17 +112,6 @@ def test_the_patient_leaves_no_trace(folder, caplog, capsys):
     assert PATIENT not in repr(entries) + caplog.text + "".join(capsys.readouterr())
 
 
-def test_in_a_loader_with_workers(folder):
-    data = Dataset(fastmri_knee(folder), ReadFastMRISliced("kspace", crop=(32, 32)))
-    batches = list(DataLoader(data, batch_size=5, num_workers=1))
-    assert batches[0]["kspace"].shape == batches[0]["image"].shape == (5, 1, 32, 32)
-    assert batches[0]["scale"].shape == (5,)
-
-
-def test_missing_keys_are_passed_if_allowed():
-    assert ReadFastMRISliced("kspace", allow_missing_keys=True)({"slice": 0}) == {"slice": 0}
-
-
 @pytest.mark.parametrize("key", ["kspace", "reconstruction_esc"])
 def test_a_missing_array_names_file_and_key_before_any_work(folder, key):
     with h5py.File(folder / "file1000007.h5", "a") as file:
@@ -127,8 +133,7 @@ def test_the_challenge_set_has_no_target(folder):
 def test_truncated_files_are_named(folder, content):
     path = folder / "file1000007.h5"
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2] if content is None else content)
-    with pytest.raises(ValueError, match=r"file1000007\.h5 is truncated or not an HDF5 file"):
-        fastmri_knee(folder)
+    refuses(ValueError, r"file1000007\.h5 is truncated or not an HDF5 file", fastmri_knee, folder)
     with pytest.raises(ValueError, match=r"file1000007\.h5 is truncated or not an HDF5 file"):
         ReadFastMRISliced("kspace")({"kspace": path, "slice": 0})
 
@@ -145,27 +150,20 @@ def test_arrays_of_a_wrong_kind(folder, kspace, named):
     with h5py.File(folder / "file1000000.h5", "a") as file:
         del file["kspace"]
         file["kspace"] = kspace
-    with pytest.raises(ValueError, match=named):
-        fastmri_knee(folder)
+    refuses(ValueError, named, fastmri_knee, folder)
 
 
 def test_bad_choices(folder, tmp_path_factory):
     empty = tmp_path_factory.mktemp("empty")
-    with pytest.raises(FileNotFoundError, match=r"no \.h5"):
-        fastmri_knee(empty)
-    with pytest.raises(FileNotFoundError, match="no folder"):
-        fastmri_knee(empty / "absent")
+    refuses(FileNotFoundError, r"no \.h5", fastmri_knee, empty)
+    refuses(FileNotFoundError, "no folder", fastmri_knee, empty / "absent")
     with pytest.raises(FileNotFoundError, match=r"lacks 1 of 2 files: file2\.h5"):
         fastmri_knee(folder, names=["file1000000.h5", "file2.h5"])
-    with pytest.raises(ValueError, match="not both"):
-        fastmri_knee(folder, names=["file1000000.h5"], split_file="split.txt")
-    with pytest.raises(ValueError, match="AXFLAIR"):
-        fastmri_knee(folder, acquisition="AXFLAIR")
-    with pytest.raises(FileNotFoundError, match="split_file"):
-        fastmri_knee(folder, split_file=folder / "absent.txt")
+    refuses(ValueError, "not both", fastmri_knee, folder, names=["file1000000.h5"], split_file="split.txt")
+    refuses(ValueError, "AXFLAIR", fastmri_knee, folder, acquisition="AXFLAIR")
+    refuses(FileNotFoundError, "split_file", fastmri_knee, folder, split_file=folder / "absent.txt")
     (folder / "twice.txt").write_text("file1.h5\nfile1.h5\n")
-    with pytest.raises(ValueError, match="twice"):
-        read_split(folder / "twice.txt")
+    refuses(ValueError, "twice", read_split, folder / "twice.txt")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -180,14 +178,11 @@ def test_non_finite_kspace_names_the_slice(folder, value):
 
 def test_bad_reads(folder):
     path = folder / "file1000000.h5"
-    with pytest.raises(ValueError, match="crop"):
-        ReadFastMRISliced("kspace", crop=(0, 128))
-    with pytest.raises(ValueError, match=r"crop=\(128, 128\) exceeds"):
-        ReadFastMRISliced("kspace")({"kspace": path, "slice": 0})
+    refuses(ValueError, "crop", ReadFastMRISliced, "kspace", crop=(0, 128))
+    refuses(ValueError, r"crop=\(128, 128\) exceeds", ReadFastMRISliced("kspace"), {"kspace": path, "slice": 0})
     with pytest.raises(ValueError, match="slice 3 does not exist"):
         ReadFastMRISliced("kspace", crop=(8, 8))({"kspace": path, "slice": 3})
-    with pytest.raises(FileNotFoundError, match="absent"):
-        ReadFastMRISliced("kspace")({"kspace": folder / "absent.h5", "slice": 0})
+    refuses(FileNotFoundError, "absent", ReadFastMRISliced("kspace"), {"kspace": folder / "absent.h5", "slice": 0})
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the shared data are not here")
@@ -196,3 +191,200 @@ def test_the_shared_split_lists_are_disjoint():
     lists = {split: read_split(SHARED / f"knee_{split}.txt") for split in ("train", "val", "test")}
     assert {split: len(volumes) for split, volumes in lists.items()} == {"train": 779, "val": 199, "test": 194}
     assert len(set().union(*lists.values())) == 779 + 199 + 194
+
+
+SHARED_FASTMRI_PLUS = Path(__file__).parents[3] / "shared" / "data"
+REAL = (SHARED_FASTMRI_PLUS / "fastmri_plus" / "knee.csv", SHARED_FASTMRI_PLUS / "fastmri_plus" / "knee_file_list.csv")
+needs_shared = pytest.mark.skipif(not SHARED_FASTMRI_PLUS.is_dir(), reason="the shared data are not here")
+HEADER = "file,slice,study_level,x,y,width,height,label\n"
+
+
+def volume(number):
+    return f"file{1000000 + number}"
+
+
+@pytest.fixture
+def study(tmp_path):
+    """Six volumes of four slices, five of them looked through; one with an artifact only."""
+    for number in range(6):
+        sequence = "CORPDFS_FBK" if number % 2 else "CORPD_FBK"
+        write_volume(tmp_path / f"{volume(number)}.h5", 4, (40, 36), sequence, number)
+    rows = [
+        f"{volume(0)},1,No,1,2,3,4,Meniscus Tear",
+        f"{volume(0)},1,No,5,6,7,8,Meniscus Tear",
+        f"{volume(0)},2,No,1,2,3,4,Ligament - ACL Low Grade sprain",
+        f"{volume(0)},2,No,1,2,3,4,Joint Effusion ",
+        f"{volume(1)},0,No,1,2,3,4,Ligament - ACL High Grade Sprain",
+        f"{volume(1)},3,No,1,2,3,4,Ligament - PCL High Grade",
+        f"{volume(1)},0,Yes,,,,,artifact",
+        f"{volume(2)},0,Yes,,,,,artifact",
+        f"{volume(5)},0,No,1,2,3,4,Meniscus Tear",
+    ]
+    (tmp_path / "knee.csv").write_text(HEADER + "\n".join(rows) + "\n")
+    (tmp_path / "list.csv").write_text("\n".join([*(volume(n) for n in range(5)), "Knee data"]) + "\n")
+    return tmp_path
+
+
+def labels(entries, number):
+    return [e["label"].tolist() for e in entries if e["volume"] == volume(number)]
+
+
+def test_labels_of_every_slice(study):
+    names = [f"{volume(n)}.h5" for n in (0, 1, 3)]
+    entries = fastmri_plus_knee(study, "train", study / "knee.csv", study / "list.csv", names=names)
+    assert [(e["volume"], e["slice"]) for e in entries] == [(volume(n), i) for n in (0, 1, 3) for i in range(4)]
+    assert labels(entries, 0) == [[0, 0, 0], [0, 1, 1], [1, 0, 1], [0, 0, 0]]
+    assert labels(entries, 1) == [[1, 0, 1], [0, 0, 0], [0, 0, 0], [0, 0, 1]]
+    assert labels(entries, 3) == [[0, 0, 0]] * 4  # looked through, no annotation: negative
+    assert entries[0]["label"].dtype == np.float32
+    assert [e["attribute"] for e in entries[::4]] == [0, 1, 1]
+    assert [e["subject"] for e in entries[::4]] == [1000000, 1000001, 1000003]
+    other = fastmri_plus_knee(study, "train", study / "knee.csv", study / "list.csv", names=names, abnormal="other")
+    assert labels(other, 0) == [[0, 0, 0], [0, 1, 0], [1, 0, 1], [0, 0, 0]]
+    assert labels(other, 1) == [[1, 0, 0], [0, 0, 0], [0, 0, 0], [0, 0, 1]]
+
+
+def test_images_are_read_with_their_labels_and_no_patient(study):
+    (study / "split.txt").write_text(f"{volume(0)}.h5\n{volume(1)}.h5\n")
+    options = {"split_file": study / "split.txt", "subset": 2}
+    entries = fastmri_plus_knee(str(study), "test", study / "knee.csv", study / "list.csv", **options)
+    loaded = Dataset(entries, ReadFastMRISliced("kspace", crop=(32, 32), target_key=None))
+    batch = next(iter(DataLoader(loaded, batch_size=4)))
+    assert (batch["image"].shape, batch["image"].dtype) == ((4, 1, 32, 32), torch.complex64)
+    assert batch["label"].tolist() == [[0, 0, 0], [1, 0, 1], [1, 0, 1], [0, 0, 0]]
+    assert batch["attribute"].tolist() == [0, 0, 1, 1]
+    assert PATIENT not in str(entries) + str(batch)
+
+
+def test_files_are_found_in_several_folders(study):
+    second = study / "singlecoil_val"
+    second.mkdir()
+    (study / f"{volume(1)}.h5").rename(second / f"{volume(1)}.h5")
+    names = [volume(0), volume(1)]
+    entries = fastmri_plus_knee([study, second], "train", study / "knee.csv", study / "list.csv", names=names)
+    assert {Path(e["kspace"]).parent.name for e in entries} == {study.name, "singlecoil_val"}
+    with pytest.raises(FileNotFoundError, match=rf"lacks 1 of 2 files: {volume(1)}\.h5"):
+        fastmri_plus_knee([study], "train", study / "knee.csv", study / "list.csv", names=names)
+
+
+def test_a_volume_that_nobody_looked_through_has_no_labels(study):
+    """It is annotated in the labels' file, but a list without it does not say that its other slices are negative."""
+    with pytest.raises(ValueError, match=rf"labels missing for volume {volume(5)} \(1 of 2\)"):
+        fastmri_plus_knee(
+            study, "train", study / "knee.csv", study / "list.csv", names=[f"{volume(n)}.h5" for n in (0, 5)]
+        )
+
+
+def test_an_annotation_beyond_the_volume_is_refused(study):
+    write_volume(study / f"{volume(1)}.h5", slices=2)
+    with pytest.raises(ValueError, match=f"{volume(1)} has 2 slices, but labels_csv annotates its slice 3"):
+        fastmri_plus_knee(study, "train", study / "knee.csv", study / "list.csv", names=[volume(1)])
+
+
+def test_a_finding_of_the_whole_study_holds_for_every_slice_and_an_artifact_is_none():
+    whole = Annotations({1: {"meniscus tear", "artifact"}}, {"joint effusion"})
+    assert slice_labels(whole, 3).tolist() == [[0, 0, 1], [0, 1, 1], [0, 0, 1]]
+    assert slice_labels(Annotations({0: {"artifact"}}, {"artifact"}), 2).tolist() == [[0, 0, 0]] * 2
+
+
+def test_the_rule_leaves_volumes_with_an_artifact_only_out(study):
+    splits = fastmri_plus_volumes(study / "knee.csv", study / "list.csv")
+    assert sorted(v for part in splits.values() for v in part) == [volume(n) for n in (0, 1, 3, 4)]
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ("file,slice,label\n", "lacks the column study_level"),
+        ("", "lacks the column file"),
+        (HEADER + "file1,x,No,,,,,Meniscus Tear\n", "line 2"),
+        (HEADER + "file1,1,No,,,,,Meniscus Tear\nfile1,-1,No,,,,,Meniscus Tear\n", "line 3"),
+        (HEADER + "file1,1,Maybe,,,,,Meniscus Tear\n", "line 2"),
+        (HEADER + ",1,No,,,,,Meniscus Tear\n", "line 2"),
+        (HEADER + "file1,1,No,,,,,\n", "line 2"),
+        (HEADER + "file1,1\n", "line 2"),
+    ],
+)
+def test_damaged_annotations_are_named(tmp_path, content, named):
+    (tmp_path / "knee.csv").write_text(content)
+    refuses(ValueError, named, read_annotations, tmp_path / "knee.csv")
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "named"),
+    [
+        ({"split": "val"}, ValueError, "split"),
+        ({"abnormal": "all"}, ValueError, "abnormal"),
+        ({"subset": 0}, ValueError, "subset"),
+        ({"split_seed": -1}, ValueError, "seed"),
+        ({"names": ["a"], "split_file": "b"}, ValueError, "names or split_file"),
+        ({"labels_csv": "absent.csv"}, FileNotFoundError, "labels_csv: there is no file absent.csv"),
+        ({"file_list_csv": "absent.csv"}, FileNotFoundError, "file_list_csv: there is no file absent.csv"),
+        ({"folder": "absent"}, FileNotFoundError, "folder"),
+    ],
+)
+def test_bad_arguments_are_named(study, change, error, named):
+    files = {"folder": study, "labels_csv": study / "knee.csv", "file_list_csv": study / "list.csv"}
+    refuses(error, named, fastmri_plus_knee, **{"split": "train", **files, **change})
+
+
+def test_a_list_without_volumes_is_refused(tmp_path):
+    (tmp_path / "list.csv").write_text("Knee data\n\nfile\n")
+    refuses(ValueError, "names no volume", read_file_list, tmp_path / "list.csv")
+
+
+@needs_shared
+@pytest.mark.shared_data
+def test_the_real_files_give_the_papers_numbers():
+    splits = fastmri_plus_volumes(*REAL)
+    assert {name: len(volumes) for name, volumes in splits.items()} == FASTMRI_PLUS_VOLUMES
+    everything = [v for volumes in splits.values() for v in volumes]
+    assert len(set(everything)) == len(everything) == 1167
+    assert set(everything) <= set(read_file_list(REAL[1]))
+    assert splits == fastmri_plus_volumes(*REAL)
+    assert splits != fastmri_plus_volumes(*REAL, split_seed=1)
+    lists = [f.read_text().split() for f in (SHARED_FASTMRI_PLUS / "fastmri_knee_splits").glob("*.txt")]
+    published = {name.removesuffix(".h5") for names in lists for name in names}
+    assert set(everything) < published  # every volume is one of fastMRI's training and validation volumes
+
+
+@needs_shared
+@pytest.mark.shared_data
+def test_the_real_labels_against_a_naive_count():
+    annotations, listed = read_annotations(REAL[0]), read_file_list(REAL[1])
+    assert len(listed) == 1172
+    assert set(annotations) <= set(listed)
+    with REAL[0].open(newline="") as file:
+        rows = [r for r in csv.DictReader(file) if r["study_level"] == "No"]
+    tears = {(r["file"], r["slice"]) for r in rows if r["label"] == "Meniscus Tear"}
+    sprains = {(r["file"], r["slice"]) for r in rows if "ACL" in r["label"]}
+    found = {(r["file"], r["slice"]) for r in rows}
+    total = np.sum([slice_labels(annotations.get(v), 46).sum(0) for v in listed], axis=0)
+    assert total.tolist() == [len(sprains), len(tears), len(found)]
+    for volumes in fastmri_plus_volumes(*REAL).values():
+        share = np.mean([slice_labels(annotations.get(v), 46).max(0) for v in volumes], axis=0)
+        assert 0.15 < share[0] < 0.3  # ACL sprain, share of volumes
+        assert 0.45 < share[1] < 0.65
+        assert 0.75 < share[2] < 0.9
+
+
+@needs_shared
+@pytest.mark.shared_data
+def test_the_real_labels_with_images_in_the_published_layout(tmp_path):
+    """The first volumes of each split by the rule, k-space made up."""
+    annotations = read_annotations(REAL[0])
+    for split, volumes in fastmri_plus_volumes(*REAL).items():
+        for name in volumes[:4]:
+            with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+                file["kspace"] = np.ones((46, 34, 33), np.complex64)
+                file.attrs["acquisition"] = "CORPDFS_FBK"
+        with pytest.raises(FileNotFoundError, match=f"lacks {len(volumes) - 4} of {len(volumes)} files"):
+            fastmri_plus_knee(tmp_path, split, *REAL)
+        entries = fastmri_plus_knee(tmp_path, split, *REAL, names=volumes[:4])
+        for entry in entries:
+            findings = annotations.get(entry["volume"], Annotations({}, set())).slices.get(entry["slice"], set())
+            expected = [any("acl" in f for f in findings), "meniscus tear" in findings, bool(findings)]
+            assert entry["label"].tolist() == expected
+        assert ReadFastMRISliced(crop=(32, 32), target_key=None)(entries[0])["image"].shape == (1, 32, 32)
+        if split == "train":
+            check_classes(entries, len(KNEE_LABELS), multi_label=True)

@@ -8,14 +8,10 @@ import sys
 import numpy as np
 import pytest
 import torch
+from helper import refuses
 from monai.data import Dataset, MetaTensor
 
-from infomri_monai.acquisition import (
-    ComplexGaussianNoise,
-    KSpaceStatistics,
-    RicianNoise,
-    image_to_kspace,
-)
+from infomri_monai.acquisition import ComplexGaussianNoise, KSpaceStatistics, RicianNoise, image_to_kspace
 from infomri_monai.data import kspace_statistics, marginal_entropy_of, mean_kspace_magnitude
 from infomri_monai.information import MarginalEntropy
 
@@ -120,16 +116,14 @@ def test_cache_that_does_not_name_its_data_is_refused(tmp_path):
     ],
 )
 def test_bad_data_leave_no_file(tmp_path, data, message):
-    with pytest.raises(ValueError, match=message):
-        kspace_statistics(data, tmp_path / "statistics.npz")
+    refuses(ValueError, message, kspace_statistics, data, tmp_path / "statistics.npz")
     assert not list(tmp_path.iterdir())
 
 
 def test_damaged_cache_is_named_and_kept(tmp_path):
     cache = tmp_path / "statistics.npz"
     cache.write_bytes(b"PK\x03\x04 not a zip file")
-    with pytest.raises(ValueError, match=r"statistics\.npz does not hold k-space statistics"):
-        kspace_statistics(images(), cache)
+    refuses(ValueError, r"statistics\.npz does not hold k-space statistics", kspace_statistics, images(), cache)
     assert cache.read_bytes().startswith(b"PK")
 
 
@@ -160,8 +154,7 @@ def test_entropy_refuses_other_noise():
     statistics = kspace_statistics(images())
     with pytest.raises(TypeError, match="noise must be ComplexGaussianNoise, got RicianNoise"):
         marginal_entropy_of(statistics, RicianNoise())
-    with pytest.raises(TypeError, match="got NoneType"):
-        marginal_entropy_of(statistics, None)
+    refuses(TypeError, "got NoneType", marginal_entropy_of, statistics, None)
     with pytest.raises(ValueError, match="noise_std must be a finite number > 0"):
         marginal_entropy_of(statistics, ComplexGaussianNoise(0.0))
     with pytest.raises(ValueError, match="update was never called"):

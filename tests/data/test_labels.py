@@ -1,14 +1,22 @@
-"""Labels on a coarser grid: against the image's own crop by explicit matrices, classes, missing raters, fields of view."""
+"""Labels on a coarser grid: against the image's own crop by explicit matrices, classes, missing raters, fields of view.
+
+Classes that are absent from a split, labels of a wrong shape or value, named by the split's argument.
+How often every class occurs, against counting pixel by pixel.
+"""
+
+from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
-from helper import GRIDS_2D, dft_matrix
+from helper import GRIDS_2D, dft_matrix, refuses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from infomri_monai.data import check_classes, class_frequencies
 from infomri_monai.data.labels import check_labels, crop_labels, fit_to_grid, join_raters
 from infomri_monai.data.prepare import prepare_images
+from infomri_monai.networks import LatentSegmenter
 
 
 def explicit_crop(image, size):
@@ -87,13 +95,117 @@ def test_bad_labels_are_named():
     with pytest.raises(ValueError, match=r"scan: label values must be classes 0 to 2 .*got also \[-1.0, 0.5, 3.0\]"):
         check_labels(np.array([0, 0.5, 3, -1]), 3, "scan")
     assert check_labels(np.array([0.0, 2.0]), 3, "scan").dtype == np.int16
-    with pytest.raises(ValueError, match=r"label must lie in \[0, 1\]"):
-        crop_labels(np.full((4, 4), 2), 2, (2, 2))
+    refuses(ValueError, r"label must lie in \[0, 1\]", crop_labels, np.full((4, 4), 2), 2, (2, 2))
     half = np.zeros((4, 4), int)
     half[0] = -1
-    with pytest.raises(ValueError, match="or be -1 everywhere"):
-        crop_labels(half, 2, (2, 2))
-    with pytest.raises(ValueError, match="size"):
-        crop_labels(np.zeros((4, 4), int), 2, (8, 2))
+    refuses(ValueError, "or be -1 everywhere", crop_labels, half, 2, (2, 2))
+    refuses(ValueError, "size", crop_labels, np.zeros((4, 4), int), 2, (8, 2))
     with pytest.raises(ValueError, match=r"image's grid \(4, 4\).* got \(1, 4, 5\)"):
         fit_to_grid(np.ones((4, 4)), np.ones((1, 4, 5), int), 2, (2, 2))
+
+
+def single(*labels):
+    return [{"label": np.int64(label)} for label in labels]
+
+
+def multi(*labels):
+    return [{"label": np.array(label, np.float32)} for label in labels]
+
+
+@given(st.integers(2, 5), st.lists(st.integers(0, 4), min_size=1, max_size=30))
+def test_single_label_against_a_set(classes, labels):
+    data = single(*(label % classes for label in labels))
+    absent = set(range(classes)) - {label % classes for label in labels}
+    if not absent:
+        assert check_classes(data, classes) is data
+        return
+    with pytest.raises(ValueError, match=rf"^data: class {', '.join(map(str, sorted(absent)))} of {classes} is absent"):
+        check_classes(data, classes)
+
+
+def test_multi_label_needs_both_values_of_every_label():
+    data = multi([0, 1, 1], [1, 0, 1], [0, 0, 0])
+    assert check_classes(data, 3, multi_label=True) is data
+    with pytest.raises(ValueError, match=r"^test_data: label 0, 2 of 3 has no positive entry among 2\.$"):
+        check_classes(multi([0, 1, 0], [0, 0, 0]), 3, multi_label=True, name="test_data")
+    with pytest.raises(ValueError, match=r"^data: label 1 of 2 has no negative entry"):
+        check_classes(multi([0, 1], [1, 1]), 2, multi_label=True)
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "named"),
+    [
+        ([], {}, "validation_data must hold at least one entry"),
+        ([{"image": 0}], {}, "entry 0 lacks 'label'"),
+        (single(0, 1, 2), {}, "entry 2: 'label' must have shape .* values 0 to 1"),
+        (single(0, -1), {}, "entry 1"),
+        ([{"label": np.float32(0.5)}], {}, "entry 0"),
+        ([{"label": np.float32("nan")}], {}, "entry 0"),
+        ([{"label": "0"}], {}, "entry 0"),
+        (multi([0, 1]), {}, r"got shape \(2,\)"),
+        (multi([0, 1]), {"num_classes": 3, "multi_label": True}, r"shape \(3,\)"),
+        (multi([0, 2]), {"multi_label": True}, "values 0 to 1"),
+        (single(0), {"num_classes": 1}, "num_classes must be at least 2"),
+        (multi([0]), {"num_classes": 0, "multi_label": True}, "num_classes must be at least 1"),
+    ],
+)
+def test_refused(data, options, named):
+    refuses(ValueError, named, check_classes, data, **{"num_classes": 2, "name": "validation_data", **options})
+
+
+def test_frequencies_of_image_level_labels():
+    labels = np.random.default_rng(0).integers(0, 4, 50)
+    assert class_frequencies(single(*labels), 4) == pytest.approx([(labels == c).mean() for c in range(4)])
+    independent = np.random.default_rng(1).integers(0, 2, (50, 3))
+    assert class_frequencies(multi(*independent), 3, multi_label=True) == pytest.approx(independent.mean(0))
+    assert class_frequencies(multi([0, 1]), 2, multi_label=True) == pytest.approx([1e-7, 1 - 1e-7])
+    refuses(ValueError, "label must hold 3 labels", class_frequencies, multi([0, 1]), 3, multi_label=True)
+
+
+def entries(multi_label, classes, items=3, seed=0):
+    """Labels of 2 or 3 raters on different grids; one rater of the first image is missing."""
+    rng = np.random.default_rng(seed)
+    data = []
+    for item in range(items):
+        raters, grid = 2 + item % 2, (4 + item, 5)
+        shape = (raters, classes, *grid) if multi_label else (raters, *grid)
+        data.append({"label": rng.integers(0, 2 if multi_label else classes, shape).astype(np.int8)})
+    data[0]["label"][1] = -1
+    return data
+
+
+def test_exclusive_classes():
+    data = entries(False, 4)
+    values = np.concatenate([entry["label"].ravel() for entry in data])
+    expected = [float((values == c).sum() / (values >= 0).sum()) for c in range(4)]
+    shares = class_frequencies(data, 4)
+    assert shares == pytest.approx(expected)
+    assert sum(shares) == pytest.approx(1)
+
+
+def test_independent_labels():
+    data = entries(True, 3)
+    per_label = [np.concatenate([entry["label"][:, c].ravel() for entry in data]) for c in range(3)]
+    expected = [float((v == 1).sum() / (v >= 0).sum()) for v in per_label]
+    assert class_frequencies(data, 3, multi_label=True) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("value", [0, 1])
+def test_a_class_that_is_everywhere_or_nowhere_has_a_finite_logarithm_and_a_network_starts_there(multi_label, value):
+    shape = (1, 2, 64, 64) if multi_label else (1, 64, 64)
+    shares = class_frequencies([{"label": np.full(shape, value, dtype=np.uint8)}], 2, multi_label)
+    assert all(1e-7 <= share <= 1 - 1e-7 for share in shares)
+    LatentSegmenter(2, multi_label, channels=(8, 8), class_frequencies=shares)
+
+
+@pytest.mark.parametrize(("multi_label", "value", "below"), [(False, 3, 3), (True, 2, 2)])
+def test_refuses_another_class(multi_label, value, below):
+    shape = (1, 3, 4, 4) if multi_label else (1, 4, 4)
+    with pytest.raises(ValueError, match=f"mask must lie below {below}, got {value}"):
+        class_frequencies([{"mask": np.full(shape, value)}], 3, multi_label, label_key="mask")
+
+
+@pytest.mark.parametrize("data", [[], [{"label": np.full((2, 4, 4), -1)}]])
+def test_refuses_data_without_a_labelled_pixel(data):
+    refuses(ValueError, "data must hold at least one labelled pixel under 'label'", class_frequencies, data, 2)

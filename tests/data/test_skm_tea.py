@@ -7,7 +7,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from monai.data import DataLoader, Dataset
+from helper import refuses
 
 from infomri_monai.data import SKM_TEA_STRUCTURES, ReadSKMTEASliced, skm_tea
 
@@ -127,60 +127,40 @@ def test_medial_and_lateral_are_joined_on_demand(folder):
     assert list(SKM_TEA_STRUCTURES.values()) == list(range(7))
 
 
-def test_in_a_loader_with_workers(folder):
-    data = Dataset(skm_tea(folder, "train"), ReadSKMTEASliced("image", grid=(8, 8)))
-    batch = next(iter(DataLoader(data, batch_size=10, num_workers=1)))
-    assert batch["image"].shape == batch["label"].shape == (10, 1, 8, 8)
-
-
-def test_missing_keys_are_passed_if_allowed():
-    assert ReadSKMTEASliced("image", allow_missing_keys=True)({"slice": 0}) == {"slice": 0}
-
-
 def test_files_that_do_not_fit_are_named_before_any_work(folder):
     path = label_path(folder, "MTR_005")
     nibabel.Nifti1Image(np.zeros((16, 12, 4), np.uint8), np.eye(4)).to_filename(path)
-    with pytest.raises(ValueError, match=r"MTR_005\.nii\.gz: .* one grid, got \(16, 12, 4\) and \(16, 12, 5\)"):
-        skm_tea(folder, "test")
+    refuses(ValueError, r"MTR_005\.nii\.gz: .* one grid, got \(16, 12, 4\) and \(16, 12, 5\)", skm_tea, folder, "test")
     path.write_bytes(b"no NIfTI")
-    with pytest.raises(OSError, match="MTR_005"):
-        skm_tea(folder, "test")
+    refuses(OSError, "MTR_005", skm_tea, folder, "test")
     with h5py.File(scan_path(folder, "MTR_005"), "a") as file:
         del file["target"]
         file["target"] = np.zeros((*SHAPE, 1, 1), np.complex64)
-    with pytest.raises(ValueError, match=r"MTR_005\.h5 has 1 echoes, echo=2"):
-        skm_tea(folder, "test", echo=2)
+    refuses(ValueError, r"MTR_005\.h5 has 1 echoes, echo=2", skm_tea, folder, "test", echo=2)
     with h5py.File(scan_path(folder, "MTR_005"), "a") as file:
         del file["target"]
         file["target"] = np.zeros(SHAPE, np.float32)
-    with pytest.raises(ValueError, match=r"MTR_005\.h5: 'target' must be complex"):
-        skm_tea(folder, "test")
+    refuses(ValueError, r"MTR_005\.h5: 'target' must be complex", skm_tea, folder, "test")
     with h5py.File(scan_path(folder, "MTR_005"), "a") as file:
         del file["target"]
-    with pytest.raises(ValueError, match=r"MTR_005\.h5 lacks the array target"):
-        skm_tea(folder, "test")
+    refuses(ValueError, r"MTR_005\.h5 lacks the array target", skm_tea, folder, "test")
     scan_path(folder, "MTR_005").write_bytes(b"no HDF5")
-    with pytest.raises(ValueError, match=r"MTR_005\.h5 is truncated or not an HDF5 file"):
-        skm_tea(folder, "test")
+    refuses(ValueError, r"MTR_005\.h5 is truncated or not an HDF5 file", skm_tea, folder, "test")
 
 
 def test_bad_reads_are_named(folder):
     read, entry = ReadSKMTEASliced("image", grid=(8, 8)), skm_tea(folder, "test")[2]
-    with pytest.raises(ValueError, match=r"MTR_005\.h5: slice 5 does not exist"):
-        read({**entry, "slice": 5})
+    refuses(ValueError, r"MTR_005\.h5: slice 5 does not exist", read, {**entry, "slice": 5})
     with h5py.File(scan_path(folder, "MTR_005"), "a") as file:
         file["target"][1, 1, 2, 0, 0] = np.nan
-    with pytest.raises(ValueError, match=r"MTR_005\.h5: slice 2 of 'target' holds NaN"):
-        read(entry)
+    refuses(ValueError, r"MTR_005\.h5: slice 2 of 'target' holds NaN", read, entry)
     assert read({**entry, "slice": 3})["image"].isfinite().all()
     nibabel.Nifti1Image(np.full(SHAPE, 7, np.uint8), np.eye(4)).to_filename(label_path(folder, "MTR_005"))
     with pytest.raises(ValueError, match=r"MTR_005\.nii\.gz: label values must be classes 0 to 6 .*got also \[7\]"):
         read({**entry, "slice": 3})
     label_path(folder, "MTR_005").write_bytes(b"no NIfTI")
-    with pytest.raises(ValueError, match=r"MTR_005\.nii\.gz is not a readable NIfTI file"):
-        read({**entry, "slice": 3})
-    with pytest.raises(ValueError, match="grid"):
-        ReadSKMTEASliced("image", grid=(8, 0))
+    refuses(ValueError, r"MTR_005\.nii\.gz is not a readable NIfTI file", read, {**entry, "slice": 3})
+    refuses(ValueError, "grid", ReadSKMTEASliced, "image", grid=(8, 0))
 
 
 @pytest.mark.parametrize(
@@ -195,12 +175,10 @@ def test_bad_reads_are_named(folder):
     ],
 )
 def test_bad_arguments_are_named(folder, change, error, named):
-    with pytest.raises(error, match=named):
-        skm_tea(**{"folder": folder, "split": "train", **change})
+    refuses(error, named, skm_tea, **{"folder": folder, "split": "train", **change})
 
 
 @pytest.mark.parametrize("text", ["no JSON", "[]", '{"images": [{"scan_id": "MTR_005"}]}'])
 def test_bad_annotations_are_named(folder, text):
     (folder / "annotations" / "v1.0.0" / "test.json").write_text(text)
-    with pytest.raises(ValueError, match=r"test\.json must be a JSON object"):
-        skm_tea(folder, "test")
+    refuses(ValueError, r"test\.json must be a JSON object", skm_tea, folder, "test")

@@ -1,6 +1,8 @@
 """The rule that divides cases: disjoint, complete, sizes, order, and the same on every machine."""
 
-import pytest
+from __future__ import annotations
+
+from helper import refuses
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,11 +28,7 @@ def test_blocks_and_seeds():
 
 
 def test_bad_arguments():
-    with pytest.raises(ValueError, match="sum to 1"):
-        split_cases("ab", {"a": 0.5, "b": 0.6})
-    with pytest.raises(ValueError, match="at least 0"):
-        split_cases("ab", {"a": 1.5, "b": -0.5})
-    with pytest.raises(ValueError, match="seed"):
-        split_cases("ab", {"a": 1.0}, -1)
-    with pytest.raises(ValueError, match=r"split must be one of \('a', 'b'\), got 'c'"):
-        check_split("c", "ab")
+    refuses(ValueError, "sum to 1", split_cases, "ab", {"a": 0.5, "b": 0.6})
+    refuses(ValueError, "at least 0", split_cases, "ab", {"a": 1.5, "b": -0.5})
+    refuses(ValueError, "seed", split_cases, "ab", {"a": 1.0}, -1)
+    refuses(ValueError, r"split must be one of \('a', 'b'\), got 'c'", check_split, "c", "ab")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,8 +11,9 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 
 from hospital.mr_series import example_datasets
-from infomri_monai.deploy.case import CaseSource, Derivation, ModelIdentity
-from infomri_monai.deploy.dicom.common import new_uid
+from infomri_monai.deploy.case import CaseSource
+from infomri_monai.deploy.derivation import Derivation, ModelIdentity
+from infomri_monai.deploy.dicom.identity import new_uid
 from infomri_monai.deploy.dicom.mr_series import mr_series
 
 if TYPE_CHECKING:
@@ -75,6 +77,7 @@ def raw_case(slices: int = 3) -> Case:
     image = np.random.default_rng(0).random((*GRID, slices)).astype(np.float32)
     series = mr_series(image, np.diag([1.5, 2.0, 4.0, 1.0]), source, measured(), 901)
     positions = [dataset.ImagePositionPatient for dataset in series]
+    source = replace(source, instances=tuple(series))
     return _case(source, series, positions, series[0].ImageOrientationPatient, series[0].PixelSpacing)
 
 

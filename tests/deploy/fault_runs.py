@@ -11,7 +11,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +18,6 @@ import pytest
 from damaged_models import ROOT
 from faults import EXECUTED, secrets
 
-import infomri_monai.deploy
 from infomri_monai.deploy.command import run_application
 from infomri_monai.deploy.logs import LOGGERS
 
@@ -98,18 +96,12 @@ class Place:
         self.monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
         self.capfd.readouterr()
         with _logging_as_before(), pytest.raises(SystemExit) as caught:
-            run_application(
-                name, BUNDLES[name][1], lambda: _writer(name), Path(infomri_monai.deploy.__path__[0]) / name
-            )
+            run_application(name)
         assert [_checksums(path) for path in watched if path != self.output] == before
         assert not any(self.temporary.iterdir())
         assert not (self.root / EXECUTED).exists()
         assert isinstance(caught.value.code, int)
         return Outcome(caught.value.code, "".join(self.capfd.readouterr()), self.output)
-
-
-def _writer(name: str) -> Any:
-    return import_module(f"infomri_monai.deploy.{name}.objects").build_objects
 
 
 def _checksums(folder: Path) -> dict[str, str]:

@@ -20,7 +20,7 @@ from series_files import assert_no_identifier
 from validate import assert_valid_dicom
 
 from hospital.raw_scan import EXAMPLE_SUBJECT, ExampleGeometry
-from infomri_monai.deploy.inputs import find_cases
+from infomri_monai.deploy.cases import find_cases
 from infomri_monai.deploy.model_files import sha256
 
 every_application = pytest.mark.parametrize("name", APPLICATIONS)
@@ -119,7 +119,7 @@ def test_results_in_the_input_are_no_input(runs, way, tmp_path):
         (tmp_path / name).symlink_to(runs.application(name, way).output)
     cases, notes = find_cases(tmp_path)
     assert len(cases) == len(before) == len(CASES)
-    assert [case.read(n).domain for n, case in enumerate(cases, 1)] == ["image"] * 2 + ["kspace"] * 2
+    assert [case(n).domain for n, case in enumerate(cases, 1)] == ["image"] * 2 + ["kspace"] * 2
     assert "MR made by infomri_monai" in notes[0]
 
 

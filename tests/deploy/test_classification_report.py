@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,8 +12,9 @@ highdicom = pytest.importorskip("highdicom")
 from derived_cases import DERIVATION, image_case, measured, raw_case  # noqa: E402
 from reading_objects import evaluations, evidence, numbers, own, read_report  # noqa: E402
 
+from hospital.report import report_text  # noqa: E402
 from infomri_monai.deploy.case import DeployError  # noqa: E402
-from infomri_monai.deploy.dicom.report import classification_report, report_text  # noqa: E402
+from infomri_monai.deploy.privacy_classification.objects import classification_report  # noqa: E402
 from infomri_monai.engines.case import AcquisitionRecord  # noqa: E402
 from infomri_monai.engines.classification import VolumeClassification  # noqa: E402
 
@@ -56,11 +58,11 @@ def test_the_report_says_whether_the_network_saw_the_whole_image(ratio, seen):
 @pytest.mark.parametrize("multi_label", [False, True])
 @pytest.mark.parametrize("kind", ["raw", "classic", "enhanced"])
 def test_classification_holds_the_numbers_and_no_pixel(kind, multi_label, tmp_path):
-    case = raw_case() if kind == "raw" else image_case(kind)
+    source = replace(raw_case().source, instances=()) if kind == "raw" else image_case(kind).source
     derivation = measured() if kind == "raw" else DERIVATION
     labels = ["left", "right side, behind"]
     given = result(multi_label=multi_label, simulated=kind != "raw")
-    report = classification_report(given, labels, case.source, derivation, 904, warnings=["two masks"])
+    report = classification_report(given, labels, source, derivation, 904, warnings=["two masks"])
     found = read_report(report, tmp_path / "report.dcm")
     *of_labels, whole = found.content.get_image_measurement_groups()
     assert [group.finding_type.meaning for group in of_labels] == labels
@@ -78,10 +80,10 @@ def test_classification_holds_the_numbers_and_no_pixel(kind, multi_label, tmp_pa
     }
     answer = evaluations(whole)["Label of a probability above one half" if multi_label else "Most probable label"]
     assert answer == of_labels[1].finding_type
-    assert evidence(found) == own(case.source.instances)
+    assert evidence(found) == own(source.instances)
     assert (found.StudyInstanceUID, found.PatientID) == (
-        case.source.attributes.StudyInstanceUID,
-        case.source.attributes.PatientID,
+        source.attributes.StudyInstanceUID,
+        source.attributes.PatientID,
     )
     assert (found.CompletionFlag, found.VerificationFlag, found.PreliminaryFlag) == (
         "COMPLETE",
@@ -112,7 +114,9 @@ def test_classification_says_what_its_probabilities_are(rule, multi_label, masks
 
 
 def test_raw_classification_refers_to_nothing(tmp_path):
-    report = classification_report(result(simulated=False), ["no", "yes"], raw_case().source, measured(), 904)
+    report = classification_report(
+        result(simulated=False), ["no", "yes"], replace(raw_case().source, instances=()), measured(), 904
+    )
     found = read_report(report, tmp_path / "report.dcm")
     assert not [element for element in found.iterall() if element.keyword == "ReferencedSOPInstanceUID"]
 

@@ -12,16 +12,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from helper import refuses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 pytest.importorskip("pydicom")
-from infomri_monai.deploy.bundle import TimedNetwork, as_reference, slice_names, volume_of
-from infomri_monai.deploy.case import CaseSource, DeployCase, DeployError, ModelIdentity
-from infomri_monai.deploy.dicom.common import derivation_text, series_description
+from infomri_monai.deploy.bundle import TimedNetwork, volume_of
+from infomri_monai.deploy.case import CaseSource, DeployCase, DeployError
+from infomri_monai.deploy.derivation import ModelIdentity, acquisition_words, derived
 from infomri_monai.deploy.journal import CaseFacts, Delivery
 from infomri_monai.deploy.launch import SIGNALS, end_quietly, raise_stack_limit
-from infomri_monai.deploy.words import acquisition_words, derivation
 from infomri_monai.engines.case import AcquisitionRecord
 
 MODEL = ModelIdentity("InfoMRI segmentation", "0.1.0", "ab" * 32)
@@ -51,7 +51,7 @@ def test_words_of_an_acquisition():
 
 def test_a_description_says_once_how_kspace_came_about():
     for record in (MEASURED, SIMULATED):
-        text = derivation_text(derivation("sigma", record, torch.tensor([0.25]), MODEL)).lower()
+        text = derived("sigma", record, torch.tensor([0.25]), MODEL).description.lower()
         assert text.count("simulated") == record.simulated
         assert text.count("measured") == (not record.simulated)
         assert text.count("k-space") == 1
@@ -66,19 +66,19 @@ def test_a_description_says_once_how_kspace_came_about():
 )
 def test_a_derivation_always_fits_into_dicom(ratio, record, more, what):
     """64 characters of a series description, 1024 of a derivation's text, with the mark of a simulation."""
-    made = derivation(what, record, torch.tensor([ratio], dtype=torch.float64), MODEL, more)
+    made = derived(what, record, torch.tensor([ratio], dtype=torch.float64), MODEL, more)
     assert made.simulated is record.simulated
     assert made.model == MODEL
-    assert series_description(made).startswith(f"InfoMRI {what}")
-    assert "Research software, not for clinical use." in derivation_text(made)
-    assert ("SIMULATED" in series_description(made)) is record.simulated
+    assert made.series_description.startswith(f"InfoMRI {what}")
+    assert "Research software, not for clinical use." in made.description
+    assert ("SIMULATED" in made.series_description) is record.simulated
 
 
 def test_a_derivation_names_the_acceleration():
-    assert derivation("sigma", SIMULATED, torch.tensor([0.125]), MODEL).title == "InfoMRI sigma 8x"
-    assert derivation("sigma", MEASURED, torch.tensor([0.3]), MODEL).title == "InfoMRI sigma 3.33x"
-    assert derivation("sigma", MEASURED, torch.zeros(1), MODEL).title == "InfoMRI sigma"
-    assert derivation("sigma", MEASURED, torch.ones(1), MODEL, "In nats.").text.endswith("clinical use. In nats.")
+    assert derived("sigma", SIMULATED, torch.tensor([0.125]), MODEL).title == "InfoMRI sigma 8x"
+    assert derived("sigma", MEASURED, torch.tensor([0.3]), MODEL).title == "InfoMRI sigma 3.33x"
+    assert derived("sigma", MEASURED, torch.zeros(1), MODEL).title == "InfoMRI sigma"
+    assert derived("sigma", MEASURED, torch.ones(1), MODEL, "In nats.").text.endswith("clinical use. In nats.")
 
 
 @pytest.mark.parametrize("leading", [0, 1, 2])
@@ -102,13 +102,6 @@ def test_maps_come_back_in_the_layout_of_their_case(leading, slices, domain, swa
     case, bundle = SimpleNamespace(domain=domain, has_geometry=geometry), SimpleNamespace(swap_axes=swap_axes)
     found = volume_of(map_, case, bundle, leading)
     assert np.array_equal(found, wanted)
-
-
-def test_names_and_references_of_a_series():
-    series = [object(), object()]
-    assert slice_names("sub", series) == {"sub/slice_0001.dcm": series[0], "sub/slice_0002.dcm": series[1]}
-    source = as_reference(series, CaseSource((), "attributes", (4,)))
-    assert source == CaseSource(tuple(series), "attributes", ())
 
 
 class Network(torch.nn.Module):
@@ -141,8 +134,7 @@ def test_the_stopwatch_runs_while_the_network_works():
     assert timed.posterior(3, samples=2) == (3, 2)  # which calls the network: counted once
     assert timed.logits(1) == timed.reconstruct(1) == (1, 1)
     assert timed.seconds == 4
-    with pytest.raises(ValueError, match="nothing"):
-        timed(None)
+    refuses(ValueError, "nothing", timed, None)
     assert timed.seconds == 5
     timed.helper()
     clock[0] += 100

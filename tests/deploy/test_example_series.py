@@ -1,5 +1,7 @@
 """The example series: valid by dicom3tools, of one anatomy in both kinds, with the geometry that was asked for."""
 
+import doctest
+import importlib
 import shutil
 import subprocess
 
@@ -107,3 +109,23 @@ def test_command_line(tmp_path, capsys):
         main([str(tmp_path), "--slices", "0"])
     assert caught.value.code == 2
     assert "slices_per_subject must lie in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["mr_series", "raw_scan", "result"])
+def test_examples_in_docstrings(name):
+    """No requirement of the package's own, so pytest does not collect them where the extra `deploy` is not installed."""
+    for package in ("ismrmrd", "highdicom"):
+        pytest.importorskip(package)
+    failed, tried = doctest.testmod(
+        importlib.import_module(f"hospital.{name}"), optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+    )
+    assert tried
+    assert not failed
+
+
+def test_raw_scans_of_the_command_line(tmp_path):
+    pytest.importorskip("ismrmrd")
+    from hospital.raw_scan import main as write_scans
+
+    write_scans([str(tmp_path / "out"), "--slices", "2"])
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["fastmri.h5", "scan.h5"]

@@ -1,27 +1,32 @@
-"""Faults of inputs and disks injected into the applications: each has its message, leaves nothing partial, names no patient."""
+"""Faults of inputs and disks injected into the applications: each has its message, leaves nothing partial, names no patient.
+
+Wrong arguments, settings, outputs and models: each has its message and exit code before anything is written.
+"""
 
 from __future__ import annotations
 
 import errno
+import os
 import resource
 import subprocess
 import sys
 
+import pydicom
 import pytest
+import yaml
+from damaged_inputs import FAULTS
+from damaged_models import BUNDLE, MODEL_FAULTS, ROOT
+from damaged_raw import four_coils
+from damaged_series import good
+from fault_runs import BUNDLES, Outcome, closed, environment, named
+from faults import FILE, FOLDER, PATIENT
+
+from infomri_monai.deploy.case import EXIT_CASE_FAILED, EXIT_NOTHING_TO_DO, EXIT_OK, EXIT_USAGE
 
 pytest.importorskip("highdicom")
 pytest.importorskip("holoscan")
 pytest.importorskip("ismrmrd")
-import pydicom
-import yaml
-from damaged_inputs import FAULTS
-from damaged_models import ROOT
-from damaged_raw import four_coils
-from damaged_series import good
-from fault_runs import BUNDLES, Outcome, closed, environment, named
-from faults import FOLDER, PATIENT
 
-from infomri_monai.deploy.case import EXIT_CASE_FAILED, EXIT_OK
 
 SEGMENTATION = {"segmentation.dcm", "probability.dcm", "entropy.dcm", "triage.dcm"}
 
@@ -123,7 +128,7 @@ def test_disk_that_is_full_for_the_summary_too(place):
     outcome.assert_silent(place.input)
 
 
-@pytest.mark.parametrize("step", ["inputs.read_series", "bundle.DeployBundle.__call__", "operators.save_objects"])
+@pytest.mark.parametrize("step", ["cases.read_series", "bundle.DeployBundle.__call__", "operators.save_objects"])
 def test_defects_quote_nothing(place, step):
     """What no one foresaw, with a message that quotes the header, and causes that do, too."""
     good(place.input)
@@ -180,3 +185,204 @@ def test_all_faults_in_one_study(place):
         assert {f"{folder}/{name}" for name in SEGMENTATION} <= set(row["objects"]) <= outcome.files
     assert not any(place.temporary.iterdir())
     outcome.assert_silent(place.input)
+
+
+pytest.importorskip("highdicom")
+pytest.importorskip("holoscan")
+pytest.importorskip("ismrmrd")
+
+
+@named(MODEL_FAULTS)
+def test_damaged_model(place, fault):
+    good(place.input)
+    fault.write(place.root / "models")
+    outcome = place.run("-l", "DEBUG", models=place.root / "models")
+    assert outcome.code == EXIT_USAGE
+    assert fault.message in outcome.said
+    assert not place.output.exists()
+    outcome.assert_silent(place.input)
+
+
+def not_there(place):
+    return ["-i", place.root / "JANE", "-o", place.output, "-m", BUNDLE]
+
+
+def nothing_in_it(place):
+    place.input.mkdir()
+    return ["-i", place.input, "-o", place.output, "-m", BUNDLE]
+
+
+def only_text(place):
+    (place.input / FOLDER).mkdir(parents=True)
+    (place.input / FOLDER / f"{FILE}.txt").write_text(PATIENT.name)
+    return ["-i", place.input, "-o", place.output, "-m", BUNDLE]
+
+
+def given(*more, output=""):
+    """A good input, and further arguments."""
+
+    def arguments(place):
+        good(place.input)
+        return ["-i", place.input, "-o", output or place.output, "-m", BUNDLE, *more]
+
+    return arguments
+
+
+def settings(text):
+    def arguments(place):
+        (place.root / "app.yaml").write_text(text)
+        return given("-c", place.root / "app.yaml")(place)
+
+    return arguments
+
+
+def only_packed(place):
+    (place.input / FOLDER).mkdir(parents=True)
+    for suffix in (".dcm.gz", ".zip", ".nii"):
+        (place.input / FOLDER / f"{FILE}{suffix}").write_bytes(b"PK")
+    return ["-i", place.input, "-o", place.output, "-m", BUNDLE]
+
+
+def a_file_of_a_series(place):
+    good(place.input)
+    return ["-i", next(place.input.rglob("*.dcm")), "-o", place.output, "-m", BUNDLE]
+
+
+def only_weights(place):
+    good(place.input)
+    return ["-i", place.input, "-o", place.output, "-m", BUNDLE / "models/model.pt"]
+
+
+def output_is_a_file(place):
+    (place.root / "file").write_text("mine")
+    return given(output=place.root / "file")(place)
+
+
+def output_below_a_file(place):
+    (place.root / "file").write_text("mine")
+    return given(output=place.root / "file/out")(place)
+
+
+def results_of_another_run(place):
+    (place.root / "earlier/case_0002").mkdir(parents=True)
+    return given(output=place.root / "earlier")(place)
+
+
+USAGE = {
+    "no arguments": (lambda place: [], EXIT_USAGE, "input, output and model must be given"),
+    "no model": (
+        lambda place: ["-i", "JANE", "-o", "DOE"],
+        EXIT_USAGE,
+        "model must be given, as -m or by HOLOSCAN_MODEL",
+    ),
+    "empty input": (given("-i", ""), EXIT_USAGE, "argument -i/--input does not fit this usage"),
+    "empty output": (given("-o", " "), EXIT_USAGE, "argument -o/--output does not fit this usage"),
+    "input missing": (not_there, EXIT_USAGE, "input: the path does not exist"),
+    "folder empty": (nothing_in_it, EXIT_NOTHING_TO_DO, "input: there is no DICOM series and no raw k-space"),
+    "only text": (only_text, EXIT_NOTHING_TO_DO, "passed over 1 file that is not DICOM"),
+    "only packed": (only_packed, EXIT_NOTHING_TO_DO, "accepted are DICOM MR images under any name, but not packed"),
+    "one slice": (a_file_of_a_series, EXIT_USAGE, "input: must be a folder, or a file of raw k-space ("),
+    "only weights": (only_weights, EXIT_USAGE, "models: the file holds no bundle (found: none), it may be the weights"),
+    "unknown option": (given("--inputt", "JANE"), EXIT_USAGE, "do not fit this usage (unknown: --inputt)"),
+    "unknown option with value": (given("--inputt=JANE", "-DOE"), EXIT_USAGE, "(unknown: --inputt); see --help."),
+    "words too many": (given("JANE", FOLDER), EXIT_USAGE, "the arguments do not fit this usage"),
+    "unknown level": (given("-l", "QUINCY"), EXIT_USAGE, "argument -l/--log-level does not fit this usage"),
+    "no settings": (given("-c", "JANE.yaml"), EXIT_USAGE, "config: the file cannot be read (FileNotFoundError)"),
+    "broken settings": (settings("bundle: ["), EXIT_USAGE, "config: the file cannot be read (ParserError)"),
+    "odd settings": (settings("bundle: 3"), EXIT_USAGE, "config: 'bundle' must be a mapping"),
+    "empty settings": (settings("# ratio: 1"), EXIT_USAGE, "config: the file is empty; settings of the bundle stand"),
+    "setting at the top": (
+        settings("ratio: 0.25"),
+        EXIT_USAGE,
+        "config: there is no key 'ratio' at the top of the file",
+    ),
+    "setting of another kind": (
+        settings("bundle: {ratio: '0,25'}"),
+        EXIT_USAGE,
+        "settings: ratio must be a number, got '0,25'",
+    ),
+    "unknown setting": (
+        settings("bundle: {rati: 1}"),
+        EXIT_USAGE,
+        "settings: the bundle has no setting 'rati'; there are",
+    ),
+    "wrong setting": (settings("bundle: {ratio: 2}"), EXIT_USAGE, "settings: ratio must lie in (0, 1]"),
+    "output is a file": (output_is_a_file, EXIT_USAGE, "output: the path is a file"),
+    "output of a name too long": (
+        given(output="o" * 300),
+        EXIT_USAGE,
+        "output: the path cannot be read (File name too long).",
+    ),
+    "output below a file": (output_below_a_file, EXIT_USAGE, "output: the path cannot be read (Not a directory)."),
+    "one name": (settings("bundle: {structures: csf}"), EXIT_USAGE, "settings: structures must be a list, got 'csf'."),
+    "names too few": (
+        settings("bundle: {structures: [csf, white]}"),
+        EXIT_USAGE,
+        "settings: structures must be a list of 3 different names, got ['csf', 'white'].",
+    ),
+    "broken expression": (
+        settings("bundle: {ratio: '@foo'}"),
+        EXIT_USAGE,
+        "settings: ratio cannot be evaluated (ValueError), got '@foo'.",
+    ),
+    "output not empty": (results_of_another_run, EXIT_USAGE, "output: the folder holds results of an earlier run"),
+    "output read-only": (given(output="/proc/out"), EXIT_USAGE, "output: the folder cannot be made or written to ("),
+}
+
+
+@pytest.mark.parametrize("kind", USAGE)
+def test_wrong_usage(place, kind):
+    arguments, code, message = USAGE[kind]
+    outcome = place.call(*arguments(place))
+    assert outcome.code == code
+    assert message in outcome.said
+    assert not place.output.exists()
+    outcome.assert_silent(place.input)
+    assert (place.root / "file").read_text() == "mine" if kind in ("output is a file", "output below a file") else True
+
+
+def test_an_input_that_cannot_be_read(place):
+    good(place.input)
+    closed(place, place.input)
+    place.monkeypatch.setattr("fault_runs._checksums", lambda folder: {})
+    outcome = place.run()
+    assert outcome.code == EXIT_USAGE
+    assert "input: the path cannot be read (Permission denied)." in outcome.said
+    assert not place.output.exists()
+    outcome.assert_silent(place.input)
+
+
+def test_an_output_that_can_be_written_to_but_not_listed(place):
+    """Whether it holds results of another patient cannot be told."""
+    good(place.input)
+    (place.output / "case_0001").mkdir(parents=True)
+    closed(place, place.output)
+    outcome = place.run()
+    assert outcome.code == EXIT_USAGE
+    assert "output: the path cannot be read (Permission denied)." in outcome.said
+    outcome.assert_silent(place.input)
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="nothing is closed to root")
+def test_an_output_below_a_closed_folder(place):
+    good(place.input)
+    (place.root / "above").mkdir(mode=0o000)
+    try:
+        outcome = place.call("-i", place.input, "-o", place.root / "above/out", "-m", BUNDLE)
+    finally:
+        (place.root / "above").chmod(0o700)
+    assert outcome.code == EXIT_USAGE
+    assert "output: the path cannot be read (Permission denied)." in outcome.said
+
+
+def test_an_empty_variable_is_none(place):
+    place.monkeypatch.setenv("HOLOSCAN_OUTPUT_PATH", "")
+    outcome = place.call("-i", place.input, "-m", BUNDLE)
+    assert outcome.code == EXIT_USAGE
+    assert "output must be given, as -o or by HOLOSCAN_OUTPUT_PATH." in outcome.said
+
+
+def test_every_message_is_in_the_table_for_hospitals():
+    table = (ROOT / "docs/deploy_errors.md").read_text()
+    said = [fault.message for fault in (*FAULTS, *MODEL_FAULTS)] + [message for _, _, message in USAGE.values()]
+    assert [message for message in said if message not in table] == []

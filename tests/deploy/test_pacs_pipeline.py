@@ -24,9 +24,9 @@ from hospital.programs import fetch, find, search, store
 from hospital.proof import prove
 from hospital.result import read_result, recognised
 from infomri_monai.deploy.bundle import DeployBundle, volume_of
+from infomri_monai.deploy.cases import find_cases
 from infomri_monai.deploy.dicom.save import save_objects
 from infomri_monai.deploy.dicom.scan import find_series
-from infomri_monai.deploy.inputs import find_cases
 
 ROOT = Path(__file__).parents[2]
 BUNDLES = {
@@ -97,10 +97,11 @@ def _travel(orthanc, tmp_path_factory, application, kind, there, home):
     fetch(orthanc, there, folder / "received", study)
     cases, notes = find_cases(folder / "received")
     assert (len(cases), notes) == (1, [])
-    case, bundle = cases[0].read(1), bundle_of(application)
+    case, bundle = cases[0](1), bundle_of(application)
     inference = bundle(case)
     build = importlib.import_module(f"infomri_monai.deploy.{application}.objects").build_objects
-    paths = save_objects(build(case, inference, bundle), folder / "output")
+    save_objects(build(case, inference, bundle), folder / "output")
+    paths = sorted((folder / "output").rglob("*.dcm"))
     store(orthanc, home, paths)
     made = [pydicom.dcmread(path) for path in paths]
     back = [pydicom.dcmread(path) for path in fetch(orthanc, home, folder / "back", study)]

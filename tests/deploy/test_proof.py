@@ -22,7 +22,7 @@ from infomri_monai.deploy.dicom.segmentation import binary_segmentation
 def results(request):
     """Sources; and of them a segmentation, a map and a series of images, the reports being for the tests of the pipeline."""
     case = image_case(request.param)
-    given = case.affine, case.source, case.instances, DERIVATION
+    given = case.affine, case.source, DERIVATION
     mask = (case_image(case) > 0).astype("uint8")
     segmentation = binary_segmentation(mask, ["brain"], *given, 901)
     entropy = parametric_map(case_image(case), *given, "entropy", 902)

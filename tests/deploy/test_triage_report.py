@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from helper import refuses
 
 highdicom = pytest.importorskip("highdicom")
 
@@ -12,9 +13,10 @@ from pydicom import Dataset  # noqa: E402
 from pydicom.sr.codedict import codes  # noqa: E402
 from reading_objects import evaluations, evidence, numbers, own, read_report  # noqa: E402
 
+from hospital.report import report_text  # noqa: E402
 from infomri_monai.deploy.case import DeployError  # noqa: E402
-from infomri_monai.deploy.dicom.report import report_text, triage_report  # noqa: E402
 from infomri_monai.deploy.dicom.segmentation import binary_segmentation  # noqa: E402
+from infomri_monai.deploy.segmentation.objects import triage_report  # noqa: E402
 from infomri_monai.triage import ReviewThreshold, StructureVolume, WorklistEntry  # noqa: E402
 
 NAMES = ("csf", "tumour")
@@ -37,7 +39,7 @@ ENTRY = WorklistEntry(
 def triage(case, entry=ENTRY, threshold=THRESHOLD, derivation=DERIVATION, samples=16, **options):
     array = np.zeros(case.shape, np.uint8)
     array[4:9, 3:7] = 1  # the tumour has no pixel
-    where = (case.source, case.instances, derivation)
+    where = (case.source, derivation)
     segmentation = binary_segmentation(array, NAMES, case.affine, *where, 902)
     return segmentation, triage_report(entry, samples, segmentation, *where, 903, threshold=threshold, **options)
 
@@ -111,7 +113,7 @@ def test_triage_says_whether_a_person_must_look_and_why(review, threshold, code,
 def test_a_case_with_a_warning_is_reviewed_whatever_its_samples_agree_on(threshold, why, tmp_path):
     case = image_case("classic")
     segmentation, _ = triage(case, ENTRY._replace(review=False), THRESHOLD._replace(threshold=0.5))
-    where = (segmentation, case.source, case.instances, DERIVATION, 903)
+    where = (segmentation, case.source, DERIVATION, 903)
     entry = ENTRY._replace(review=True)
     with pytest.raises(ValueError, match="review must be True for a case with a warning, got False"):
         triage_report(ENTRY._replace(review=False), 16, *where, threshold=threshold, warnings=["all pixels are zero."])
@@ -131,10 +133,7 @@ def test_a_single_sample_has_no_spread(tmp_path):
         {("Volume", "Median"): (12.5, "mm3")}
     ] * 2
     (whole,) = found.content.get_image_measurement_groups()
-    assert {name for name, _ in numbers(whole)} == {
-        "Mean predictive entropy per pixel",
-        "Number of posterior samples",
-    }
+    assert {name for name, _ in numbers(whole)} == {"Mean predictive entropy per pixel", "Number of posterior samples"}
     text = report_text(found)
     assert "Agreement of this case: not known." in text
     assert "those of a single sample of the segmentation, of which there is neither spread nor agreement" in text
@@ -186,7 +185,7 @@ def test_a_part_of_a_structure_is_a_finding_site_with_a_modifier(tmp_path):
     """The finding is the hippocampus in both groups; which part of it was measured, the site says."""
     names = ("anterior hippocampus", "posterior hippocampus")
     case = image_case("classic")
-    where = (case.source, case.instances, DERIVATION)
+    where = (case.source, DERIVATION)
     segmentation = binary_segmentation(np.ones(case.shape, np.uint8), names, case.affine, *where, 902)
     entry = ENTRY._replace(volumes=tuple(StructureVolume(name, 1.0, 1.0, 1.0) for name in names))
     found = read_report(
@@ -209,10 +208,8 @@ def test_a_part_of_a_structure_is_a_finding_site_with_a_modifier(tmp_path):
     ],
 )
 def test_triage_that_does_not_fit_is_refused(change, message):
-    with pytest.raises(ValueError, match=message):
-        triage(image_case("classic"), **change)
+    refuses(ValueError, message, triage, image_case("classic"), **change)
 
 
 def test_text_of_what_is_no_report_is_refused():
-    with pytest.raises(DeployError, match="reading the report failed"):
-        report_text(Dataset())
+    refuses(DeployError, "reading the report failed", report_text, Dataset())

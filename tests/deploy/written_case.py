@@ -9,7 +9,8 @@ import numpy as np
 from monai.data import ITKReader
 
 from hospital.mr_series import example_datasets
-from infomri_monai.deploy.case import CaseSource, Derivation, ModelIdentity
+from infomri_monai.deploy.case import CaseSource
+from infomri_monai.deploy.derivation import Derivation, ModelIdentity
 
 MODEL = ModelIdentity("infomri_reconstruction", "0.3.0", "0123456789abcdef" * 4)
 SIMULATED = Derivation("InfoMRI reconstruction 8x", "Posterior mean of 16 samples, 8x.", True, MODEL)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import doctest
 import importlib.util
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -18,9 +19,16 @@ from mkdocs.exceptions import PluginError
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted((ROOT / "examples" / "gallery").glob("[0-9]*.py"))
 
-_spec = importlib.util.spec_from_file_location("site_build", ROOT / "docs" / "site_build.py")
-site_build = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(site_build)
+
+def loaded(name: str) -> ModuleType:
+    """A module that lies beside the pages, in no package."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+site_build = loaded("site_build")
 
 
 def rewritten(text: str, source: str, place: str) -> tuple[str, dict[str, str]]:
@@ -44,6 +52,12 @@ def rewritten(text: str, source: str, place: str) -> tuple[str, dict[str, str]]:
 def test_links_of_a_page_that_lives_elsewhere(text, expected):
     source = "bundles/infomri_segmentation/docs/README.md"
     assert rewritten(text, source, site_build.PAGES[source])[0] == expected
+
+
+def test_docstrings_are_translated_for_the_site():
+    result = doctest.testmod(loaded("docstrings"))
+    assert result.attempted == 2
+    assert result.failed == 0
 
 
 def test_pictures_of_a_page_that_lives_elsewhere_come_along():

@@ -1,4 +1,8 @@
-"""Ratios and generators of a batch: what decides them, and nothing else does."""
+"""Ratios and generators of a batch: what decides them, and nothing else does.
+
+Labelled batches for training and for sweeping ratios.
+Which expert's label a training step sees, and what an evaluation gets.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +10,21 @@ import math
 
 import pytest
 import torch
+from helper import refuses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ignite.engine import Engine, Events
 from monai.data import MetaTensor
 from scipy import stats
 
-from infomri_monai.engines import PrepareAmortizedBatch, PrepareRatioSweep
+from infomri_monai.engines import (
+    FollowIterations,
+    PrepareAmortizedBatch,
+    PrepareLabels,
+    PrepareOneRater,
+    PrepareRaters,
+    PrepareRatioSweep,
+)
 from infomri_monai.engines.prepare import seeded_generator
 
 
@@ -84,10 +96,7 @@ def test_linear_spacing_is_the_papers_and_the_default():
     )
 
 
-@given(
-    bounds=st.lists(st.floats(1e-4, 1.0), min_size=2, max_size=2).map(sorted),
-    iteration=st.integers(0, 10**6),
-)
+@given(bounds=st.lists(st.floats(1e-4, 1.0), min_size=2, max_size=2).map(sorted), iteration=st.integers(0, 10**6))
 @settings(deadline=None, max_examples=30)
 def test_log_spaced_ratios_lie_in_the_range_exactly(bounds, iteration):
     """Rounding must not make a ratio that a policy refuses (above 1) or was not trained for."""
@@ -98,8 +107,7 @@ def test_log_spaced_ratios_lie_in_the_range_exactly(bounds, iteration):
 
 
 def test_refuses_an_unknown_spacing():
-    with pytest.raises(ValueError, match="spacing must be 'linear' or 'log', got 'cubic'"):
-        PrepareAmortizedBatch(spacing="cubic")
+    refuses(ValueError, "spacing must be 'linear' or 'log', got 'cubic'", PrepareAmortizedBatch, spacing="cubic")
 
 
 def test_seed_iteration_and_rank_decide_and_nothing_else(monkeypatch):
@@ -160,8 +168,7 @@ def test_meta_tensors_become_tensors_and_other_keys_are_ignored(prepare):
 
 @pytest.mark.parametrize("kind", [PrepareAmortizedBatch, PrepareRatioSweep])
 def test_a_missing_key_is_named(kind):
-    with pytest.raises(KeyError, match=r"no key 'scan'; it has \['image'\]"):
-        kind(image_key="scan")(batch())
+    refuses(KeyError, r"no key 'scan'; it has \['image'\]", kind(image_key="scan"), batch())
 
 
 @pytest.mark.parametrize(
@@ -177,11 +184,263 @@ def test_a_missing_key_is_named(kind):
     ],
 )
 def test_refuses_bad_ranges(bounds, message):
-    with pytest.raises(ValueError, match=message):
-        PrepareAmortizedBatch(bounds)
+    refuses(ValueError, message, PrepareAmortizedBatch, bounds)
 
 
 @pytest.mark.parametrize("ratios", [(), (0.1, 0.0), (4,)])
 def test_refuses_bad_ratios(ratios):
-    with pytest.raises(ValueError, match="ratios"):
-        PrepareRatioSweep(ratios)
+    refuses(ValueError, "ratios", PrepareRatioSweep, ratios)
+
+
+def batch_prepare_classification(label, size=4):
+    image = torch.arange(size * 36.0).reshape(size, 1, 6, 6)
+    return {"image": image, "label": label}
+
+
+def test_labels_follow_the_images_ratio_by_ratio():
+    prepare = PrepareLabels(PrepareRatioSweep((0.1, 0.2, 0.4)), num_classes=3)
+    data = batch_prepare_classification(torch.tensor([2, 0, 1, 1]))
+    image, target, (ratio,), named = prepare(data)
+    assert target.tolist() == [2, 0, 1, 1] * 3
+    assert torch.equal(image[4:8], data["image"])
+    assert ratio.tolist() == pytest.approx([0.1] * 4 + [0.2] * 4 + [0.4] * 4)
+    assert isinstance(named["generator"], torch.Generator)
+
+
+def test_multi_label_and_meta_tensors():
+    label = MetaTensor(torch.tensor([[0.0, 1.0], [1.0, 1.0]]))
+    _, target, _, _ = PrepareLabels(PrepareRatioSweep((0.1, 0.2)), 2, multi_label=True)(
+        batch_prepare_classification(label, 2)
+    )
+    assert type(target) is torch.Tensor
+    assert target.tolist() == [[0, 1], [1, 1]] * 2
+
+
+def test_mirroring_is_per_image_and_seeded():
+    prepare = PrepareLabels(PrepareAmortizedBatch((0.1, 0.2), seed=1), num_classes=2, flip_axes=[1])
+    data = batch_prepare_classification(torch.zeros(32, dtype=torch.long), 32)
+    image, *_ = prepare(data)
+    again, *_ = prepare(data)
+    assert torch.equal(image, again)
+    mirrored = (image == data["image"].flip(3)).flatten(1).all(1)
+    kept = (image == data["image"]).flatten(1).all(1)
+    assert bool((mirrored ^ kept).all())
+    assert 4 < int(mirrored.sum()) < 28
+
+
+def test_every_image_is_shifted_on_its_own():
+    prepare = PrepareLabels(PrepareAmortizedBatch((0.1, 0.2), seed=1), num_classes=2, max_shift=2)
+    data = batch_prepare_classification(torch.zeros(64, dtype=torch.long), 64)
+    image, *_ = prepare(data)
+    shifts = [
+        [(i, j) for i in range(-2, 3) for j in range(-2, 3) if torch.equal(made, own.roll((i, j), (1, 2)))]
+        for made, own in zip(image, data["image"], strict=True)
+    ]
+    assert all(len(found) == 1 for found in shifts)
+    assert {axis for found in shifts for axis in found[0]} == {-2, -1, 0, 1, 2}
+    assert torch.equal(prepare(data)[0], image)
+
+
+@pytest.mark.parametrize(
+    ("label", "options", "message"),
+    [
+        (torch.tensor([0, 1, 2, 3]), {}, r"label must be 0 to 2, got \[3\]"),
+        (torch.tensor([0, 1, -1, 2]), {}, "label must be 0 to 2"),
+        (torch.tensor([0, 1, 0.5, 2]), {}, r"label must be 0 to 2, got \[0.5\]"),
+        (torch.tensor([0, 1]), {}, r"label must have shape \(4,\)"),
+        (torch.full((4, 3), 0.5), {"multi_label": True}, "label must be 0 or 1"),
+        (torch.zeros(4), {"multi_label": True}, r"label must have shape \(4, 3\)"),
+    ],
+)
+def test_bad_labels(label, options, message):
+    with pytest.raises(ValueError, match=message):
+        PrepareLabels(PrepareRatioSweep((0.1,)), num_classes=3, **options)(batch_prepare_classification(label))
+
+
+def test_missing_labels_and_bad_axes():
+    with pytest.raises(KeyError, match="no key 'label'"):
+        PrepareLabels(PrepareRatioSweep((0.1,)), num_classes=3)({"image": torch.zeros(1, 1, 4, 4)})
+    with pytest.raises(ValueError, match="flip_axes must hold 0 and 1"):
+        PrepareLabels(PrepareRatioSweep((0.1,)), num_classes=3, flip_axes=[2])
+    refuses(ValueError, "max_shift must be >= 0", PrepareLabels, PrepareRatioSweep((0.1,)), num_classes=3, max_shift=-1)
+
+
+GRID = (5, 6)
+RATERS, CLASSES = 5, 6
+
+
+def multi_class(size=4, dtype=torch.uint8):
+    """Rater r draws class r + 1 everywhere (r = 0 .. 4)."""
+    label = torch.arange(1, RATERS + 1, dtype=dtype).reshape(1, RATERS, 1, 1).expand(size, RATERS, *GRID).clone()
+    return {"image": torch.rand(size, 1, *GRID), "label": label}
+
+
+def multi_label(size=4, dtype=torch.int8):
+    """Rater r draws label r of five and no other."""
+    label = torch.eye(RATERS, dtype=dtype).reshape(1, RATERS, RATERS, 1, 1).expand(size, RATERS, RATERS, *GRID).clone()
+    return {"image": torch.rand(size, 1, *GRID), "label": label}
+
+
+KINDS = {"multi_class": (multi_class, CLASSES, False), "multi_label": (multi_label, RATERS, True)}
+every_kind = pytest.mark.parametrize(("make", "classes", "is_multi_label"), KINDS.values(), ids=KINDS.keys())
+
+
+def one_rater(classes, is_multi_label, seed=0):
+    return PrepareOneRater(PrepareAmortizedBatch((0.1, 0.2), seed=seed), classes, is_multi_label)
+
+
+def chosen(prepare, batch, iteration=1):
+    """The rater of every image, read off the masks."""
+    prepare.prepare.iteration = iteration
+    image, target, (ratio, label), named = prepare(batch)
+    assert target.label is label
+    assert target.image is image
+    assert len(ratio) == len(image)
+    assert list(named) == ["generator"]
+    assert label.dtype == torch.float32
+    assert (label.sum(1) == 1).all()  # one structure everywhere
+    assert (label == label[..., :1, :1]).all()
+    return label[:, :, 0, 0].argmax(1)
+
+
+@every_kind
+def test_every_rater_is_drawn_equally_often(make, classes, is_multi_label):
+    """4000 images: a chi-square of four degrees; and independently within a batch."""
+    batch = make(4000, torch.int16 if is_multi_label else torch.uint8)
+    raters = chosen(one_rater(classes, is_multi_label), batch)
+    counts = torch.bincount(raters, minlength=RATERS).numpy()
+    assert stats.chisquare(counts).pvalue > 1e-3
+    pairs = torch.bincount(raters[:-1] * RATERS + raters[1:], minlength=RATERS**2).numpy()
+    assert stats.chisquare(pairs).pvalue > 1e-3
+
+
+@every_kind
+def test_a_missing_rater_is_never_drawn_and_the_others_equally_often(make, classes, is_multi_label):
+    batch = make(3000, torch.int16)
+    batch["label"][:1000, 1] = -1
+    batch["label"][1000:2000, [0, 2, 3]] = -1
+    batch["label"][2000:, :4] = -1
+    raters = chosen(one_rater(classes, is_multi_label), batch)
+    for part, present in ((raters[:1000], [0, 2, 3, 4]), (raters[1000:2000], [1, 4]), (raters[2000:], [4])):
+        counts = torch.bincount(part, minlength=RATERS)
+        assert counts[present].sum() == 1000
+        if len(present) > 1:
+            assert stats.chisquare(counts[present].numpy()).pvalue > 1e-3
+
+
+@every_kind
+def test_an_image_without_any_expert_is_refused(make, classes, is_multi_label):
+    batch = make(4, torch.int16)
+    batch["label"][2] = -1
+    refuses(ValueError, "label: an image of the batch has no expert", one_rater(classes, is_multi_label), batch)
+
+
+@every_kind
+def test_a_label_that_is_missing_in_a_pixel_is_refused_not_dropped(make, classes, is_multi_label):
+    batch = make(4, torch.int16)
+    batch["label"][2, 1, ..., 0, 0] = -1
+    with pytest.raises(ValueError, match=r"-1 in every pixel of a missing rater .* rater 1 of the batch's image 2"):
+        one_rater(classes, is_multi_label)(batch)
+
+
+def test_seed_and_iteration_decide_and_nothing_else():
+    batch = multi_class(200)
+    reference = chosen(one_rater(CLASSES, False, seed=1), batch, 5)
+    torch.manual_seed(9)
+    assert torch.equal(chosen(one_rater(CLASSES, False, seed=1), batch, 5), reference)
+    for seed, iteration in ((2, 5), (1, 6)):
+        assert not torch.equal(chosen(one_rater(CLASSES, False, seed), batch, iteration), reference)
+
+
+def test_choice_of_rater_leaves_the_ratios_as_they_are():
+    batch, amortized = multi_class(50), PrepareAmortizedBatch((0.1, 0.2))
+    _, _, (ratio,), _ = amortized(batch)
+    _, _, (with_label, _), _ = one_rater(CLASSES, False)(batch)
+    assert torch.equal(ratio, with_label)
+
+
+def test_it_follows_an_engine_so_that_a_resumed_run_draws_the_same():
+    def run(start=0):
+        prepare, drawn = one_rater(CLASSES, False), {}
+        engine = Engine(lambda engine, batch: drawn.update({engine.state.iteration: prepare(batch)[2][1]}))
+        FollowIterations(prepare).attach(engine)
+        if start:
+            engine.load_state_dict({"epoch": start, "epoch_length": 2, "max_epochs": 3})
+        engine.run([multi_class(20)] * 2, max_epochs=3)
+        return drawn
+
+    whole, resumed = run(), run(start=1)
+    assert sorted(whole) == [1, 2, 3, 4, 5, 6]
+    assert sorted(resumed) == [3, 4, 5, 6]
+    assert all(torch.equal(whole[i], resumed[i]) for i in resumed)
+    assert not torch.equal(whole[1], whole[2])
+
+
+def test_the_masks_are_the_raters_own(generator):
+    """A map of random classes: the chosen rater's, class by class."""
+    label = torch.randint(0, 4, (6, 3, *GRID), generator=generator)
+    image, target, _, _ = PrepareOneRater(PrepareAmortizedBatch(), 4)(
+        {"image": torch.rand(6, 1, *GRID), "label": label}
+    )
+    for i in range(6):
+        expected = [torch.stack([(label[i, r] == c).float() for c in (1, 2, 3)]) for r in range(3)]
+        assert sum(torch.equal(target.label[i], e) for e in expected) == 1
+    assert image.shape == (6, 1, *GRID)
+
+
+@every_kind
+def test_an_evaluation_gets_all_raters_ratio_by_ratio(make, classes, is_multi_label):
+    batch = make(2, torch.int16)
+    batch["label"][0, 1] = -1
+    batch["label"][1] *= 0
+    image, label, (ratio,), named = PrepareRaters(PrepareRatioSweep((0.1, 0.2, 0.4)), classes, is_multi_label)(batch)
+    assert torch.equal(image, batch["image"].repeat(3, 1, 1, 1))
+    assert torch.equal(label, torch.cat([batch["label"]] * 3))
+    assert label.dtype == batch["label"].dtype
+    torch.testing.assert_close(ratio, torch.tensor([0.1, 0.1, 0.2, 0.2, 0.4, 0.4]))
+    assert list(named) == ["generator"]
+
+
+def test_an_evaluation_follows_its_engine():
+    prepare, seen = PrepareRaters(PrepareRatioSweep((0.1, 0.2)), CLASSES), []
+    engine = Engine(lambda _, batch: seen.append(torch.rand(1, generator=prepare(batch)[3]["generator"]).item()))
+    prepare.attach(engine)
+    engine.run([multi_class(2)] * 3, max_epochs=2)
+    assert seen[:3] == seen[3:]
+    assert len(set(seen)) == 3
+
+
+@pytest.mark.parametrize("prepare", [one_rater(CLASSES, False), PrepareRaters(PrepareRatioSweep((0.1,)), CLASSES)])
+class TestBoth:
+    def test_meta_tensors_become_tensors(self, prepare):
+        batch = multi_class()
+        batch = {key: MetaTensor(value) for key, value in batch.items()}
+        image, target, rest, _ = prepare(batch, device="cpu")
+        for tensor in (image, *(target if isinstance(target, tuple) else (target,)), *rest):
+            assert type(tensor) is torch.Tensor
+
+    def test_a_missing_key_is_named(self, prepare):
+        refuses(KeyError, r"batch has no key 'label'; it has \['image'\]", prepare, {"image": torch.rand(2, 1, *GRID)})
+        refuses(KeyError, r"batch has no key 'image'; it has \['label'\]", prepare, {"label": multi_class()["label"]})
+
+    @pytest.mark.parametrize(
+        "change", [lambda t: t[..., :-1], lambda t: t[:1], lambda t: t[:, 0], lambda t: t[:, :, None]]
+    )
+    def test_labels_that_do_not_fit_are_refused(self, prepare, change):
+        batch = multi_class()
+        with pytest.raises(
+            ValueError, match=r"label must have shape \(batch, rater, \*spatial\) on the image's grid \(5, 6\)"
+        ):
+            prepare(batch | {"label": change(batch["label"])})
+
+
+@pytest.mark.parametrize("value", [-2, CLASSES])
+def test_values_that_are_no_class_are_refused(value):
+    batch = multi_class(dtype=torch.int16)
+    batch["label"][0, 0, 0, 0] = value
+    refuses(ValueError, r"label must lie in -1 \(missing rater\) to 5", one_rater(CLASSES, False), batch)
+
+
+@pytest.mark.parametrize("make", [PrepareOneRater, PrepareRaters])
+def test_refuses_too_few_classes(make):
+    refuses(ValueError, r"num_classes must be >= 2 \(multi_label=False\), got 1", make, PrepareAmortizedBatch(), 1)

@@ -9,7 +9,8 @@ import torch.distributed as dist
 from known_classes import NAMES, RATIOS, cases, evaluator
 from monai.data import DistributedSampler
 
-from infomri_monai.handlers import ClassificationQualityHandler, PredictionTable
+from infomri_monai.handlers import PredictionTable, RatioSweepHandler
+from infomri_monai.metrics import ClassificationQuality
 
 
 def main(folder: Path) -> None:
@@ -23,7 +24,7 @@ def main(folder: Path) -> None:
     for name, deal in deals.items():
         for key in ("subject", None):
             to = folder / f"{name}_{key}"
-            table = ClassificationQualityHandler(RATIOS, "known", 3, NAMES, output_dir=to, volume_key=key)
+            table = RatioSweepHandler(ClassificationQuality("known", 3, NAMES), RATIOS, to, key)
             engine = evaluator([table, PredictionTable(RATIOS, to, NAMES)], **deal)
             for _ in range(2):
                 engine.run()

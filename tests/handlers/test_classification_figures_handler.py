@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from helper import refuses
 from ignite.engine import Engine
 from monai.networks.nets import resnet10
 from monai.utils import CommonKeys
@@ -14,8 +15,9 @@ from tiny_runs import GRID, RATIOS
 
 from infomri_monai.acquisition import FourierMeasurement
 from infomri_monai.figures.calibration import roc_curve
-from infomri_monai.handlers import ClassificationFigures, ClassificationQualityHandler
+from infomri_monai.handlers import ClassificationFigures, RatioSweepHandler
 from infomri_monai.information import MarginalEntropy
+from infomri_monai.metrics import ClassificationQuality
 from infomri_monai.metrics.classification import class_accuracy
 from infomri_monai.networks import ImageClassifier
 from infomri_monai.sampling import PatternGenerationNetwork
@@ -68,16 +70,15 @@ def case(request):
 def caught(monkeypatch):
     """File name -> figure, of all figures saved."""
     figures = {}
-    for module in ("classification", "sweep"):
-        monkeypatch.setattr(
-            f"infomri_monai.handlers.{module}.save_figure", lambda figure, path: figures.update({path.stem: figure})
-        )
+    monkeypatch.setattr(
+        "infomri_monai.handlers.sweep.save_figure", lambda figure, path: figures.update({path.stem: figure})
+    )
     return figures
 
 
 def run(case, folder, entropy=True, epochs=1, **options):
     classes, multi_label, system, outputs = case
-    quality = ClassificationQualityHandler(SWEEP, "tiny", classes, multi_label=multi_label, bootstrap=20)
+    quality = RatioSweepHandler(ClassificationQuality("tiny", classes, None, multi_label, bootstrap=20), SWEEP)
     engine = Engine(lambda _, output: output)
     figures = ClassificationFigures(quality, system.policy, system.entropy if entropy else None, folder, **options)
     for handler in (quality, figures):
@@ -199,7 +200,7 @@ def test_one_ratio_and_no_entropy(caught, tmp_path):
     posterior = output[CommonKeys.PRED]
     first = {key: value[:EACH] for key, value in output.items() if key != CommonKeys.PRED}
     first[CommonKeys.PRED] = type(posterior)(*(field[:EACH] for field in posterior))
-    quality = ClassificationQualityHandler(SWEEP[:1], "tiny", 2, ("healthy", "lesion"), bootstrap=0)
+    quality = RatioSweepHandler(ClassificationQuality("tiny", 2, ("healthy", "lesion"), bootstrap=0), SWEEP[:1])
     engine = Engine(lambda _, values: values)
     for handler in (quality, ClassificationFigures(quality, system.policy, None, tmp_path, labels=("no", "yes"))):
         handler.attach(engine)
@@ -223,20 +224,6 @@ def test_a_class_that_no_image_has_leaves_a_hole(caught, tmp_path):
     assert said == [f"{times}: one class only" for times in TIMES]
 
 
-def test_a_second_epoch_forgets_the_first(case, caught, tmp_path):
-    run(case, tmp_path, epochs=2)
-    entropy = caught["predictive_entropy"].axes[0].get_legend().get_texts()
-    assert sum(int(text.get_text().split()[0]) for text in entropy) == 2 * EACH
-
-
-def test_other_ranks_draw_nothing(case, tmp_path, monkeypatch):
-    monkeypatch.setattr("ignite.distributed.get_rank", lambda: 1)
-    run(case, tmp_path)
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_refuses(case, tmp_path):
-    with pytest.raises(ValueError, match="examples must be at least 1, got 0"):
-        run(case, tmp_path, examples=0)
-    with pytest.raises(ValueError, match="labels must be different names"):
-        run(case, tmp_path, labels=["one"])
+    refuses(ValueError, "examples must be at least 1, got 0", run, case, tmp_path, examples=0)
+    refuses(ValueError, "labels must be different names", run, case, tmp_path, labels=["one"])

@@ -7,13 +7,14 @@ import math
 import numpy as np
 import pytest
 import torch
+from helper import refuses
 from ignite.engine import Engine
 from monai.utils import CommonKeys
 from tiny_runs import GRID, RATIOS
 
 from infomri_monai.acquisition import FourierMeasurement
-from infomri_monai.handlers import SegmentationFigures, SegmentationQualityHandler
-from infomri_monai.metrics import dice_to_raters, reliability_diagram
+from infomri_monai.handlers import RatioSweepHandler, SegmentationFigures
+from infomri_monai.metrics import SegmentationQuality, dice_to_raters, reliability_diagram
 from infomri_monai.metrics.structures import structure_masks
 from infomri_monai.networks import LatentSegmenter
 from infomri_monai.sampling import PatternGenerationNetwork, UniformRandom
@@ -60,15 +61,14 @@ def outputs(system):
 def caught(monkeypatch):
     """File name -> figure, of all figures saved."""
     figures = {}
-    for module in ("segmentation", "sweep"):
-        monkeypatch.setattr(
-            f"infomri_monai.handlers.{module}.save_figure", lambda figure, path: figures.update({path.name: figure})
-        )
+    monkeypatch.setattr(
+        "infomri_monai.handlers.sweep.save_figure", lambda figure, path: figures.update({path.name: figure})
+    )
     return figures
 
 
 def run(outputs, folder, **options):
-    quality = SegmentationQualityHandler(SWEEP, "tiny", 3, NAMES)
+    quality = RatioSweepHandler(SegmentationQuality("tiny", 3, NAMES), SWEEP)
     engine = Engine(lambda _, output: output)
     for handler in (quality, SegmentationFigures(quality, folder, structures=NAMES, **options)):
         handler.attach(engine)
@@ -114,8 +114,7 @@ def test_sweep_goes_from_the_lowest_acceleration_to_the_highest(outputs, caught,
 def test_one_case_is_drawn_when_asked_for(outputs, caught, tmp_path):
     run(outputs, tmp_path, cases=1)
     assert len(caught["segmentations.png"].axes) == 9  # eight panels and a colour bar
-    with pytest.raises(ValueError, match="cases must be at least 1"):
-        run(outputs, tmp_path, cases=0)
+    refuses(ValueError, "cases must be at least 1", run, outputs, tmp_path, cases=0)
 
 
 def test_curves_are_the_tables(outputs, caught, tmp_path):
@@ -176,7 +175,7 @@ def test_a_single_sample_has_no_agreement_to_sort_by(system, caught, tmp_path):
 
 
 def test_a_second_epoch_forgets_the_first(outputs, caught, tmp_path):
-    quality = SegmentationQualityHandler(SWEEP, "tiny", 3, NAMES)
+    quality = RatioSweepHandler(SegmentationQuality("tiny", 3, NAMES), SWEEP)
     engine = Engine(lambda _, output: output)
     for handler in (quality, SegmentationFigures(quality, tmp_path)):
         handler.attach(engine)

@@ -133,3 +133,15 @@ def test_other_ranks_write_nothing(tmp_path, monkeypatch):
     system = segmentation_system()
     trainer(system, handlers=[TrainingCurves(tmp_path, validator(system), PANELS)], epochs=1).run()
     assert not list(tmp_path.iterdir())
+
+
+def test_an_unvalidated_run_has_curves_too(tmp_path):
+    train(tmp_path, epochs=1)
+    assert (tmp_path / "training.png").exists()
+    assert len(rows(tmp_path)) == 1
+
+
+def test_a_new_run_in_an_old_folder_starts_a_new_curve(tmp_path):
+    train(tmp_path, epochs=3)
+    train(tmp_path, epochs=1)
+    assert [row["epoch"] for row in rows(tmp_path)] == [1]

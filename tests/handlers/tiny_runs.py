@@ -11,8 +11,9 @@ from monai.engines import SupervisedEvaluator, SupervisedTrainer
 
 from infomri_monai.acquisition import ComplexGaussianNoise, FourierMeasurement
 from infomri_monai.engines import PrepareAmortizedBatch, PrepareRatioSweep
-from infomri_monai.handlers import OutputAsList, RateDistortionHandler
+from infomri_monai.handlers import OutputAsList, RatioSweepHandler
 from infomri_monai.losses import GaussianNLLLoss
+from infomri_monai.metrics import RateDistortion
 from infomri_monai.networks import UnrolledReconstructor
 from infomri_monai.sampling import PatternGenerationNetwork
 from infomri_monai.systems import ReconstructionSystem, parameter_groups
@@ -61,8 +62,8 @@ def evaluator(
 
 
 def validator(system: ReconstructionSystem, **data: Any) -> SupervisedEvaluator:
-    """An evaluator with a rate-distortion handler that writes nothing."""
-    return evaluator(system, [RateDistortionHandler(RATIOS)], seed=1, **data)
+    """An evaluator with a rate-distortion table that writes nothing."""
+    return evaluator(system, [RatioSweepHandler(RateDistortion(), RATIOS)], seed=1, **data)
 
 
 def trainer(

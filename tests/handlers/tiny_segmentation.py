@@ -12,14 +12,15 @@ from tiny_runs import GRID, RATIOS, tiny_data
 
 from infomri_monai.acquisition import FourierMeasurement
 from infomri_monai.engines import (
-    PosteriorInferer,
     PrepareAmortizedBatch,
     PrepareOneRater,
     PrepareRaters,
     PrepareRatioSweep,
+    SystemInferer,
 )
-from infomri_monai.handlers import OutputAsList, SegmentationQualityHandler
+from infomri_monai.handlers import OutputAsList, RatioSweepHandler
 from infomri_monai.losses import ELBOLoss
+from infomri_monai.metrics import SegmentationQuality
 from infomri_monai.networks import LatentSegmenter
 from infomri_monai.sampling import PatternGenerationNetwork
 from infomri_monai.systems import SegmentationSystem, parameter_groups
@@ -50,8 +51,8 @@ def validator(system: SegmentationSystem) -> SupervisedEvaluator:
         val_data_loader=DataLoader(Dataset(labelled_data(seed=1)), batch_size=2),
         network=system,
         prepare_batch=prepare,
-        inferer=PosteriorInferer(3),
-        val_handlers=[prepare, SegmentationQualityHandler(RATIOS, "validation", num_classes=2)],
+        inferer=SystemInferer(samples=3),
+        val_handlers=[prepare, RatioSweepHandler(SegmentationQuality("validation"), RATIOS)],
         decollate=False,
     )
 

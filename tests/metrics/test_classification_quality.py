@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 import math
@@ -10,6 +9,7 @@ import math
 import pytest
 import torch
 from classified import labels_of, posterior_of
+from helper import refuses
 
 from infomri_monai.metrics import (
     ClassificationQuality,
@@ -102,8 +102,7 @@ def test_values_of_single_images_keep_their_order():
     assert "ece" not in values
     assert "auroc" not in values
     quality.reset()
-    with pytest.raises(ValueError, match="no images yet"):
-        quality.table()
+    refuses(ValueError, "no images yet", quality.table)
 
 
 def test_two_classes_and_one_label_have_no_column_of_their_own():
@@ -115,7 +114,7 @@ def test_two_classes_and_one_label_have_no_column_of_their_own():
         assert "AUROC" in str(table)
 
 
-def test_text_and_files(tmp_path):
+def test_text():
     quality, _ = collected(3, True, NAMES, torch.arange(N))
     table = quality.table()
     text, markdown, row = str(table), table.markdown(), table.rows[0]
@@ -126,23 +125,13 @@ def test_text_and_files(tmp_path):
     assert "95% percentile bootstrap over subjects, 1000 resamples, seed 0" in text
     assert "every image a subject" not in text
     assert "| abnormal (AUROC) |" in markdown
-    table.write_csv(tmp_path / "table.csv")
-    table.write_json(tmp_path / "table.json")
-    with (tmp_path / "table.csv").open(newline="") as file:
-        first, _ = csv.DictReader(file)
-    content = json.loads((tmp_path / "table.json").read_text())
-    assert {name: float(value) for name, value in first.items() if name != "method"} == content["rows"][0]
-    assert [field for field in first if field.startswith("auroc_") and not field.endswith("er")] == [
+    record = table.records()[0]
+    assert [field for field in record if field.startswith("auroc_") and not field.endswith("er")] == [
         f"auroc_{field}" for field in FIELDS
     ]
-    assert content["rows"][0]["auroc_abnormal_lower"] == a.lower
-    intervals = {f for f in content["rows"][0] if f.endswith(("_lower", "_upper"))}
-    assert set(content["conventions"]) == set(content["rows"][0]) - intervals - {
-        "acceleration",
-        "ratio",
-        "images",
-        "subjects",
-    }
+    assert record["auroc_abnormal_lower"] == a.lower
+    intervals = {field for field in record if field.endswith(("_lower", "_upper"))}
+    assert set(table.conventions) == set(record) - intervals - {"acceleration", "ratio", "images", "subjects"}
 
 
 def test_without_subjects_or_intervals_the_table_says_so():
@@ -185,10 +174,8 @@ def test_a_system_without_statistics_has_no_entropy_of_kspace():
 
 def test_what_does_not_fit_leaves_nothing_behind():
     quality, label = ClassificationQuality("method", 3), labels_of(N, 3)
-    with pytest.raises(ValueError, match="labels must be"):
-        quality.update(posterior_of(label, 3), label + 1, 0.25)
-    with pytest.raises(ValueError, match="must be of 3 classes"):
-        quality.update(posterior_of(label, 4), label, 0.25)
+    refuses(ValueError, "labels must be", quality.update, posterior_of(label, 3), label + 1, 0.25)
+    refuses(ValueError, "must be of 3 classes", quality.update, posterior_of(label, 4), label, 0.25)
     quality.update(posterior_of(label, 3), label, 0.25)
     assert quality.table().rows[0].images == N
 
@@ -198,8 +185,7 @@ def test_a_class_that_one_row_lacks_is_not_measured():
     table = ClassificationTable("method", rows)
     assert [row["auroc_a"] for row in table.records()] == pytest.approx([math.nan, 0.8], nan_ok=True)
     assert list(table.records()[0]) == list(table.columns())
-    with pytest.raises(ValueError, match="in the table already"):
-        table.add(rows[0])
+    refuses(ValueError, "in the table already", table.add, rows[0])
 
 
 @pytest.mark.parametrize(
@@ -212,5 +198,4 @@ def test_a_class_that_one_row_lacks_is_not_measured():
     ],
 )
 def test_refuses(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        ClassificationQuality("method", **arguments)
+    refuses(ValueError, message, ClassificationQuality, "method", **arguments)

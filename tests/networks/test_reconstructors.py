@@ -1,19 +1,33 @@
-"""What both Gaussian reconstructors promise: start, units, masks, gradients and any grid."""
+"""What both Gaussian reconstructors promise: start, units, masks, gradients and any grid.
+
+The paper's attacker: its layers, its three channels, its place in the reconstruction system.
+"""
 
 from __future__ import annotations
 
 import math
+import warnings
 
 import pytest
 import torch
-from helper import assert_batch_equals_elements
+from helper import assert_batch_equals_elements, refuses
 from monai.networks.nets import BasicUNet
 from reconstructors import every_kind, every_network, measured, trained
+from torch.nn import functional as F
 
-from infomri_monai.acquisition import conjugate_partner, hermitian_completion, image_to_kspace, kspace_to_image
-from infomri_monai.networks import GaussianUNet, UnrolledReconstructor, channels_to_complex, complex_to_channels
-from infomri_monai.networks.unrolled import ProximalStep
+from infomri_monai.acquisition import (
+    FourierMeasurement,
+    conjugate_partner,
+    hermitian_completion,
+    image_to_kspace,
+    kspace_to_image,
+)
+from infomri_monai.losses import MeanSquaredErrorLoss
+from infomri_monai.networks import GaussianUNet, ThreeLayerReconstructor, UnrolledReconstructor, complex_to_channels
+from infomri_monai.networks.reconstructors import ProximalStep
+from infomri_monai.sampling import UniformRandom
 from infomri_monai.sampling.draw import straight_through
+from infomri_monai.systems import ReconstructionSystem
 
 GRIDS = [(32, 32), (33, 35), (32, 41), (48, 31)]
 
@@ -149,23 +163,14 @@ def test_paper_scale_has_31_million_parameters():
     assert sum(p.numel() for p in ours.parameters() if p.requires_grad) == sum(p.numel() for p in unet.parameters())
 
 
-def test_unrolled_keeps_measured_samples_at_the_start():
-    _, mask, zero_filled = measured()
-    out = UnrolledReconstructor(phases=3, channels=4)(zero_filled, mask)
-    kspace = image_to_kspace(channels_to_complex(out))
-    torch.testing.assert_close(kspace * mask, image_to_kspace(channels_to_complex(zero_filled)), rtol=1e-4, atol=1e-4)
-
-
 @pytest.mark.parametrize("arguments", [{"phases": 0}, {"channels": 0}])
 def test_unrolled_refuses_sizes(arguments):
-    with pytest.raises(ValueError, match="must be >= 1"):
-        UnrolledReconstructor(**arguments)
+    refuses(ValueError, "must be >= 1", UnrolledReconstructor, **arguments)
 
 
 @pytest.mark.parametrize("network", [GaussianUNet, UnrolledReconstructor])
 def test_refuses_initial_log_variance_outside_its_bounds(network):
-    with pytest.raises(ValueError, match="must lie inside log_variance_bounds"):
-        network(initial_log_variance=-20.0)
+    refuses(ValueError, "must lie inside log_variance_bounds", network, initial_log_variance=-20.0)
 
 
 def test_negative_threshold_does_not_jump():
@@ -199,3 +204,47 @@ def test_gains_start_at_one_and_follow_each_images_own_ratio():
         step.threshold.div_(2)
         halved, _ = step(image, torch.ones(1, 4, 1, 1))
     torch.testing.assert_close(doubled - image, 2 * (halved - image), rtol=1e-4, atol=1e-5)
+
+
+def network_of(*channels):
+    torch.manual_seed(0)
+    return ThreeLayerReconstructor(*channels)
+
+
+def test_it_is_the_papers_three_convolutions(generator):
+    network = network_of()
+    x = torch.randn(2, 2, 28, 28, generator=generator)
+    w1, b1, w2, b2, w3, b3 = network.parameters()
+    hidden = F.relu(F.conv2d(F.relu(F.conv2d(x, w1, b1, padding=1)), w2, b2, padding=1))
+    assert [tuple(w.shape) for w in (w1, w2, w3)] == [(32, 2, 3, 3), (64, 32, 3, 3), (1, 64, 1, 1)]
+    out = network(x)
+    torch.testing.assert_close(out[:, :1], F.conv2d(hidden, w3, b3))
+    assert out[:, 1:].abs().max() == 0
+
+
+@pytest.mark.parametrize("grid", [(28, 28), (17, 12)])
+def test_images_keep_their_size_and_do_not_mix(grid, generator):
+    assert_batch_equals_elements(network_of((4, 4)).eval(), torch.randn(3, 2, *grid, generator=generator))
+
+
+def test_the_reconstruction_system_reads_it_as_a_real_image(generator):
+    system = ReconstructionSystem(UniformRandom(), FourierMeasurement(), network_of((4, 4)))
+    image = torch.rand(2, 1, 28, 28, generator=generator)
+    result = system(image, 0.25, generator)
+    assert result.mean.shape == image.shape
+    assert not result.mean.is_complex()
+    MeanSquaredErrorLoss()(result, image).backward()
+    assert all(p.grad.abs().max() > 0 for p in system.network.parameters())
+
+
+def test_exports(generator):
+    network, x = network_of((4, 4)).eval(), torch.rand(1, 2, 16, 16, generator=generator)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
+        scripted = torch.jit.script(network)
+    torch.testing.assert_close(scripted(x), network(x))
+
+
+@pytest.mark.parametrize("channels", [(32,), (0, 4), (4, 4, 4)])
+def test_refuses_other_channels(channels):
+    refuses(ValueError, "channels must be two numbers >= 1", ThreeLayerReconstructor, channels)

@@ -44,7 +44,7 @@ def test_monai_loads_what_is_committed_from_an_archive_of_name_and_version(archi
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     unpacked = [path for path in (downloaded / name).rglob("*") if path.is_file()]
     assert {path.relative_to(downloaded / name).as_posix() for path in unpacked} == set(listed)
-    weights = load(name, source="monaihosting", bundle_dir=str(downloaded), workflow_type="infer")
+    weights = load(name, source="monaihosting", bundle_dir=str(downloaded), workflow_type="inference")
     assert all(isinstance(value, torch.Tensor) for value in weights.values())
     page = ROOT / "bundles" / name / "docs" / "README.md"
     assert "](../../" not in page.read_text(encoding="utf-8")  # no link leaves the bundle

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
 
 import pytest
 import torch
+from helper import refuses
 from policies import CASES
 from torch import nn
 
@@ -47,8 +49,7 @@ def test_a_trained_policy_keeps_its_weights(tmp_path):
 
 @pytest.mark.parametrize("bad", [(0.3, 0.1), (0.0, 0.3), (0.1, 1.2), (0.1,)])
 def test_refuses_a_ratio_range(bad):
-    with pytest.raises(ValueError, match="ratio_range must"):
-        PatternGenerationNetwork((8, 8), ratio_range=bad)
+    refuses(ValueError, "ratio_range must", PatternGenerationNetwork, (8, 8), ratio_range=bad)
 
 
 def test_the_file_is_plain(tmp_path):
@@ -58,12 +59,9 @@ def test_the_file_is_plain(tmp_path):
 
 
 def test_missing_file_and_folder(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"none\.pt"):
-        load_policy(tmp_path / "none.pt")
-    with pytest.raises(FileNotFoundError, match="not a file"):
-        load_policy(tmp_path)
-    with pytest.raises(FileNotFoundError, match="folder"):
-        save_policy(UniformRandom(), tmp_path / "none" / "p.pt")
+    refuses(FileNotFoundError, r"none\.pt", load_policy, tmp_path / "none.pt")
+    refuses(FileNotFoundError, "not a file", load_policy, tmp_path)
+    refuses(FileNotFoundError, "folder", save_policy, UniformRandom(), tmp_path / "none" / "p.pt")
 
 
 def test_an_unregistered_class_is_not_saved(tmp_path):
@@ -80,8 +78,7 @@ def test_a_pickle_that_executes_code_is_refused(writer, tmp_path):
         torch.save(content, path)
     else:
         path.write_bytes(pickle.dumps(content, protocol=2))
-    with pytest.raises(ValueError, match="execute code"):
-        load_policy(path)
+    refuses(ValueError, "execute code", load_policy, path)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
@@ -89,8 +86,7 @@ def test_a_truncated_file_is_refused(share, tmp_path):
     path = save_policy(PatternGenerationNetwork((8, 8)), tmp_path / "p.pt")
     data = path.read_bytes()
     path.write_bytes(data[: int(share * len(data))])
-    with pytest.raises(ValueError, match=r"p\.pt is"):
-        load_policy(path)
+    refuses(ValueError, r"p\.pt is", load_policy, path)
 
 
 @pytest.mark.parametrize("content", [b"RUBBISH", b"rubbish" * 99, b".", b"t."])
@@ -101,12 +97,6 @@ def test_rubbish_is_refused_by_the_files_name(content, tmp_path):
         torch.load(tmp_path / "p.pt", weights_only=True)
     with pytest.raises(ValueError, match=r"p\.pt is damaged or not a PyTorch checkpoint \(IndexError\)\."):
         load_policy(tmp_path / "p.pt")
-
-
-def test_a_file_that_cannot_be_read_is_not_called_damaged():
-    """The memory of this process is a file that the kernel does not let read at its begin, whoever asks."""
-    with pytest.raises(OSError, match="Input/output error"):
-        load_policy("/proc/self/mem")
 
 
 def changed(**entries):
@@ -132,8 +122,7 @@ def changed(**entries):
 )
 def test_other_contents_are_refused(content, message, tmp_path):
     torch.save(content, tmp_path / "p.pt")
-    with pytest.raises(ValueError, match=f"(?s){message}"):
-        load_policy(tmp_path / "p.pt")
+    refuses(ValueError, f"(?s){message}", load_policy, tmp_path / "p.pt")
 
 
 def test_every_concrete_policy_can_be_saved():
@@ -142,9 +131,9 @@ def test_every_concrete_policy_can_be_saved():
 
     from infomri_monai.sampling.checkpoint import POLICIES
     from infomri_monai.sampling.policy import (
-        FrozenPolicy,
-    )  # wraps a policy during an audit; what is saved is the policy
+        FrozenPolicy,  # wraps a policy during an audit; what is saved is the policy
+    )
 
     package = {c for c in subclasses(SamplingPolicy) if c.__module__.startswith("infomri_monai.")}
-    package -= {SamplingPolicy, FrozenPolicy}
+    package = {c for c in package - {FrozenPolicy} if not inspect.isabstract(c)}
     assert package == set(POLICIES.values())

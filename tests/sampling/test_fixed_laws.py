@@ -1,15 +1,25 @@
-"""What distinguishes the fixed laws, each against a closed form, an explicit construction or another library."""
+"""What distinguishes the fixed laws, each against a closed form, an explicit construction or another library.
+
+Blue noise of the Poisson-disk law.
+"""
 
 from __future__ import annotations
+
+import sys
 
 import numpy as np
 import pytest
 import torch
+from helper import refuses
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from monai.utils import OptionalImportError
 from policies import magnitude
+from scipy.spatial.distance import pdist, squareform
 
+from infomri_monai.acquisition.fourier import image_to_kspace
 from infomri_monai.sampling import Equispaced, PoissonDisk, Radial, Spectrum, UniformRandom, VariableDensity
+from infomri_monai.sampling.darts import largest_scale, throw_darts
 from infomri_monai.sampling.draw import (
     centre_block,
     centre_distance,
@@ -52,16 +62,6 @@ def test_scale_to_count_solves_the_water_filling_equation(weights, data):
     if factors.numel():
         torch.testing.assert_close(factors, factors[:1].expand_as(factors), rtol=1e-4, atol=0)
         assert bool((weight[~free] * factors[0] >= 1 - 1e-4).all())
-
-
-def test_scale_to_count_by_bisection():
-    weight = (1 - torch.linspace(0, 0.99, 500, dtype=torch.float64)) ** 6
-    low, high = 0.0, 1e15
-    for _ in range(300):
-        middle = (low + high) / 2
-        low, high = (middle, high) if float((middle * weight).clamp_max(1).sum()) < 100 else (low, middle)
-    expected = (low * weight).clamp_max(1)
-    torch.testing.assert_close(scale_to_count(weight, torch.tensor([100]))[0].double(), expected, rtol=1e-5, atol=1e-7)
 
 
 def test_draw_exactly_by_enumeration():
@@ -123,8 +123,7 @@ def test_interpolation_to_the_same_grid_is_the_identity():
 
 
 def test_interpolation_refuses_an_empty_grid():
-    with pytest.raises(ValueError, match="positions"):
-        interpolate_positions(torch.rand(4, 4), (4, 0))
+    refuses(ValueError, "positions", interpolate_positions, torch.rand(4, 4), (4, 0))
 
 
 # ---- variable density
@@ -153,8 +152,7 @@ def test_variable_density_centre_is_always_acquired():
 
 @pytest.mark.parametrize("policy", [VariableDensity(center_fraction=0.3), Equispaced(center_fraction=0.3)])
 def test_centre_larger_than_the_ratio_is_refused(policy):
-    with pytest.raises(ValueError, match=r"center_fraction=0\.3.* more than the"):
-        policy([0.5, 0.1], (20, 20))
+    refuses(ValueError, r"center_fraction=0\.3.* more than the", policy, [0.5, 0.1], (20, 20))
 
 
 @pytest.mark.parametrize(
@@ -181,8 +179,7 @@ def test_centre_larger_than_the_ratio_is_refused(policy):
     ],
 )
 def test_bad_arguments_are_refused_by_name(build, name):
-    with pytest.raises(ValueError, match=name):
-        build()
+    refuses(ValueError, name, build)
 
 
 # ---- equispaced
@@ -255,3 +252,107 @@ def test_spectrum_on_another_grid_keeps_its_shape():
     mask = other(0.2, (64, 48)).mask[0, 0]
     expected = Spectrum(magnitude((64, 48)))(0.2, (64, 48)).mask[0, 0]
     assert float((mask - expected).abs().mean()) < 0.02
+
+
+def fitted(plane: tuple[int, int], count: int, slope: float) -> tuple[np.ndarray, np.ndarray]:
+    """Mask and radius at every position of a law without smoothing."""
+    n = plane[0] * plane[1]
+    order = torch.randperm(n, generator=seeded(), dtype=torch.int32).numpy()
+    growth = (1 + slope * centre_distance(plane)).numpy()
+    mask = np.zeros(n, bool)
+    scale = largest_scale(order, growth, np.zeros(n, np.float32), plane, count, mask)
+    return mask, (scale * growth).astype(np.float32)
+
+
+@pytest.mark.parametrize(("plane", "slope"), [((64, 64), 0.0), ((64, 64), 4.0), ((48, 81), 4.0), ((51, 40), 60.0)])
+def test_darts_keep_their_distance(plane, slope):
+    mask, radius = fitted(plane, plane[0] * plane[1] // 6, slope)
+    index = np.flatnonzero(mask)
+    assert len(index) == plane[0] * plane[1] // 6
+    proportions = np.array(plane) / max(plane)
+    place = np.stack(np.unravel_index(index, plane), 1) / proportions
+    distance = squareform(pdist(place))
+    smaller = np.minimum(radius[index][:, None], radius[index][None])
+    pairs = ~np.eye(len(index), dtype=bool)
+    assert (distance[pairs] >= smaller[pairs] - 1e-4).all()
+
+
+def test_darts_by_brute_force():
+    plane, n = (14, 11), 154
+    order = torch.randperm(n, generator=seeded(1), dtype=torch.int32).numpy()
+    radius = (torch.rand(n, generator=seeded(2)) * 3).numpy()
+    mask = np.zeros(n, bool)
+    stuck = throw_darts(order, radius, plane, n, mask)
+    chosen: list[int] = []
+    for i in order:
+        free = True
+        for j in chosen:
+            gap = np.abs(np.array(np.unravel_index(i, plane)) - np.array(np.unravel_index(j, plane)))
+            gap = np.minimum(gap, np.array(plane) - gap) / (np.array(plane) / max(plane))  # around the edges
+            free &= not float((gap**2).sum()) < float(radius[j]) ** 2
+        if free:
+            chosen.append(int(i))
+    assert stuck == len(chosen)
+    assert sorted(chosen) == np.flatnonzero(mask).tolist()
+
+
+def test_nearest_neighbours_of_a_drawn_mask_follow_the_radius():
+    # nominal radius less the half position of smoothing, for every pair
+    mask = PoissonDisk(slope=0)(1 / 16, (96, 96), seeded()).mask[0, 0].numpy()
+    place = np.argwhere(mask > 0)
+    nearest = (squareform(pdist(place)) + 1e9 * np.eye(len(place))).min(1)
+    jammed = np.sqrt(0.65 * 16)  # density = 0.65 / radius^2
+    assert nearest.min() >= 0.9 * jammed - 0.5
+    assert np.percentile(nearest, 99) < 2 * jammed
+
+
+def pair_correlation(masks: torch.Tensor) -> torch.Tensor:
+    """Frequency of a sampled position at every offset from a sampled one, over the density (periodic)."""
+    power = image_to_kspace(masks).abs().square().mean(0)
+    n = masks.shape[-1] * masks.shape[-2]
+    correlation = torch.fft.fftshift(torch.fft.ifft2(torch.fft.ifftshift(power))).real
+    return correlation * n / (masks.sum((1, 2)).square().mean() / n)
+
+
+def test_pair_correlation_has_the_hole_that_independent_draws_lack():
+    ratios, grid = [0.1] * 30, (64, 64)
+    disk = pair_correlation(PoissonDisk(slope=0)(ratios, grid, seeded()).mask[:, 0])
+    random = pair_correlation(UniformRandom()(ratios, grid, seeded()).mask[:, 0])
+    y, x = np.mgrid[-32:32, -32:32]
+    radius = np.hypot(y, x)
+    hole, far = (radius > 0) & (radius < 1.9), radius > 12
+    assert float(disk[hole].max()) < 0.02
+    assert float(random[hole].mean()) == pytest.approx(1, abs=0.1)
+    assert float(disk[far].mean()) == pytest.approx(1, abs=0.05)
+
+
+def test_density_falls_from_the_centre_and_reaches_the_corners():
+    masks = PoissonDisk(slope=4)([0.2] * 60, (64, 64), seeded()).mask[:, 0]
+    profile = masks.mean(0).flatten()
+    ring = (centre_distance((64, 64)) / np.sqrt(2) * 5).long().clamp_max(4)
+    density = [float(profile[ring == k].mean()) for k in range(5)]
+    assert density == sorted(density, reverse=True)
+    corners = torch.stack(
+        [masks[:, a, b] for a in (slice(0, 8), slice(-8, None)) for b in (slice(0, 8), slice(-8, None))]
+    )
+    assert bool((corners.sum((1, 2, 3)) > 0).all())
+
+
+def test_dc_is_always_acquired():
+    for grid in ((31, 20), (16, 16)):
+        mask = PoissonDisk()([0.02, 0.1, 0.5], grid, seeded()).mask
+        assert bool((mask[:, 0, grid[0] // 2, grid[1] // 2] == 1).all())
+
+
+def test_discs_in_the_phase_encode_plane_of_a_volume():
+    sample = PoissonDisk(readout_axis=1)(0.25, (20, 7, 30), seeded())
+    assert sample.mask.shape == (1, 1, 20, 1, 30)
+    flat = PoissonDisk()(0.25, (20, 30), seeded())
+    assert torch.equal(sample.mask.flatten(), flat.mask.flatten())
+
+
+def test_missing_numba_is_named(monkeypatch):
+    for name in [name for name in sys.modules if name == "infomri_monai.sampling.darts"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "numba", None)
+    refuses(OptionalImportError, r"infomri-monai\[poisson\]", PoissonDisk(), 0.25, (16, 16))

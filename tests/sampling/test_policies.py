@@ -1,4 +1,7 @@
-"""Properties that every sampling policy has, whatever its law."""
+"""Properties that every sampling policy has, whatever its law.
+
+A frozen policy draws what the policy draws, and nothing changes it.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,15 @@ import pickle
 
 import pytest
 import torch
+from helper import refuses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from policies import CASES, Case
+from torch import nn
 from torch.utils.data import DataLoader, Dataset
+
+from infomri_monai.sampling import PatternGenerationNetwork, UniformRandom, save_policy
+from infomri_monai.sampling.policy import FrozenPolicy
 
 GRIDS = [(32, 32), (33, 24), (20, 47)]
 
@@ -110,14 +118,6 @@ def test_ratio_one_acquires_everything(case):
 
 
 @each_policy
-def test_more_ratio_means_more_positions(case):
-    ratios = torch.linspace(0.06, 1, 20)
-    counts = case.make((24, 20))(ratios, (24, 20), seeded()).mask.flatten(1).sum(1)
-    assert bool((counts.diff() >= (0 if case.exact else -1)).all())
-    assert counts[-1] > counts[0]
-
-
-@each_policy
 def test_the_smallest_ratio_acquires_one_position(case):
     n = torch.Size(positions(case, (12, 10))).numel()
     assert float(case.make((12, 10))(1 / n, (12, 10), seeded()).mask.sum()) == 1
@@ -126,14 +126,12 @@ def test_the_smallest_ratio_acquires_one_position(case):
 @each_policy
 @pytest.mark.parametrize("ratio", [0.0, -0.1, 1.1, float("nan"), [], [0.2, 2.0]])
 def test_ratio_outside_its_range_is_refused(case, ratio):
-    with pytest.raises(ValueError, match="ratio"):
-        case.make((16, 16))(ratio, (16, 16))
+    refuses(ValueError, "ratio", case.make((16, 16)), ratio, (16, 16))
 
 
 @each_policy
 def test_ratio_below_one_position_is_refused(case):
-    with pytest.raises(ValueError, match="cannot be met on grid"):
-        case.make((16, 16))(0.001, (16, 16))
+    refuses(ValueError, "cannot be met on grid", case.make((16, 16)), 0.001, (16, 16))
 
 
 @each_policy
@@ -143,15 +141,12 @@ def test_grid_of_the_policy_is_respected(case):
         assert policy.for_grid((40, 30)) is policy
         assert policy(0.3, (40, 30)).mask.shape[0] == 1
     else:
-        with pytest.raises(ValueError, match=r"\(40, 30\) differs .*for_grid"):
-            policy(0.3, (40, 30))
+        refuses(ValueError, r"\(40, 30\) differs .*for_grid", policy, 0.3, (40, 30))
         assert policy.for_grid((16, 16)) is policy
         assert policy.for_grid((40, 30)).grid == (40, 30)
         assert policy.grid == (16, 16)
-        with pytest.raises(ValueError, match="2 axes"):
-            policy.for_grid((16, 16, 16))
-    with pytest.raises(ValueError, match="shape"):
-        policy.for_grid((0, 16))
+        refuses(ValueError, "2 axes", policy.for_grid, (16, 16, 16))
+    refuses(ValueError, "shape", policy.for_grid, (0, 16))
 
 
 @each_policy
@@ -205,3 +200,62 @@ def test_policies_work_in_forked_workers():
     here = [float(policy(0.3, (16, 16), seeded(5)).mask.sum()) for policy in policies]
     there = DataLoader(MaskDataset(policies), batch_size=4, num_workers=2, multiprocessing_context="fork")
     assert torch.cat(list(there)).tolist() == here
+
+
+def policy(readout_axis=None):
+    made = PatternGenerationNetwork((12, 10), readout_axis=readout_axis, ratio_range=(0.1, 0.5))
+    with torch.no_grad():
+        made.embedding.add_(torch.randn(made.embedding.shape, generator=torch.Generator().manual_seed(0)))
+    return made
+
+
+@pytest.mark.parametrize("axis", [None, 1])
+def test_draws_the_policys_masks(axis):
+    trained = policy(axis)
+    frozen = FrozenPolicy(trained)
+    seeds = [torch.Generator().manual_seed(1) for _ in range(2)]
+    for a, b in zip(trained([0.2, 0.4], (12, 10), seeds[0]), frozen([0.2, 0.4], (12, 10), seeds[1]), strict=True):
+        assert torch.equal(a, b)
+    assert (frozen.grid, frozen.ratio_range, frozen.readout_axis) == ((12, 10), (0.1, 0.5), axis)
+
+
+def test_nothing_reaches_it():
+    trained = policy()
+    before = {key: tensor.clone() for key, tensor in trained.state_dict().items()}
+    frozen = FrozenPolicy(trained)
+    system = nn.Sequential(frozen).train()
+    system.requires_grad_(True)
+    assert not list(system.parameters())
+    assert not system.state_dict()
+    assert not frozen.policy.training
+    sample = frozen(0.25, (12, 10), torch.Generator().manual_seed(0))
+    assert not sample.mask.requires_grad
+    assert not sample.probabilities.requires_grad
+    with torch.no_grad():
+        trained.embedding.zero_()  # it is a copy
+    assert all(torch.equal(before[key], tensor) for key, tensor in frozen.policy.state_dict().items())
+
+
+def test_the_given_policy_stays_trainable():
+    trained = policy().train()
+    FrozenPolicy(trained)
+    assert trained.training
+    assert all(parameter.requires_grad for parameter in trained.parameters())
+
+
+def test_another_grid_is_frozen_too():
+    moved = FrozenPolicy(policy()).for_grid((16, 16))
+    assert isinstance(moved, FrozenPolicy)
+    assert moved(0.25, (16, 16)).mask.shape == (1, 1, 16, 16)
+    free = FrozenPolicy(UniformRandom())
+    assert free.for_grid((9, 9)) is free
+
+
+def test_it_stays_on_its_device():
+    frozen = FrozenPolicy(policy(), "meta")
+    assert frozen.for_grid((16, 16)).policy.embedding.device.type == "meta"
+    assert FrozenPolicy(**frozen.config()).policy.embedding.device.type == "meta"
+
+
+def test_it_is_not_saved(tmp_path):
+    refuses(ValueError, "policy must be one of", save_policy, FrozenPolicy(policy()), tmp_path / "policy.pt")

@@ -10,13 +10,13 @@ import sys
 import numpy as np
 import pytest
 import torch
+from helper import refuses
 from PIL import Image
 
 from infomri_monai.sampling import Equispaced, PatternGenerationNetwork, UniformRandom, VariableDensity, save_policy
-from infomri_monai.scanner.export import main, write_masks
-from infomri_monai.scanner.gradient_echo import GradientEcho
-from infomri_monai.scanner.phase_encodes import read_phase_encodes
-from infomri_monai.scanner.pulseq import read_pulseq_lines
+from infomri_monai.scanner import GradientEcho, read_phase_encodes, read_pulseq_lines, write_masks
+from infomri_monai.scanner.export import main
+from infomri_monai.scanner.mask_files import FORMATS
 
 PROTOCOL = GradientEcho(fov_mm=(220, 200))
 
@@ -60,8 +60,7 @@ def test_npy_has_its_record_beside_it(tmp_path):
 
 def test_a_volume_has_no_image(tmp_path):
     write_masks(UniformRandom(), [0.5], (4, 4, 4), tmp_path, seed=0, formats=["npz"])
-    with pytest.raises(ValueError, match="png"):
-        write_masks(UniformRandom(), [0.5], (4, 4, 4), tmp_path, seed=0)
+    refuses(ValueError, "png", write_masks, UniformRandom(), [0.5], (4, 4, 4), tmp_path, seed=0)
 
 
 @pytest.mark.parametrize(
@@ -84,30 +83,24 @@ def test_a_volume_has_no_image(tmp_path):
 )
 def test_bad_input_writes_nothing(change, message, tmp_path):
     arguments = {"ratios": [0.2], "shape": (8, 8), "seed": 0, "formats": ["npz"], **change}
-    with pytest.raises(ValueError, match=message):
-        write_masks(PatternGenerationNetwork((8, 8)), folder=tmp_path, **arguments)
+    refuses(ValueError, message, write_masks, PatternGenerationNetwork((8, 8)), folder=tmp_path, **arguments)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_in_place_of_the_folder(tmp_path):
     (tmp_path / "taken").write_text("")
-    with pytest.raises(NotADirectoryError, match="taken"):
-        write_masks(UniformRandom(), [0.2], (8, 8), tmp_path / "taken", seed=0)
+    refuses(NotADirectoryError, "taken", write_masks, UniformRandom(), [0.2], (8, 8), tmp_path / "taken", seed=0)
 
 
 def test_a_failure_while_writing_leaves_the_old_files(tmp_path, monkeypatch):
     (old,) = write_masks(UniformRandom(), [0.2], (8, 8), tmp_path, seed=0, formats=["npz"])
     before = old.read_bytes()
-    real = type(old).write_bytes
 
-    def full_disk(self, data):
-        if self.suffix == ".png":
-            raise OSError("no space left")
-        return real(self, data)
+    def full_disk(stem, drawn):
+        raise OSError("no space left")
 
-    monkeypatch.setattr(type(old), "write_bytes", full_disk)
-    with pytest.raises(OSError, match="no space left"):
-        write_masks(VariableDensity(), [0.2], (8, 8), tmp_path, seed=0)
+    monkeypatch.setitem(FORMATS, "png", full_disk)
+    refuses(OSError, "no space left", write_masks, VariableDensity(), [0.2], (8, 8), tmp_path, seed=0)
     assert [path.name for path in tmp_path.iterdir()] == [old.name]
     assert old.read_bytes() == before
 
@@ -133,8 +126,7 @@ def test_command_line(tmp_path, capsys):
 def test_command_line_errors_are_one_clear_line(arguments, message, tmp_path, capsys):
     checkpoint = save_policy(UniformRandom(), tmp_path / "policy.pt")
     grid = [] if message == "--grid" else ["--grid", "8", "8"]
-    with pytest.raises(SystemExit, match="2"):
-        main(["--checkpoint", str(checkpoint), "--out", str(tmp_path / "a"), *grid, *arguments])
+    refuses(SystemExit, "2", main, ["--checkpoint", str(checkpoint), "--out", str(tmp_path / "a"), *grid, *arguments])
     assert message in capsys.readouterr().err.splitlines()[-1]
     assert not (tmp_path / "a").exists()
 

@@ -7,12 +7,12 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from helper import refuses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from infomri_monai.scanner.ordering import ORDERINGS, phase_encodes
-from infomri_monai.scanner.phase_encodes import phase_encode_table, read_phase_encodes
+from infomri_monai.scanner.ordering import ORDERINGS, phase_encode_table, phase_encodes, read_phase_encodes
 
 
 def written(encodes, path, record=None):
@@ -124,8 +124,7 @@ def test_the_read_out_axis_is_left_out():
     ],
 )
 def test_bad_masks_and_options(mask, options, message):
-    with pytest.raises(ValueError, match=message):
-        phase_encodes(mask, **options)
+    refuses(ValueError, message, phase_encodes, mask, **options)
 
 
 def test_pandas_reads_the_table(tmp_path):
@@ -169,10 +168,8 @@ def test_the_comments_say_units_centre_and_origin():
 def test_a_damaged_table_is_refused(change, message, tmp_path):
     path = written(phase_encodes(LINES), tmp_path / "lines.csv")
     path.write_text(change(path.read_text()))
-    with pytest.raises(ValueError, match=message):
-        read_phase_encodes(path)
+    refuses(ValueError, message, read_phase_encodes, path)
 
 
 def test_no_table(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"none\.csv"):
-        read_phase_encodes(tmp_path / "none.csv")
+    refuses(FileNotFoundError, r"none\.csv", read_phase_encodes, tmp_path / "none.csv")

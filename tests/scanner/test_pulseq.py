@@ -9,17 +9,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from helper import refuses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.utils import OptionalImportError
 
-from infomri_monai.sampling import (
-    LOUPE,
-    Equispaced,
-    PatternGenerationNetwork,
-    UniformRandom,
-    VariableDensity,
-)
 from infomri_monai.scanner import gradient_echo as protocol_module
 from infomri_monai.scanner import pulseq as pulseq_module
 from infomri_monai.scanner.gradient_echo import GradientEcho
@@ -69,27 +63,6 @@ def test_the_trajectory_measures_the_mask(tmp_path_factory, data):
     np.testing.assert_array_equal(found.positions, encodes.positions)
     np.testing.assert_array_equal(found.shot, encodes.shot)
     assert found[2:] == encodes[2:]
-
-
-@pytest.mark.parametrize("grid", [(64, 64), (48, 63), (33, 50)])
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda grid: PatternGenerationNetwork(grid, readout_axis=0),
-        lambda grid: PatternGenerationNetwork(grid, readout_axis=1).warm_start(torch.rand(grid)),
-        lambda grid: LOUPE(grid, readout_axis=1),
-        lambda grid: Equispaced(readout_axis=0, center_share=0.32),
-        lambda grid: VariableDensity(power=3, readout_axis=1),
-        lambda grid: UniformRandom(readout_axis=0),
-    ],
-)
-def test_learned_and_fixed_patterns_come_back(make, grid, tmp_path, generator):
-    policy = make(grid)
-    with torch.no_grad():
-        mask = policy(0.25, grid, generator).mask[0, 0].expand(grid).numpy()
-    encodes = phase_encodes(mask, policy.readout_axis, "centric")
-    found = read_pulseq_lines(write_pulseq(encodes, PROTOCOL, tmp_path / "lines.seq"))
-    np.testing.assert_array_equal(found.mask, mask)
 
 
 @pytest.mark.parametrize(("grid", "axis"), [((16, 11), 0), ((15, 8), 1)])
@@ -252,33 +225,26 @@ def test_the_shortest_that_an_error_names_is_the_shortest(name, step, text):
     ],
 )
 def test_a_protocol_out_of_range(change, message):
-    with pytest.raises(ValueError, match=message):
-        replace(PROTOCOL, **change)
+    refuses(ValueError, message, replace, PROTOCOL, **change)
 
 
 def test_only_lines_of_a_2d_grid_can_be_measured():
-    with pytest.raises(ValueError, match="whole lines"):
-        gradient_echo_sequence(phase_encodes(np.eye(8)), PROTOCOL)
-    with pytest.raises(ValueError, match="whole lines"):
-        gradient_echo_sequence(phase_encodes(np.ones((4, 4, 4)), 0), PROTOCOL)
+    refuses(ValueError, "whole lines", gradient_echo_sequence, phase_encodes(np.eye(8)), PROTOCOL)
+    refuses(ValueError, "whole lines", gradient_echo_sequence, phase_encodes(np.ones((4, 4, 4)), 0), PROTOCOL)
     empty = encodes_of()._replace(positions=np.empty((0, 1), np.int64), shot=np.empty(0, np.int64))
-    with pytest.raises(ValueError, match="at least one line"):
-        gradient_echo_sequence(empty, PROTOCOL)
+    refuses(ValueError, "at least one line", gradient_echo_sequence, empty, PROTOCOL)
 
 
 @pytest.mark.parametrize("record", [{"two words": 1}, {"": 1}, {"Note": "two\nlines"}])
 def test_a_definition_that_would_break_the_file(record):
-    with pytest.raises(ValueError, match="record"):
-        gradient_echo_sequence(encodes_of(), PROTOCOL, record)
+    refuses(ValueError, "record", gradient_echo_sequence, encodes_of(), PROTOCOL, record)
 
 
 def test_a_file_that_measures_other_lines_is_not_written(tmp_path, monkeypatch):
     other = gradient_echo_sequence(encodes_of(lines=[0, 3]), PROTOCOL)
     monkeypatch.setattr(pulseq_module, "gradient_echo_sequence", lambda *_: other)
-    with pytest.raises(ValueError, match="does not measure the lines"):
-        write_pulseq(encodes_of(), PROTOCOL, tmp_path / "lines.seq")
-    with pytest.raises(ValueError, match=r"\.seq"):
-        write_pulseq(encodes_of(), PROTOCOL, tmp_path / "lines.txt")
+    refuses(ValueError, "does not measure the lines", write_pulseq, encodes_of(), PROTOCOL, tmp_path / "lines.seq")
+    refuses(ValueError, r"\.seq", write_pulseq, encodes_of(), PROTOCOL, tmp_path / "lines.txt")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -323,8 +289,7 @@ def test_a_damaged_or_changed_sequence_is_refused(change, message, written):
     text = change(written.read_text())
     assert text != written.read_text()
     written.write_text(text)
-    with pytest.raises(ValueError, match=message):
-        read_pulseq_lines(written)
+    refuses(ValueError, message, read_pulseq_lines, written)
 
 
 def test_sizes_can_be_given_instead_of_believed(written):
@@ -336,8 +301,7 @@ def test_sizes_can_be_given_instead_of_believed(written):
     np.testing.assert_array_equal(turned.mask, line_mask((11, 8), 1, LINES))
     with pytest.raises(ValueError, match="between two lines"):
         read_pulseq_lines(written, grid=(8, 11), fov_mm=(220, 200), readout_axis=0)
-    with pytest.raises(ValueError, match="grid"):
-        read_pulseq_lines(written, grid=(8,), fov_mm=(220, 200), readout_axis=0)
+    refuses(ValueError, "grid", read_pulseq_lines, written, grid=(8,), fov_mm=(220, 200), readout_axis=0)
 
 
 def test_a_line_measured_twice_is_refused(tmp_path):
@@ -345,8 +309,7 @@ def test_a_line_measured_twice_is_refused(tmp_path):
     for number in list(sequence.block_events):
         sequence.add_block(sequence.get_block(number))
     sequence.write(str(tmp_path / "twice.seq"))
-    with pytest.raises(ValueError, match="twice"):
-        read_pulseq_lines(tmp_path / "twice.seq")
+    refuses(ValueError, "twice", read_pulseq_lines, tmp_path / "twice.seq")
 
 
 def test_a_sequence_without_read_outs_is_refused(tmp_path):
@@ -358,19 +321,10 @@ def test_a_sequence_without_read_outs_is_refused(tmp_path):
 
 
 def test_no_sequence(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"none\.seq"):
-        read_pulseq_lines(tmp_path / "none.seq")
+    refuses(FileNotFoundError, r"none\.seq", read_pulseq_lines, tmp_path / "none.seq")
 
 
 def test_the_older_file_format_can_be_checked_too(tmp_path):
     """docs/scanner.md offers it to programmers of interpreters for Pulseq 1.4."""
     gradient_echo_sequence(encodes_of(), PROTOCOL).write(str(tmp_path / "old.seq"), v141_compat=True)
     np.testing.assert_array_equal(read_pulseq_lines(tmp_path / "old.seq").mask, line_mask((8, 11), 0, LINES))
-
-
-def test_a_file_cut_anywhere_is_refused(written):
-    content = written.read_bytes()
-    for end in range(0, len(content) - 2, 997):
-        written.write_bytes(content[:end])
-        with pytest.raises(ValueError, match="no signature"):
-            read_pulseq_lines(written)

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from helper import refuses
 from monai.networks.nets import ResNet
 
 from infomri_monai.acquisition import ComplexGaussianNoise, FourierMeasurement
@@ -91,13 +92,10 @@ def test_without_statistics_there_is_no_entropy(image, generator):
 
 
 def test_refusals(image):
-    with pytest.raises(ValueError, match="masks must be >= 1, got 0"):
-        system().infer(image, 0.25, 0)
+    refuses(ValueError, "masks must be >= 1, got 0", system().infer, image, 0.25, 0)
     with pytest.raises(ValueError, match="image is complex and the network was built with real_valued=True"):
         system(real_valued=True)(image + 0j, 0.25)
-    with pytest.raises(ValueError, match="ratio must have 1 or 4 entries"):
-        system()(image, [0.1, 0.2])
+    refuses(ValueError, "ratio must have 1 or 4 entries", system(), image, [0.1, 0.2])
     other = system()
     other.entropy = MarginalEntropy(torch.ones(8, 8), torch.ones(8, 8), 1e-2)
-    with pytest.raises(ValueError, match="mask must have shape"):
-        other(image, 0.25)
+    refuses(ValueError, "mask must have shape", other, image, 0.25)

@@ -35,9 +35,6 @@ AFFINE = torch.tensor([[2.0, 0, 0, -5], [0, 3.0, 0, 7], [0, 0, 4.0, 1], [0, 0, 0
 class Flat(SamplingPolicy):
     """Uniform law with an exact count, for any grid; independent of the package's own laws."""
 
-    def config(self):
-        return {"readout_axis": self.readout_axis}
-
     def draw(self, ratio, positions, generator, acquired):
         p = ratio.reshape(-1, 1, *[1] * len(positions)).expand(-1, 1, *positions)
         u = torch.rand(p.shape, generator=generator)
@@ -93,11 +90,7 @@ DETERMINISTIC = [
 #: (constructor of an array transform, of its dictionary version, data it takes)
 RANDOM = [
     (RandKSpaceNoise, lambda keys: RandKSpaceNoised(keys), complex_data),
-    (
-        lambda: RandSampleMask(Flat(), (0.2, 0.6)),
-        lambda keys: RandSampleMaskd(keys, Flat(), (0.2, 0.6)),
-        real_image,
-    ),
+    (lambda: RandSampleMask(Flat(), (0.2, 0.6)), lambda keys: RandSampleMaskd(keys, Flat(), (0.2, 0.6)), real_image),
     (
         lambda: SimulateAcquisition(Flat(), (0.2, 0.6)),
         lambda keys: SimulateAcquisitiond(keys, Flat(), (0.2, 0.6)),

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from helper import refuses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kspace_transforms import as_meta, complex_data, real_image
@@ -34,20 +35,6 @@ def test_other_dimensions(spatial_dims, shape):
     result = ImageToKSpace(spatial_dims)(x)
     np.testing.assert_allclose(result.numpy(), expected, atol=1e-12)
     np.testing.assert_allclose(KSpaceToImage(spatial_dims)(result).numpy(), x.numpy(), atol=1e-12)
-
-
-@pytest.mark.parametrize("shape", [(1, 8, 8), (1, 7, 6), (2, 5, 9)])
-def test_inner_products_are_kept(shape):
-    x, y = complex_data(*shape, seed=1), complex_data(*shape, seed=2)
-    left = torch.vdot(ImageToKSpace()(x).as_tensor().flatten(), y.flatten())
-    right = torch.vdot(x.flatten(), KSpaceToImage()(y).as_tensor().flatten())
-    torch.testing.assert_close(left, right, rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize("transform", [KSpaceToImage(), CropKSpace(4)])
-def test_real_kspace_is_refused(transform):
-    with pytest.raises(ValueError, match="must be complex"):
-        transform(real_image(1, 6, 5))
 
 
 @given(st.integers(2, 9), st.integers(2, 9), st.data())
@@ -103,18 +90,15 @@ def test_image_and_kspace_crop_agree():
 
 @pytest.mark.parametrize("roi", [0, -2, (4,), (4, 4, 4), (0, 4)])
 def test_bad_roi_size(roi):
-    with pytest.raises(ValueError, match="roi_size"):
-        CropKSpace(roi)
+    refuses(ValueError, "roi_size", CropKSpace, roi)
 
 
 def test_crop_larger_than_the_grid_and_unknown_domain():
     with pytest.raises(ValueError, match=r"roi_size \(9, 4\) is larger than the grid \(8, 8\)"):
         CropKSpace((9, 4))(complex_data(1, 8, 8))
-    with pytest.raises(ValueError, match="domain"):
-        CropKSpace(4, domain="fourier")
+    refuses(ValueError, "domain", CropKSpace, 4, domain="fourier")
 
 
 @pytest.mark.parametrize("spatial_dims", [0, 4, 2.5, "2"])
 def test_bad_spatial_dims(spatial_dims):
-    with pytest.raises(ValueError, match="spatial_dims"):
-        ImageToKSpace(spatial_dims)
+    refuses(ValueError, "spatial_dims", ImageToKSpace, spatial_dims)

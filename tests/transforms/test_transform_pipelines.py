@@ -6,8 +6,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from helper import refuses
 from kspace_transforms import Flat, numbers, real_image
-from monai.data import CacheDataset, DataLoader, Dataset, MetaTensor, PersistentDataset
+from monai.data import CacheDataset, DataLoader, Dataset, MetaTensor
 from monai.transforms import Compose, EnsureTyped, ScaleIntensityd
 
 from infomri_monai.sampling import PatternGenerationNetwork
@@ -44,11 +45,9 @@ def test_readme_snippet(tmp_path, shape):
     result = scope["pipeline"]({"image": str(path)})
     assert set(result) == {"image", "kspace", "mask", "ratio", "zero_filled"}
     assert result["image"].shape == (1, *shape)
-    assert result["kspace"].dtype == torch.complex64
-    assert result["kspace"].shape == (1, *shape)
+    assert (result["kspace"].dtype, result["kspace"].shape) == (torch.complex64, (1, *shape))
     assert result["mask"].shape == (1, *shape[:2], *[1] * (len(shape) - 2))  # one mask for all slices of a volume
-    assert result["zero_filled"].dtype == torch.float32
-    assert result["zero_filled"].shape == (2, *shape)
+    assert (result["zero_filled"].dtype, result["zero_filled"].shape) == (torch.float32, (2, *shape))
     assert float(result["ratio"]) == pytest.approx(0.125, abs=0.5 / (shape[0] * shape[1]) + 1e-6)
     np.testing.assert_allclose(result["zero_filled"].affine.numpy(), affine)
     correlation = np.corrcoef(numbers(result["zero_filled"][0]), numbers(result["image"]))[0, 1]
@@ -93,12 +92,6 @@ def test_cache_dataset_caches_the_deterministic_part_only():
     np.testing.assert_array_equal(numbers(dataset._cache[0]["image"]), cached)
 
 
-def test_persistent_dataset_stores_the_deterministic_part_only(tmp_path):
-    dataset = PersistentDataset(items(1), pipeline().set_random_state(0), cache_dir=tmp_path)
-    epochs = [dataset[0] for _ in range(2)]
-    assert not torch.equal(epochs[0]["mask"].as_tensor(), epochs[1]["mask"].as_tensor())
-
-
 def test_masks_of_a_batch_equal_the_policys_own():
     """The transform adds nothing to the law: the same seed gives the policy's mask, batched or not."""
     policy, transform = Flat(), RandSampleMask(Flat(), 0.4).set_random_state(5)
@@ -116,8 +109,7 @@ def test_learned_policy_by_path(tmp_path):
         loaded = SimulateAcquisition(path, 0.5).set_random_state(0)(items(1)[0]["image"])
         given = SimulateAcquisition(policy, 0.5).set_random_state(0)(items(1)[0]["image"])
         np.testing.assert_array_equal(numbers(loaded), numbers(given))
-    with pytest.raises((FileNotFoundError, ValueError), match="missing"):
-        RandSampleMask(tmp_path / "missing.pt", 0.5)
+    refuses((FileNotFoundError, ValueError), "missing", RandSampleMask, tmp_path / "missing.pt", 0.5)
 
 
 def test_another_grid_than_the_policys_is_refused_before_any_work():

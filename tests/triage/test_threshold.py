@@ -7,6 +7,7 @@ import math
 
 import pytest
 import torch
+from helper import refuses
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
@@ -126,8 +127,7 @@ def saved(tmp_path, **changes):
     ],
 )
 def test_refuses_broken_files(tmp_path, changes, message):
-    with pytest.raises(ValueError, match=message):
-        load_threshold(saved(tmp_path, **changes))
+    refuses(ValueError, message, load_threshold, saved(tmp_path, **changes))
 
 
 @pytest.mark.parametrize("threshold", [0, 1, 0.5, None])
@@ -150,8 +150,7 @@ def test_refuses_files_that_hold_no_threshold(tmp_path, text):
     (tmp_path / "threshold.json").write_text(text)
     with pytest.raises(ValueError, match=r"threshold file threshold\.json (is not JSON|lacks threshold)"):
         load_threshold(tmp_path / "threshold.json")
-    with pytest.raises(FileNotFoundError, match=r"other\.json"):
-        load_threshold(tmp_path / "other.json")
+    refuses(FileNotFoundError, r"other\.json", load_threshold, tmp_path / "other.json")
 
 
 @pytest.mark.parametrize(
@@ -167,5 +166,4 @@ def test_refuses_files_that_hold_no_threshold(tmp_path, text):
     ],
 )
 def test_refuses(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        choose_threshold(*arguments)
+    refuses(ValueError, message, choose_threshold, *arguments)

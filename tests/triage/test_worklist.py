@@ -7,6 +7,7 @@ import json
 import math
 
 import pytest
+from helper import refuses
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -111,8 +112,7 @@ OTHER = ENTRY._replace(case=2)
 )
 def test_refuses_and_leaves_old_files(tmp_path, entries, message):
     before = [path.read_bytes() for path in write_worklist([OTHER], tmp_path)]
-    with pytest.raises(ValueError, match=message):
-        write_worklist(entries, tmp_path)
+    refuses(ValueError, message, write_worklist, entries, tmp_path)
     assert [(tmp_path / name).read_bytes() for name in ("worklist.csv", "worklist.json")] == before
 
 

@@ -1,28 +1,22 @@
-"""Geometry of a case as DICOM writes it: frames of rows and columns, positions and direction cosines in LPS, decimal strings.
-
-Also here: Sixteen bits for an image of any range, with the bound of what they lose.
-"""
+"""A case as DICOM writes it: frames of rows and columns, positions and direction cosines in LPS, decimal strings, sixteen bits."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from monai.utils import optional_import
 from numpy.typing import ArrayLike, NDArray
+from pydicom.valuerep import DSfloat
 
-if TYPE_CHECKING:
-    from pydicom.valuerep import DSfloat
-
-__all__ = ["Quantised", "SliceGeometry", "decimal", "dicom_frames", "quantise", "slice_geometry"]
-
-decimal_string, _ = optional_import("pydicom.valuerep", name="DSfloat")
-
+__all__ = ["Quantised", "SliceGeometry", "decimal", "decimals", "dicom_frames", "quantise", "slice_geometry"]
 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 #: largest cosine of the angle between rows and columns; scanners round theirs to six digits
 SKEW = 1e-4
+#: stored value
+LARGEST = 2**16 - 1
 
 
 @dataclass(frozen=True)
@@ -148,10 +142,12 @@ def decimal(value: float) -> DSfloat:
         >>> str(decimal(-100 / 3)), len(str(decimal(-100 / 3)))
         ('-33.333333333333', 16)
     """
-    return decimal_string(float(value), auto_format=True)
+    return DSfloat(float(value), auto_format=True)
 
 
-LARGEST = 2**16 - 1
+def decimals(values: Iterable[float]) -> list[DSfloat]:
+    """Several of them."""
+    return [decimal(value) for value in values]
 
 
 class Quantised(NamedTuple):

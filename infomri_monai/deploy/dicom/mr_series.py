@@ -1,36 +1,22 @@
-"""A volume as a classic DICOM MR series, one instance a slice.
-
-Also here: Attributes of the MR Image module that stay true of a derived image, from classic and enhanced sources.
-"""
+"""A volume as a classic DICOM MR series, one instance a slice."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from monai.utils import optional_import
 from numpy.typing import ArrayLike, NDArray
+from pydicom.dataset import Dataset
+from pydicom.uid import MRImageStorage
 
-from infomri_monai.deploy.case import CaseSource, Derivation
-from infomri_monai.deploy.dicom.common import (
-    copied,
-    copy_elements,
-    derivation_text,
-    guarded,
-    image_type,
-    new_uid,
-    series_attributes,
-)
-from infomri_monai.deploy.dicom.geometry import SliceGeometry, decimal, dicom_frames, quantise, slice_geometry
+from infomri_monai.deploy.case import CaseSource
+from infomri_monai.deploy.derivation import SIMULATED, Derivation
+from infomri_monai.deploy.dicom.geometry import decimal, decimals, dicom_frames, quantise, slice_geometry
+from infomri_monai.deploy.dicom.identity import copied, copy_elements, new_uid, series_attributes
 from infomri_monai.deploy.dicom.references import SliceReference, slice_references, source_image_item
-
-if TYPE_CHECKING:
-    from pydicom import Dataset
+from infomri_monai.deploy.logs import guarded
 
 __all__ = ["display_window", "mr_attributes", "mr_series"]
-
-pydicom, _ = optional_import("pydicom")
-
 
 # keywords, separated by spaces
 #: contrast, hardware and time of the acquisition. What describes how k-space was filled (PercentSampling, AcquisitionMatrix,
@@ -54,79 +40,6 @@ ENHANCED = {
     "PulseSequenceName": "SequenceName",
 }
 ECHO_PULSE = {"SPIN": ["SE"], "GRADIENT": ["GR"], "BOTH": ["SE", "GR"]}
-
-
-def mr_attributes(reference: SliceReference | None, attributes: Any) -> Dataset:
-    """Attributes of the MR Image module of one slice.
-
-    Args:
-        reference: the slice of the source; None for raw k-space.
-        attributes: of the source, where the slice has none.
-
-    Returns:
-        What is known and valid. ScanningSequence is RM (research mode) and SequenceVariant NONE where the source does not say.
-
-    Example:
-        >>> found = mr_attributes(None, pydicom.Dataset())
-        >>> found.ScanningSequence, found.SequenceVariant, found.EchoTime
-        ('RM', 'NONE', None)
-
-    References:
-        DICOM PS3.3 2024e, C.8.3.1 (MR Image), C.8.13.5 (macros of the enhanced MR image).
-    """
-    sources = [attributes]
-    if reference is not None:
-        flat = reference.instance if reference.frame is None else _flat(reference)
-        sources = [flat, attributes]
-    found = pydicom.Dataset()
-    copy_elements(found, sources, KEPT.split())
-    found.ScanningSequence = found.get("ScanningSequence") or "RM"
-    found.SequenceVariant = found.get("SequenceVariant") or "NONE"
-    for keyword in EMPTY.split():
-        if keyword not in found:
-            setattr(found, keyword, None)
-    return found
-
-
-def _flat(reference: SliceReference) -> Dataset:
-    """A frame of an enhanced instance as if it were a classic one: its own macros first, then the shared ones."""
-    instance, frame = reference.instance, reference.frame or 1
-    flat = pydicom.Dataset()
-    copy_elements(flat, [instance], [*KEPT.split(), "ResonantNucleus", "PulseSequenceName"])
-    groups = list(instance.get("SharedFunctionalGroupsSequence", []))
-    groups += list(instance.get("PerFrameFunctionalGroupsSequence", []))[frame - 1 : frame]
-    for group in groups:
-        for macro in (element for element in group if element.VR == "SQ" and len(element.value) == 1):
-            item = macro.value[0]
-            copy_elements(flat, [item], [keyword for keyword in (*KEPT.split(), *ENHANCED) if keyword in item])
-    for keyword, classic in ENHANCED.items():
-        if keyword in flat:
-            value = flat[keyword].value
-            first = value if isinstance(value, str) or flat[keyword].VM < 2 else value[0]
-            setattr(flat, classic, first if isinstance(first, str) else decimal(first))
-    _translate(flat, instance, groups)
-    return flat
-
-
-def _translate(flat: Dataset, instance: Any, groups: list[Any]) -> None:
-    """Attributes whose values have other names in classic images."""
-    sequence = list(ECHO_PULSE.get(instance.get("EchoPulseSequence", ""), ["RM"]))
-    sequence += ["EP"] if instance.get("EchoPlanarPulseSequence") == "YES" else []
-    modifiers = [item for group in groups for item in group.get("MRModifierSequence", [])]
-    sequence += ["IR"] if any(item.get("InversionRecovery") == "YES" for item in modifiers) else []
-    flat.ScanningSequence = sequence
-    if any(item.get("Spoiling") in ("RF", "GRADIENT", "RF_AND_GRADIENT") for item in modifiers):
-        flat.SequenceVariant = "SP"
-    if flat.get("InPlanePhaseEncodingDirection") == "COLUMN":
-        flat.InPlanePhaseEncodingDirection = "COL"
-    elif flat.get("InPlanePhaseEncodingDirection") != "ROW":
-        flat.pop("InPlanePhaseEncodingDirection", None)
-    acquired = str(instance.get("AcquisitionDateTime", ""))
-    if len(acquired) >= 14 and acquired[:14].isdigit():
-        flat.AcquisitionDate, flat.AcquisitionTime = acquired[:8], acquired[8:14]
-
-
-pydicom, _ = optional_import("pydicom")
 
 
 #: the window shows the intensities between these percentiles
@@ -155,15 +68,14 @@ def mr_series(
         series_number: at least 1.
 
     Returns:
-        One instance per slice, in the order of the image's slices, with file meta information. InstanceNumber counts along the
-        slices' normal.
+        One instance per slice, in the order of the image's slices. InstanceNumber counts along the slices' normal.
 
     Raises:
         ValueError: if an argument is not as said above, or the source's instances do not fit the image.
         DeployError: if an attribute of the source cannot be taken over.
 
     Example:
-        >>> from infomri_monai.deploy.case import ModelIdentity
+        >>> from infomri_monai.deploy.derivation import ModelIdentity
         >>> from hospital.mr_series import example_datasets
         >>> example = example_datasets(slices=2, grid=(48, 32))
         >>> affine = np.diag([-1, -1, 8, 1.0])  # not where the example lies, so it is no reference here
@@ -179,37 +91,97 @@ def mr_series(
     geometry = slice_geometry(affine, len(frames))
     references: list[SliceReference] | list[None] = [None] * len(frames)
     if source.instances:
-        references = slice_references(source.instances, source.frames, geometry, frames.shape[1:])
+        references = slice_references(source, geometry, frames.shape[1:])
+    stored, slope, intercept = quantise(frames)
+    centre, width = display_window(frames)
     shared = series_attributes(source, derivation, series_number, "MR")
-    shared.SOPClassUID = pydicom.uid.MRImageStorage
-    shared.ImageType, shared.DerivationDescription = image_type(derivation), derivation_text(derivation)
-    stored = _add_pixel_attributes(shared, frames)
+    shared.SOPClassUID, shared.DerivationDescription = MRImageStorage, derivation.description
+    # values 4 and on are an implementation's own (C.8.3.1.1.1)
+    shared.ImageType = ["DERIVED", "SECONDARY", "OTHER", *[SIMULATED] * derivation.simulated]
+    shared.RescaleSlope, shared.RescaleIntercept, shared.RescaleType = decimal(slope), decimal(intercept), "US"
+    shared.WindowCenter, shared.WindowWidth = decimal(centre), decimal(width)
+    shared.VOILUTFunction = "LINEAR_EXACT"
+    shared.ImageOrientationPatient = decimals(geometry.orientation)
+    shared.PixelSpacing, shared.SpacingBetweenSlices = decimals(geometry.pixel_spacing), decimal(geometry.slice_spacing)
     series = []
     with guarded("writing the MR series"):
-        for index, reference in enumerate(references):
-            instance = pydicom.Dataset({element.tag: copied(element) for element in shared})
+        for index, (reference, position) in enumerate(zip(references, geometry.positions, strict=True)):
+            instance = Dataset({element.tag: copied(element) for element in shared})
             instance.update(mr_attributes(reference, source.attributes))
-            _add_place(instance, geometry, index)
+            instance.SOPInstanceUID, instance.InstanceNumber = new_uid(), geometry.order.index(index) + 1
+            instance.ImagePositionPatient = decimals(position)
+            instance.SliceLocation = decimal(float(position @ geometry.normal))
+            instance.SliceThickness = instance.get("SliceThickness") or decimal(geometry.slice_spacing)
             if reference is not None:
                 instance.SourceImageSequence = [source_image_item(reference)]
-            instance.PixelData = stored[index].tobytes()
-            instance["PixelData"].VR = "OW"
-            series.append(_with_file_meta(instance))
+            instance.set_pixel_data(stored[index], "MONOCHROME2", 16, generate_instance_uid=False)
+            series.append(instance)
     return series
 
 
-def _add_pixel_attributes(shared: Dataset, frames: NDArray[Any]) -> NDArray[Any]:
-    """Describe the pixels and how they are shown; returns them as stored."""
-    stored, slope, intercept = quantise(frames)
-    shared.SamplesPerPixel, shared.PhotometricInterpretation = 1, "MONOCHROME2"
-    shared.Rows, shared.Columns = frames.shape[1:]
-    shared.BitsAllocated = shared.BitsStored = 16
-    shared.HighBit, shared.PixelRepresentation = 15, 0
-    shared.RescaleSlope, shared.RescaleIntercept, shared.RescaleType = decimal(slope), decimal(intercept), "US"
-    centre, width = display_window(frames)
-    shared.WindowCenter, shared.WindowWidth = decimal(centre), decimal(width)
-    shared.VOILUTFunction = "LINEAR_EXACT"
-    return stored.astype("<u2")
+def mr_attributes(reference: SliceReference | None, attributes: Dataset) -> Dataset:
+    """Attributes of the MR Image module of one slice.
+
+    Args:
+        reference: the slice of the source; None for raw k-space.
+        attributes: of raw k-space.
+
+    Returns:
+        What is known and valid. ScanningSequence is RM (research mode) and SequenceVariant NONE where the source does not say.
+
+    Example:
+        >>> found = mr_attributes(None, Dataset())
+        >>> found.ScanningSequence, found.SequenceVariant, found.EchoTime
+        ('RM', 'NONE', None)
+
+    References:
+        DICOM PS3.3 2024e, C.8.3.1 (MR Image), C.8.13.5 (macros of the enhanced MR image).
+    """
+    sources = [attributes]
+    if reference is not None:
+        sources = [reference.instance if reference.frame is None else _flat(reference)]
+    found = Dataset()
+    copy_elements(found, sources, KEPT.split())
+    found.ScanningSequence = found.get("ScanningSequence") or "RM"
+    found.SequenceVariant = found.get("SequenceVariant") or "NONE"
+    for keyword in EMPTY.split():
+        if keyword not in found:
+            setattr(found, keyword, None)
+    return found
+
+
+def _flat(reference: SliceReference) -> Dataset:
+    """A frame of an enhanced instance as if it were a classic one: its own macros first, then the shared ones."""
+    instance, flat = reference.instance, Dataset()
+    copy_elements(flat, [instance], [*KEPT.split(), "ResonantNucleus", "PulseSequenceName"])
+    for group in reversed(reference.groups):
+        for macro in (element for element in group if element.VR == "SQ" and len(element.value) == 1):
+            copy_elements(flat, macro.value, [*KEPT.split(), *ENHANCED])
+    for keyword, classic in ENHANCED.items():
+        if keyword in flat:
+            value = flat[keyword].value
+            first = value if isinstance(value, str) or flat[keyword].VM < 2 else value[0]
+            setattr(flat, classic, first if isinstance(first, str) else decimal(first))
+    _translate(flat, instance, reference.groups)
+    return flat
+
+
+def _translate(flat: Dataset, instance: Any, groups: list[Any]) -> None:
+    """Attributes whose values have other names in classic images."""
+    sequence = list(ECHO_PULSE.get(instance.get("EchoPulseSequence", ""), ["RM"]))
+    sequence += ["EP"] if instance.get("EchoPlanarPulseSequence") == "YES" else []
+    modifiers = [item for group in groups for item in group.get("MRModifierSequence", [])]
+    sequence += ["IR"] if any(item.get("InversionRecovery") == "YES" for item in modifiers) else []
+    flat.ScanningSequence = sequence
+    if any(item.get("Spoiling") in ("RF", "GRADIENT", "RF_AND_GRADIENT") for item in modifiers):
+        flat.SequenceVariant = "SP"
+    if flat.get("InPlanePhaseEncodingDirection") == "COLUMN":
+        flat.InPlanePhaseEncodingDirection = "COL"
+    elif flat.get("InPlanePhaseEncodingDirection") != "ROW":
+        flat.pop("InPlanePhaseEncodingDirection", None)
+    acquired = str(instance.get("AcquisitionDateTime", ""))
+    if len(acquired) >= 14 and acquired[:14].isdigit():
+        flat.AcquisitionDate, flat.AcquisitionTime = acquired[:8], acquired[8:14]
 
 
 def display_window(frames: NDArray[Any]) -> tuple[float, float]:
@@ -225,25 +197,3 @@ def display_window(frames: NDArray[Any]) -> tuple[float, float]:
     low, high = (float(value) for value in np.percentile(some.astype(np.float64), SHOWN))
     width = high - low if high > low else float(frames.max()) - float(frames.min())
     return (low + high) / 2, width if width > 0 else 1.0
-
-
-def _add_place(instance: Dataset, geometry: SliceGeometry, index: int) -> None:
-    """Number, position and orientation of a slice."""
-    position = geometry.positions[index]
-    instance.SOPInstanceUID, instance.InstanceNumber = new_uid(), geometry.order.index(index) + 1
-    instance.ImagePositionPatient = [decimal(value) for value in position]
-    instance.ImageOrientationPatient = [decimal(value) for value in geometry.orientation]
-    instance.PixelSpacing = [decimal(value) for value in geometry.pixel_spacing]
-    instance.SpacingBetweenSlices = decimal(geometry.slice_spacing)
-    instance.SliceLocation = decimal(float(position @ geometry.normal))
-    if not instance.get("SliceThickness"):
-        instance.SliceThickness = decimal(geometry.slice_spacing)
-
-
-def _with_file_meta(instance: Dataset) -> Dataset:
-    """The instance with file meta information, uncompressed."""
-    meta = pydicom.dataset.FileMetaDataset()
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = instance.SOPClassUID, instance.SOPInstanceUID
-    meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-    instance.file_meta = meta
-    return instance

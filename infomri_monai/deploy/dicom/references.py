@@ -1,28 +1,26 @@
-"""References of derived objects to the slices they were derived from.
-
-Also here: What highdicom's constructors take: stand-ins for source instances, without identifiers and with the case's
-geometry.
-"""
+"""References of derived objects to the slices they were derived from, and stand-ins for these that name nobody."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from monai.utils import optional_import
+from highdicom.sr import CodedConcept
 from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
 
-from infomri_monai.deploy.case import Derivation
-from infomri_monai.deploy.dicom.common import copy_elements, equipment, item, new_uid, unnamed
-from infomri_monai.deploy.dicom.geometry import SliceGeometry, decimal
+from infomri_monai.deploy.case import CaseSource
+from infomri_monai.deploy.dicom.geometry import SliceGeometry, decimal, decimals
+from infomri_monai.deploy.dicom.identity import copy_elements, item, unnamed
 
-if TYPE_CHECKING:
-    from pydicom import Dataset
+__all__ = ["SliceReference", "slice_references", "source_image_item", "source_proxies"]
 
-__all__ = ["SliceReference", "identity_arguments", "slice_references", "source_image_item", "source_proxies"]
-
-pydicom, _ = optional_import("pydicom")
+_COPIED = (
+    "SOPClassUID SOPInstanceUID SeriesInstanceUID Rows Columns LossyImageCompression LossyImageCompressionRatio "
+    "LossyImageCompressionMethod"
+)
 
 
 class SliceReference(NamedTuple):
@@ -47,24 +45,26 @@ class SliceReference(NamedTuple):
         """SliceThickness in mm, or None where there is none."""
         return self._geometry("PixelMeasuresSequence", "SliceThickness") or None
 
+    @property
+    def groups(self) -> list[Dataset]:
+        """Functional groups of a multi-frame instance's frame: its own, then those that all share."""
+        number = self.frame or 1
+        own = list(self.instance.get("PerFrameFunctionalGroupsSequence", []))[number - 1 : number]
+        return [*own, *self.instance.get("SharedFunctionalGroupsSequence", [])]
+
     def _geometry(self, macro: str, keyword: str) -> Any:
-        """An attribute of the slice: of the instance, or of the frame's own or else the shared macro."""
+        """An attribute of the slice: of the instance, or of the frame's macro."""
         if self.frame is None:
             return self.instance.get(keyword)
-        groups = list(self.instance.get("PerFrameFunctionalGroupsSequence", []))[self.frame - 1 : self.frame]
-        groups += list(self.instance.get("SharedFunctionalGroupsSequence", []))
-        items = [item for group in groups for item in group.get(macro, []) if item.get(keyword)]
-        return items[0].get(keyword) if items else None
+        return next((i.get(keyword) for group in self.groups for i in group.get(macro, []) if i.get(keyword)), None)
 
 
-def slice_references(
-    instances: Sequence[Any], frames: Sequence[int], geometry: SliceGeometry, grid: tuple[int, int]
-) -> list[SliceReference]:
+def slice_references(source: CaseSource, geometry: SliceGeometry, grid: tuple[int, ...]) -> list[SliceReference]:
     """The source of every slice, checked against the grid.
 
     Args:
-        instances: one per slice, or a single multi-frame instance; in the order of the case's slices.
-        frames: of a multi-frame instance, the number of every slice's frame, from 1; empty for single frames.
+        source: its instances, one per slice, or a single multi-frame one with the number of every slice's frame, are in the
+            order of the case's slices.
         geometry: of the case.
         grid: (rows, columns) of the case.
 
@@ -77,16 +77,15 @@ def slice_references(
 
     Example:
         >>> from infomri_monai.deploy.dicom.geometry import slice_geometry
-        >>> instance = pydicom.Dataset()
-        >>> instance.Rows, instance.Columns = 4, 6
-        >>> slice_references([instance], [2], slice_geometry(np.eye(4), 1), (4, 6))[0].frame
+        >>> source = CaseSource((item(Rows=4, Columns=6),), None, (2,))
+        >>> slice_references(source, slice_geometry(np.eye(4), 1), (4, 6))[0].frame
         2
     """
-    slices = len(geometry.positions)
-    pairs = [(instances[0], n) for n in frames] if len(frames) else [(instance, None) for instance in instances]
-    if len(pairs) != slices or (len(frames) and len(instances) != 1):
+    instances, frames, slices = source.instances, source.frames, len(geometry.positions)
+    pairs = [(instances[0], n) for n in frames] if frames else [(instance, None) for instance in instances]
+    if len(pairs) != slices or (frames and len(instances) != 1):
         raise ValueError(
-            f"reference_instances: one instance per slice, or a multi-frame one with a frame per slice, is needed for {slices} "
+            f"source.instances: one instance per slice, or a multi-frame one with a frame per slice, is needed for {slices} "
             f"slices; got {len(instances)} instances and {len(frames)} frames."
         )
     references = [SliceReference(*pair) for pair in pairs]
@@ -94,11 +93,11 @@ def slice_references(
     for number, (reference, position) in enumerate(zip(references, geometry.positions, strict=True), start=1):
         size = (reference.instance.get("Rows"), reference.instance.get("Columns"))
         if size != grid:
-            raise ValueError(f"reference_instances: slice {number} has {size} rows and columns, the case {grid}.")
+            raise ValueError(f"source.instances: slice {number} has {size} rows and columns, the case {grid}.")
         stated = reference.position
         if stated is not None and (distance := float(np.linalg.norm(stated - position))) > limit:
             raise ValueError(
-                f"reference_instances: slice {number} lies {distance:.3f} mm from where the affine puts it, accepted are "
+                f"source.instances: slice {number} lies {distance:.3f} mm from where the affine puts it, accepted are "
                 f"{limit:.3f}; is their order that of the slices?"
             )
     return references
@@ -108,118 +107,64 @@ def source_image_item(reference: SliceReference) -> Dataset:
     """An item of SourceImageSequence: the same pixels at the same places, processed.
 
     Example:
-        >>> instance = pydicom.Dataset()
-        >>> instance.SOPClassUID, instance.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.4", "2.25.1"
+        >>> instance = item(SOPClassUID="1.2.840.10008.5.1.4.1.1.4", SOPInstanceUID="2.25.1")
         >>> source_image_item(SliceReference(instance, None)).SpatialLocationsPreserved
         'YES'
 
     References:
         DICOM PS3.3 2024e, C.7.6.16.2.6 (Derivation Image), PS3.16 CID 7202.
     """
-    purpose = pydicom.Dataset()
-    purpose.CodeValue, purpose.CodingSchemeDesignator = "121322", "DCM"
-    purpose.CodeMeaning = "Source image for image processing operation"
-    item = pydicom.Dataset()
-    item.ReferencedSOPClassUID = reference.instance.SOPClassUID
-    item.ReferencedSOPInstanceUID = reference.instance.SOPInstanceUID
+    made = item(
+        ReferencedSOPClassUID=reference.instance.SOPClassUID,
+        ReferencedSOPInstanceUID=reference.instance.SOPInstanceUID,
+        PurposeOfReferenceCodeSequence=[CodedConcept.from_code(codes.DCM.SourceImageForImageProcessingOperation)],
+        SpatialLocationsPreserved="YES",
+    )
     if reference.frame is not None:
-        item.ReferencedFrameNumber = reference.frame
-    item.PurposeOfReferenceCodeSequence = [purpose]
-    item.SpatialLocationsPreserved = "YES"
-    return item
-
-
-pydicom, _ = optional_import("pydicom")
-
-
-COPIED = (
-    "SOPClassUID SOPInstanceUID SeriesInstanceUID Rows Columns LossyImageCompression LossyImageCompressionRatio "
-    "LossyImageCompressionMethod"
-)
-
-
-def identity_arguments(series: Dataset, derivation: Derivation) -> dict[str, Any]:
-    """Which instance of which series a constructor makes, and with which equipment: the only one of its series.
-
-    Args:
-        series: from :func:`~infomri_monai.deploy.dicom.common.series_attributes`.
-        derivation: names the model.
-
-    Example:
-        >>> from infomri_monai.deploy.case import ModelIdentity
-        >>> series = item(SeriesInstanceUID="2.25.1", SeriesNumber=901)
-        >>> arguments = identity_arguments(series, Derivation("", "", False, ModelIdentity("unet", "0.2.0", "ab" * 32)))
-        >>> arguments["series_number"], arguments["instance_number"], arguments["manufacturer_model_name"]
-        (901, 1, 'unet')
-    """
-    return {
-        "series_instance_uid": series.SeriesInstanceUID,
-        "series_number": int(series.SeriesNumber),
-        "sop_instance_uid": new_uid(),
-        "instance_number": 1,
-        **equipment(derivation),
-    }
+        made.ReferencedFrameNumber = reference.frame
+    return made
 
 
 def source_proxies(references: Sequence[SliceReference], geometry: SliceGeometry, series: Dataset) -> list[Dataset]:
     """Datasets to give to highdicom as source images, in the place of the real ones.
 
     Real headers may hold what highdicom refuses (PatientSex U, orientations per frame, frames that are not of the case) or quotes
-    in warnings. The result's geometry becomes exactly that of the case.
+    in warnings. The result's geometry becomes exactly that of the case; a ``highdicom.Volume`` would need the stand-ins as well,
+    writes the slices' distance as their thickness, and takes no tilted stack.
 
     Args:
         references: the slices of the case, as they shall follow one another.
         geometry: of the case; its positions in the same order as ``references``.
-        series: of the new object, from :func:`~infomri_monai.deploy.dicom.common.series_attributes`.
+        series: of the new object, from :func:`~infomri_monai.deploy.dicom.identity.series_attributes`.
 
     Returns:
         One dataset per slice, or a single multi-frame one, whose frame k is slice k whatever its number in the source.
 
     Example:
-        >>> import numpy as np
         >>> from infomri_monai.deploy.dicom.geometry import slice_geometry
-        >>> instance, series = pydicom.Dataset(), pydicom.Dataset()
-        >>> instance.SOPClassUID, instance.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.4", "2.25.1"
-        >>> instance.SeriesInstanceUID = "2.25.2"
-        >>> series.StudyInstanceUID, series.FrameOfReferenceUID = "2.25.3", "2.25.4"
+        >>> instance = item(SOPClassUID="1.2.840.10008.5.1.4.1.1.4", SOPInstanceUID="2.25.1", SeriesInstanceUID="2.25.2")
+        >>> series = item(StudyInstanceUID="2.25.3", FrameOfReferenceUID="2.25.4")
         >>> proxies = source_proxies([SliceReference(instance, None)], slice_geometry(np.diag([1, 1, 5, 1]), 1), series)
         >>> len(proxies), [float(value) for value in proxies[0].PixelSpacing], proxies[0].PatientName
         (1, [1.0, 1.0], '')
     """
-    first = references[0].instance
-    orientation = [decimal(value) for value in geometry.orientation]
-    spacing = [decimal(value) for value in geometry.pixel_spacing]
-    positions = [[decimal(value) for value in position] for position in geometry.positions]
+    orientation = {"ImageOrientationPatient": decimals(geometry.orientation)}
+    positions = [{"ImagePositionPatient": decimals(position)} for position in geometry.positions]
+    spacing = decimal(geometry.slice_spacing)
+    proxies, measures = [], []
+    for reference in references if references[0].frame is None else references[:1]:
+        proxy = unnamed(StudyInstanceUID=series.StudyInstanceUID, FrameOfReferenceUID=series.FrameOfReferenceUID)
+        copy_elements(proxy, [reference.instance], _COPIED.split())
+        proxies.append(proxy)
+        sizes = {"PixelSpacing": decimals(geometry.pixel_spacing), "SliceThickness": reference.thickness or spacing}
+        measures.append({**sizes, "SpacingBetweenSlices": spacing})
     if references[0].frame is None:
-        proxies = [_stand_in(reference.instance, series) for reference in references]
-        for proxy, reference, position in zip(proxies, references, positions, strict=True):
-            proxy.ImageOrientationPatient, proxy.ImagePositionPatient, proxy.PixelSpacing = (
-                orientation,
-                position,
-                spacing,
-            )
-            proxy.SliceThickness = reference.thickness or decimal(geometry.slice_spacing)
-            proxy.SpacingBetweenSlices = decimal(geometry.slice_spacing)
+        for proxy, place, sizes in zip(proxies, positions, measures, strict=True):
+            proxy.update(item(**orientation, **place, **sizes))
         return proxies
-    proxy = _stand_in(first, series)
+    (proxy,) = proxies
     proxy.NumberOfFrames = len(references)
-    thickness = references[0].thickness or decimal(geometry.slice_spacing)
-    measures = {"PixelSpacing": spacing, "SliceThickness": thickness}
-    measures["SpacingBetweenSlices"] = decimal(geometry.slice_spacing)
-    proxy.SharedFunctionalGroupsSequence = [
-        item(
-            PixelMeasuresSequence=[item(**measures)],
-            PlaneOrientationSequence=[item(ImageOrientationPatient=orientation)],
-        )
-    ]
-    proxy.PerFrameFunctionalGroupsSequence = [
-        item(PlanePositionSequence=[item(ImagePositionPatient=position)]) for position in positions
-    ]
-    return [proxy]
-
-
-def _stand_in(instance: Any, series: Dataset) -> Dataset:
-    """Identity of an instance without that of the patient."""
-    proxy = unnamed(StudyInstanceUID=series.StudyInstanceUID, FrameOfReferenceUID=series.FrameOfReferenceUID)
-    copy_elements(proxy, [instance], COPIED.split())
-    return proxy
+    shared = item(PixelMeasuresSequence=[item(**measures[0])], PlaneOrientationSequence=[item(**orientation)])
+    proxy.SharedFunctionalGroupsSequence = [shared]
+    proxy.PerFrameFunctionalGroupsSequence = [item(PlanePositionSequence=[item(**place)]) for place in positions]
+    return proxies

@@ -1,26 +1,25 @@
-"""DICOM segmentations of a case: what is most probable by the samples (binary) and their mean probabilities (fractional).
-
-Also here: What a structure is, for the segments of a DICOM segmentation: codes that any viewer understands, colour,
-algorithm.
-"""
+"""DICOM segmentations of a case: what is most probable by the samples (binary) and their mean probabilities (fractional)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+import highdicom
+import highdicom.seg
 import numpy as np
-from monai.utils import optional_import
+from highdicom.sr import CodedConcept
 from numpy.typing import ArrayLike, NDArray
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
 
-from infomri_monai.deploy.case import CaseSource, Derivation, ModelIdentity
-from infomri_monai.deploy.dicom.common import content_description, derivation_text, guarded, new_uid, series_attributes
+from infomri_monai.deploy.case import CaseSource
+from infomri_monai.deploy.derivation import Derivation, ModelIdentity
 from infomri_monai.deploy.dicom.geometry import slice_geometry
-from infomri_monai.deploy.dicom.references import SliceReference, identity_arguments, slice_references, source_proxies
+from infomri_monai.deploy.dicom.identity import identity_arguments, new_uid, series_attributes
+from infomri_monai.deploy.dicom.references import slice_references, source_proxies
+from infomri_monai.deploy.logs import guarded
 from infomri_monai.metrics.structures import structure_names
-
-if TYPE_CHECKING:
-    from pydicom import Dataset
 
 __all__ = [
     "MAXIMUM_FRACTIONAL_VALUE",
@@ -30,11 +29,6 @@ __all__ = [
     "segment_code",
     "segment_description",
 ]
-
-highdicom, _ = optional_import("highdicom")
-segmentations, _ = optional_import("highdicom.seg")
-codes, _ = optional_import("pydicom.sr.codedict", name="codes")
-
 
 #: recommended colours, RGB; Okabe and Ito's, which people who are colour-blind tell apart
 _COLOURS = ((86, 180, 233), (230, 159, 0), (0, 158, 115), (204, 121, 167), (240, 228, 66), (0, 114, 178), (213, 94, 0))
@@ -122,7 +116,7 @@ def segment_description(number: int, structure: str, model: ModelIdentity) -> An
         source="infomri_monai",
         parameters={"weights_sha256": model.checksum},
     )
-    description = segmentations.SegmentDescription(
+    description = highdicom.seg.SegmentDescription(
         segment_number=number,
         segment_label=structure,
         segmented_property_category=code.category,
@@ -134,12 +128,9 @@ def segment_description(number: int, structure: str, model: ModelIdentity) -> An
         display_color=highdicom.color.CIELabColor.from_rgb(*_COLOURS[(number - 1) % len(_COLOURS)]),
     )
     if code.modifier is not None:
-        modifier = highdicom.sr.CodedConcept.from_code(code.modifier)
+        modifier = CodedConcept.from_code(code.modifier)
         description.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [modifier]
     return description
-
-
-segmentations, _ = optional_import("highdicom.seg")
 
 
 #: stored value of probability 1; a stored probability is off by half a step, 1/510, at most
@@ -151,7 +142,6 @@ def binary_segmentation(
     structures: Sequence[str],
     affine: ArrayLike,
     source: CaseSource,
-    reference_instances: Sequence[Any],
     derivation: Derivation,
     series_number: int,
 ) -> Dataset:
@@ -165,8 +155,7 @@ def binary_segmentation(
             (multi-label), (structures, columns, rows, slices): integers or booleans. A tensor on the CPU will do.
         structures: names of the structures, 1 to 64 characters each; the first one is class 1.
         affine: (column, row, slice) index to RAS in mm, 4 x 4.
-        source: patient and study; its ``frames`` belong to ``reference_instances`` if these are its instances.
-        reference_instances: what was segmented, in the order of the slices and of their size: ``source.instances``, or for raw
+        source: patient and study; its instances are what was segmented, in the order of the slices and of their size: for raw
             k-space the series that :func:`~infomri_monai.deploy.dicom.mr_series.mr_series` made of it.
         derivation: title and text, and the model, which becomes the segments' algorithm.
         series_number: of the new series.
@@ -179,7 +168,7 @@ def binary_segmentation(
         DeployError: if highdicom refuses the source's header.
 
     Example:
-        >>> from infomri_monai.deploy.case import ModelIdentity
+        >>> from infomri_monai.deploy.derivation import ModelIdentity
         >>> from hospital.mr_series import example_datasets
         >>> image = example_datasets(slices=1, grid=(32, 24), oblique=False)[0]
         >>> affine = np.diag([-image.PixelSpacing[1], -image.PixelSpacing[0], 1, 1])
@@ -187,7 +176,7 @@ def binary_segmentation(
         >>> labels = np.zeros((32, 24, 1), dtype=np.uint8)
         >>> labels[5:9, 7, 0] = 2
         >>> derivation = Derivation("InfoMRI 8x", "By 16 samples.", True, ModelIdentity("unet", "1.0", "ab"))
-        >>> made = binary_segmentation(labels, ["grey", "white"], affine, CaseSource((image,), image), [image], derivation, 901)
+        >>> made = binary_segmentation(labels, ["grey", "white"], affine, CaseSource((image,), image), derivation, 901)
         >>> made.SeriesDescription, len(made.SegmentSequence), int(made.pixel_array.sum())
         ('InfoMRI 8x SIMULATED', 2, 4)
 
@@ -209,14 +198,8 @@ def binary_segmentation(
     dtype = np.uint8 if highest < 256 else np.uint16
     exclusive = array.ndim == 3
     what = "Most probable class by the samples' mean" if exclusive else "Mean probability over the samples above 1/2"
-    kind = {
-        "segmentation_type": "BINARY",
-        "content_label": "MAJORITY",
-        "content_description": content_description(what, derivation),
-    }
-    return _segmentation(
-        array.astype(dtype), names, affine, source, reference_instances, derivation, series_number, kind
-    )
+    kind = {"segmentation_type": "BINARY", "content_label": "MAJORITY", "content_description": derivation.content(what)}
+    return _segmentation(array.astype(dtype), names, affine, source, derivation, series_number, kind)
 
 
 def fractional_segmentation(
@@ -224,7 +207,6 @@ def fractional_segmentation(
     structures: Sequence[str],
     affine: ArrayLike,
     source: CaseSource,
-    reference_instances: Sequence[Any],
     derivation: Derivation,
     series_number: int,
 ) -> Dataset:
@@ -238,7 +220,6 @@ def fractional_segmentation(
         structures: as for :func:`binary_segmentation`, like the other arguments.
         affine: see there.
         source: see there.
-        reference_instances: see there.
         derivation: see there.
         series_number: see there.
 
@@ -270,9 +251,9 @@ def fractional_segmentation(
         "fractional_type": "PROBABILITY",
         "max_fractional_value": MAXIMUM_FRACTIONAL_VALUE,
         "content_label": "PROBABILITY",
-        "content_description": content_description("Mean probability over the samples, step 1/255", derivation),
+        "content_description": derivation.content("Mean probability over the samples, step 1/255"),
     }
-    return _segmentation(stored, names, affine, source, reference_instances, derivation, series_number, kind)
+    return _segmentation(stored, names, affine, source, derivation, series_number, kind)
 
 
 def _names(structures: Sequence[str]) -> tuple[str, ...]:
@@ -290,7 +271,6 @@ def _segmentation(
     names: Sequence[str],
     affine: ArrayLike,
     source: CaseSource,
-    instances: Sequence[Any],
     derivation: Derivation,
     series_number: int,
     kind: dict[str, Any],
@@ -298,27 +278,22 @@ def _segmentation(
     """A segmentation of checked arrays, (columns, rows, slices) or (structures, columns, rows, slices)."""
     columns, rows, slices = array.shape[-3:]
     geometry = slice_geometry(affine, slices)
-    references = slice_references(instances, source.frames_of(instances), geometry, (rows, columns))
-    series, text = series_attributes(source, derivation, series_number, "SEG"), derivation_text(derivation)
+    references = slice_references(source, geometry, (rows, columns))
+    series = series_attributes(source, derivation, series_number, "SEG")
     series.pop("Laterality", None)  # a segmentation's frames have their own, and the standard wants only one of them
+    series.DerivationDescription = derivation.description
     with guarded("making the segmentation"):
-        made = segmentations.Segmentation(
+        made = highdicom.seg.Segmentation(
             source_images=source_proxies(references, geometry, series),
             pixel_array=np.ascontiguousarray(array.T),
             segment_descriptions=[segment_description(i, name, derivation.model) for i, name in enumerate(names, 1)],
-            **identity_arguments(series, derivation),
+            **identity_arguments(series),
             **kind,
         )
         made.update(series)
-        made.DerivationDescription = text
-        _name_frames(made, references)
+        if source.frames:  # highdicom saw the case's frames only; the segments share their items
+            frames = made.PerFrameFunctionalGroupsSequence
+            items = [frame.DerivationImageSequence[0].SourceImageSequence[0] for frame in frames]
+            for item in {id(item): item for item in items}.values():
+                item.ReferencedFrameNumber = references[int(item.ReferencedFrameNumber) - 1].frame
     return made
-
-
-def _name_frames(made: Any, references: Sequence[SliceReference]) -> None:
-    """Refer to the frames of a multi-frame source by their numbers there; highdicom saw those of the case only."""
-    if references[0].frame is None:
-        return
-    items = [frame.DerivationImageSequence[0].SourceImageSequence[0] for frame in made.PerFrameFunctionalGroupsSequence]
-    for item in {id(item): item for item in items}.values():  # the segments share theirs
-        item.ReferencedFrameNumber = references[int(item.ReferencedFrameNumber) - 1].frame

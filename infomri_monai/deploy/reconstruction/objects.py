@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Any
 
-from infomri_monai.deploy.bundle import DeployBundle, Inference, as_reference, slice_names, volume_of
-from infomri_monai.deploy.case import DeployCase
+from pydicom.dataset import Dataset
+
+from infomri_monai.deploy.bundle import DeployBundle, Inference, volume_of
+from infomri_monai.deploy.case import CaseSource, DeployCase
+from infomri_monai.deploy.derivation import Derivation, derived
 from infomri_monai.deploy.dicom.mr_series import mr_series
 from infomri_monai.deploy.dicom.parametric_map import parametric_map
 from infomri_monai.deploy.logs import quiet
-from infomri_monai.deploy.words import derivation
 from infomri_monai.engines import VolumeReconstruction
 
-if TYPE_CHECKING:
-    from pydicom import Dataset
-
-__all__ = ["build_objects"]
+__all__ = ["build_objects", "series_files"]
 
 _SERIES, _SIGMA = 9001, 9002
 
@@ -34,11 +33,30 @@ def build_objects(case: DeployCase, inference: Inference, bundle: DeployBundle) 
     """
     result: VolumeReconstruction = inference.result
     warnings = (*case.warnings, *inference.warnings)
-    said = partial(derivation, record=result.record, ratio=result.ratio, model=bundle.identity, warnings=warnings)
+    said = partial(derived, record=result.record, ratio=result.ratio, model=bundle.identity, warnings=warnings)
     mean, sigma = (volume_of(m, case, bundle) for m in (result.mean, result.sigma))
     how = said("reconstruction", more="Magnitude of the posterior mean.")
-    series = mr_series(mean, case.affine, case.source, how, _SERIES)
-    source = case.source if case.source.instances else as_reference(series, case.source)
+    files, source = series_files("reconstruction", mean, case, how, _SERIES)
     how = said("sigma", more="Standard deviation of the reconstruction per real component, same units.")
-    sigma_map = parametric_map(sigma, case.affine, source, source.instances, how, "sigma", _SIGMA)
-    return {**slice_names("reconstruction", series), "sigma.dcm": sigma_map}
+    return {**files, "sigma.dcm": parametric_map(sigma, case.affine, source, how, "sigma", _SIGMA)}
+
+
+def series_files(
+    folder: str, image: Any, case: DeployCase, derivation: Derivation, number: int
+) -> tuple[dict[str, Dataset], CaseSource]:
+    """An image of a case as an MR series, and what further objects of the case refer to.
+
+    Args:
+        folder: of the files.
+        image: what :func:`~infomri_monai.deploy.dicom.mr_series.mr_series` takes, like the arguments below.
+        case: what it is of.
+        derivation: of the series.
+        number: of the series.
+
+    Returns:
+        File names and instances, numbered from 1; the case's source, or of raw k-space, which has no instances, the new series.
+    """
+    series = mr_series(image, case.affine, case.source, derivation, number)
+    files = {f"{folder}/slice_{n:04d}.dcm": instance for n, instance in enumerate(series, 1)}
+    source = case.source if case.source.instances else CaseSource(tuple(series), case.source.attributes)
+    return files, source

@@ -1,0 +1,471 @@
+"""Raw data as cases: what the bundle reads is what the application gets; patient and geometry from the header; nothing leaks.
+
+Of raw data that cannot be read only our own readers' messages are passed on; of other exceptions the type.
+Every file below a folder is found once, whatever links lead to it, and no folder is lost in silence.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from helper import refuses
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hospital.mr_series import write_example_series
+from hospital.raw_scan import (
+    EXAMPLE_SUBJECT,
+    ExampleGeometry,
+    example_head,
+    example_header,
+    write_example_fastmri,
+    write_example_ismrmrd,
+)
+from infomri_monai.data import ReadCased, inference_cases
+from infomri_monai.data.ismrmrd_header import RawDataError, RawFileError
+from infomri_monai.data.kspace_file import read_kspace
+from infomri_monai.deploy.case import DeployError
+from infomri_monai.deploy.cases import find_cases, raw_attributes, read_raw
+from infomri_monai.deploy.dicom.scan import find_files, find_series
+
+pytest.importorskip("ismrmrd")
+pytest.importorskip("pydicom")
+
+
+GRID = (24, 20)
+LINES = [2, 5, 8, 9, 10, 11, 12, 17]
+
+
+def example(kind, path):
+    head = example_head(2, GRID)
+    if kind == "fastmri":
+        write_example_fastmri(path.with_suffix(".h5"), head, LINES)
+    elif kind == "fastmri without mask":
+        write_example_fastmri(path.with_suffix(".h5"), head, LINES, mask=False)
+    elif kind == "fastmri coils":
+        write_example_fastmri(path.with_suffix(".h5"), head, LINES, coils=3)
+    elif kind == "npz":
+        np.savez(path.with_suffix(".npz"), kspace=head, mask=np.arange(20) % 2)
+    elif kind == "npy":
+        np.save(path.with_suffix(".npy"), head[0])
+    else:
+        write_example_ismrmrd(path.with_suffix(".h5"), head, LINES, coils=3 if kind == "coils" else 1)
+    return path.parent
+
+
+@pytest.mark.parametrize("kind", ["ismrmrd", "coils", "fastmri", "fastmri without mask", "fastmri coils", "npz", "npy"])
+def test_a_case_is_what_the_bundle_reads(tmp_path, kind):
+    folder = example(kind, tmp_path / "scan")
+    case = find_cases(folder)[0][0](7)
+    item = ReadCased()(inference_cases(folder, kind="kspace")[0])
+    assert (case.number, case.domain) == (7, "kspace")
+    assert case.data.dtype == torch.complex64
+    wanted = item["kspace"] if item["kspace"].ndim == 4 else item["kspace"][..., None]
+    assert torch.equal(case.data, wanted)
+    mask = item.get("mask", (wanted != 0).float())
+    assert torch.equal(case.mask.expand_as(case.data.real), mask)
+    assert case.seconds["load"] > 0
+    assert case.source.instances == ()
+
+
+def test_geometry_and_patient_of_ismrmrd(tmp_path):
+    geometry = ExampleGeometry(pixel=(1.5, 2.5), centre=(1.0, 2.0, 3.0))
+    write_example_ismrmrd(tmp_path / "scan.h5", example_head(2, GRID), LINES, geometry=geometry)
+    case = find_cases(tmp_path)[0][0](1)
+    assert case.has_geometry
+    assert case.warnings == ()
+    assert np.allclose((case.affine @ [12, 10, 0, 1])[:3], [-1, -2, 3], atol=1e-4)
+    assert np.allclose(np.linalg.norm(case.affine[:3, :3], axis=0), [1.5, 2.5, 5.0], atol=1e-5)
+    found = case.source.attributes
+    assert str(found.PatientName) == "EXAMPLE^RAW"
+    assert [found.PatientID, found.PatientBirthDate, found.PatientSex] == ["EXAMPLE-0001", "19700102", "O"]
+    assert [found.StudyDate, found.StudyTime, found.StudyID] == ["20240304", "101112", "EXAMPLE-1"]
+    assert [found.AccessionNumber, str(found.ReferringPhysicianName)] == ["4711", "EXAMPLE^PHYSICIAN"]
+    assert found.StudyInstanceUID == EXAMPLE_SUBJECT["studyInstanceUID"]
+    assert found.FrameOfReferenceUID == EXAMPLE_SUBJECT["frameOfReferenceUID"]
+    assert [found.PatientPosition, found.ProtocolName] == ["HFS", "example gradient echo"]
+    assert found.Manufacturer == "InfoMRI example"
+
+
+@pytest.mark.parametrize(
+    ("kind", "pixel"), [("fastmri", (2.0, 2.0, 4.0)), ("npz", (1.0, 1.0, 1.0)), ("npy", (1.0, 1.0, 1.0))]
+)
+def test_without_geometry_it_is_made_up_with_a_warning(tmp_path, kind, pixel):
+    case = find_cases(example(kind, tmp_path / "scan"))[0][0](1)
+    assert not case.has_geometry
+    assert np.allclose(case.affine[:3, :3], np.diag(pixel) * [-1, -1, 1])
+    assert np.allclose((case.affine @ [10, 12, 0, 1])[:3], 0)  # columns along phase encoding, the readout runs down
+    assert "position and orientation are made up" in case.warnings[0]
+    nameless = (
+        "the raw data name no patient: the objects have no PatientName and no PatientID, and a study of their own.",
+    )
+    assert case.warnings[1:] == (() if kind == "fastmri" else nameless)
+    found = case.source.attributes
+    assert str(found.get("PatientName", "")) == ("EXAMPLE^RAW" if kind == "fastmri" else "")
+    assert found.StudyInstanceUID
+    assert found.FrameOfReferenceUID
+
+
+@pytest.mark.parametrize("lines", [None, LINES], ids=["full", "undersampled"])
+def test_coils_of_fastmri_and_ismrmrd_are_treated_alike(tmp_path, lines):
+    """The same acquisition in both formats gives one case, with one warning."""
+    head = example_head(2, GRID)
+    write_example_fastmri(tmp_path / "a.h5", head, lines, coils=4)
+    write_example_ismrmrd(tmp_path / "b.h5", head, lines, coils=4, oversampling=1)
+    fastmri, ismrmrd = (read(1) for read in find_cases(tmp_path)[0])
+    torch.testing.assert_close(fastmri.data, ismrmrd.data, rtol=1e-4, atol=1e-5)
+    assert torch.equal(fastmri.mask, ismrmrd.mask)
+    assert fastmri.warnings[0] == ismrmrd.warnings[0]
+    assert fastmri.warnings[0].startswith("4 coils were combined by root-sum-of-squares")
+
+
+def test_ismrmrd_without_directions_keeps_its_pixels(tmp_path):
+    write_example_ismrmrd(tmp_path / "scan.h5", example_head(2, GRID), geometry=None, coils=2)
+    case = find_cases(tmp_path)[0][0](1)
+    assert not case.has_geometry
+    assert np.allclose(np.abs(np.diag(case.affine)), [2, 2, 4, 1])
+    assert [text.split()[0] for text in case.warnings] == ["2", "the"]
+
+
+def test_fastmri_keeps_the_oversampled_readout_and_its_pixel(tmp_path):
+    """fastMRI's k-space is oversampled along the readout; the encoded field of view belongs to it."""
+    write_example_fastmri(tmp_path / "knee.h5", example_head(1, (40, 20)))
+    with h5py.File(tmp_path / "knee.h5", "a") as file:
+        header = example_header((40, 20, 20), 1, ExampleGeometry((0.5, 0.6), 3.0), EXAMPLE_SUBJECT)
+        file["ismrmrd_header"][()] = header
+    case = find_cases(tmp_path)[0][0](1)
+    assert case.data.shape == (1, 40, 20, 1)
+    assert np.allclose(np.abs(np.diag(case.affine)), [0.6, 0.5, 3.0, 1.0])  # columns along phase encoding
+
+
+def test_fastmri_with_a_header_that_is_none(tmp_path):
+    write_example_fastmri(tmp_path / "knee.h5", example_head(1, GRID))
+    with h5py.File(tmp_path / "knee.h5", "a") as file:
+        file["ismrmrd_header"][()] = "<rubbish"
+    case = find_cases(tmp_path)[0][0](1)
+    assert np.allclose(np.abs(np.diag(case.affine)), 1)
+    assert "a pixel of 1 mm" in case.warnings[0]
+    assert "PatientID" not in case.source.attributes
+
+
+BAD = {
+    "PatientName": ("patientName", "X" * 65),
+    "PatientID": ("patientID", "A\\B"),
+    "PatientBirthDate": ("patientBirthdate", "yesterday"),
+    "PatientSex": ("patientGender", "female"),
+    "StudyDate": ("studyDate", "2024-13-01"),
+    "StudyTime": ("studyTime", "25:00:00"),
+    "StudyID": ("studyID", "seventeen letters"),
+    "AccessionNumber": ("accessionNumber", "1" * 17),
+    "ReferringPhysicianName": ("referringPhysicianName", "a^b^c^d^e^f"),
+}
+
+
+@pytest.mark.parametrize("keyword", sorted(BAD))
+def test_values_that_dicom_cannot_hold_are_empty(keyword):
+    name, value = BAD[keyword]
+    header = example_header((8, 8, 8), 1, None, EXAMPLE_SUBJECT)
+    changed = header.replace(f"<{name}>{EXAMPLE_SUBJECT[name]}<", f"<{name}>{value}<")
+    assert changed != header
+    found = raw_attributes(changed)
+    assert keyword not in found
+    others = [other for other in BAD if other != keyword]
+    assert all(str(found[other].value) for other in others)
+
+
+def test_text_is_kept_letter_by_letter():
+    subject = {**EXAMPLE_SUBJECT, "patientName": "MÜLLER^ZOË=山田", "accessionNumber": "007"}
+    found = raw_attributes(example_header((8, 8, 8), 1, None, subject))
+    assert str(found.PatientName) == "MÜLLER^ZOË=山田"
+    assert found.AccessionNumber == "007"
+    assert found.SpecificCharacterSet == "ISO_IR 192"
+
+
+@pytest.mark.parametrize("xml", [None, "", b"", "<broken", "<h/>", b"\xff\xfe\x00"])
+def test_no_header_gives_empty_attributes_and_new_uids(xml):
+    first, second = raw_attributes(xml), raw_attributes(xml)
+    assert all(str(first.get(keyword, "")) == "" for keyword in BAD)
+    assert first.StudyInstanceUID.is_valid
+    assert first.StudyInstanceUID != second.StudyInstanceUID
+    assert first.FrameOfReferenceUID != second.FrameOfReferenceUID
+    assert "PatientPosition" not in first
+
+
+@pytest.mark.parametrize(
+    ("uid", "kept"), [("1.2.840.1", True), ("1.02.3", False), ("1." + "2" * 63, False), ("x", False)]
+)
+def test_uids_that_are_none_are_new(uid, kept):
+    subject = {**EXAMPLE_SUBJECT, "studyInstanceUID": uid}
+    found = raw_attributes(example_header((8, 8, 8), 1, None, subject)).StudyInstanceUID
+    assert (found == uid) is kept
+    assert found.is_valid
+
+
+def test_found_in_the_order_of_paths(tmp_path):
+    for name in ("b/scan.npy", "a.npz", "b/.hidden.npy", ".cache/x.npy", "c.H5", "d.mrd", "notes.txt", "e.dcm"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "folder.npz").mkdir()
+    found, _ = find_cases(tmp_path)
+    names = [
+        read.args[0].relative_to(tmp_path).as_posix() for read in found[1:]
+    ]  # the first is e.dcm, which is damaged
+    assert names == ["a.npz", "b/scan.npy", "c.H5", "d.mrd"]
+    assert find_cases(tmp_path / "a.npz")[0][0].args == (tmp_path / "a.npz",)
+
+
+def truncated(path):
+    write_example_ismrmrd(path, example_head(2, GRID))
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+def without_kspace(path):
+    with h5py.File(path, "w") as file:
+        file["reconstruction_rss"] = np.ones((2, 8, 8))
+
+
+def no_values(path):
+    write_example_fastmri(path, example_head(1, GRID) * np.nan)
+
+
+def too_many_axes(path):
+    with h5py.File(path, "w") as file:
+        file["kspace"] = np.ones((2, 4, 8, 8, 2), np.complex64)
+
+
+def radial(path):
+    write_example_ismrmrd(path, example_head(1, GRID))
+    with h5py.File(path, "a") as file:
+        file["dataset/xml"][0] = file["dataset/xml"][0].replace(b"cartesian", b"radial")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (truncated, "truncated"),
+        (without_kspace, "holds no array 'kspace'"),
+        (no_values, "NaN or Inf"),
+        (too_many_axes, "kspace must have shape"),
+        (radial, "must be cartesian"),
+        (lambda path: path.write_text("EXAMPLE^RAW"), "truncated or no .h5 file"),
+    ],
+)
+def test_damaged_files_say_why_and_nothing_else(tmp_path, make, message, capfd, caplog):
+    path = tmp_path / "EXAMPLE-0001_DOE.h5"
+    make(path)
+    with pytest.raises(DeployError, match=message) as caught:
+        find_cases(tmp_path)[0][0](1)
+    told = str(caught.value) + caplog.text + "".join(capfd.readouterr())
+    assert "DOE" not in told
+    assert str(tmp_path) not in told
+    assert not any(value in told for value in EXAMPLE_SUBJECT.values() if len(value) > 4)
+    assert caught.value.__cause__ is None
+
+
+def test_a_file_that_vanished(tmp_path):
+    with pytest.raises(DeployError) as caught:
+        read_raw(tmp_path / "DOE.npz", 1)
+    assert "DOE" not in str(caught.value)
+
+
+def test_a_file_that_cannot_be_opened_is_not_called_damaged(tmp_path):
+    (tmp_path / "JANE.h5").symlink_to(tmp_path / "absent")
+    ((candidate,), _) = find_cases(tmp_path)
+    refuses(DeployError, r"^raw data: the file cannot be read \(No such file or directory\)\.$", candidate, 1)
+
+
+def said_of(folder):
+    with pytest.raises(DeployError) as caught:
+        find_cases(folder)[0][0](1)
+    assert caught.value.__cause__ is None
+    return str(caught.value)
+
+
+def test_our_readers_say_what_is_wrong(tmp_path):
+    np.save(tmp_path / "DOE.npy", np.ones((2, 2)))
+    refuses(RawDataError, "must be complex, got float64", read_kspace, tmp_path / "DOE.npy")
+    refuses(RawFileError, r"truncated or no \.npy file", read_kspace, tmp_path / "absent.npy")
+    assert said_of(tmp_path) == "raw data: kspace must be complex, got float64."
+
+
+@pytest.mark.parametrize("error", [ValueError, OSError, KeyError, RuntimeError])
+@pytest.mark.parametrize("reader", ["is_ismrmrd", "read_kspace_file", "raw_attributes"])
+def test_of_other_exceptions_the_type_is_named(tmp_path, monkeypatch, error, reader):
+    def fail(*args):
+        raise error("DOE^JANE")
+
+    np.save(tmp_path / "DOE.npy", np.ones((2, 2), np.complex64))
+    monkeypatch.setattr(f"infomri_monai.deploy.cases.{reader}", fail)
+    assert said_of(tmp_path) == f"raw data: the file is damaged or of an unknown kind ({error.__name__})."
+
+
+def test_what_our_readers_run_into_is_not_theirs(tmp_path, monkeypatch):
+    """A built-in that quotes what it cannot convert, within a function of this package."""
+    np.save(tmp_path / "DOE.npy", np.ones((2, 2), np.complex64))
+    monkeypatch.setattr("infomri_monai.data.kspace_file._checked_shape", int)
+    assert said_of(tmp_path) == "raw data: the file is damaged or of an unknown kind (TypeError)."
+
+
+def test_names_of_fields_are_not_quoted(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((2, 2), [("DOE^JANE", "f4")]))
+    assert said_of(tmp_path) == "raw data: kspace must be complex, got void32."
+
+
+def test_a_message_that_names_a_file_is_of_another_type(tmp_path):
+    np.save(tmp_path / "DOE.npy", np.ones((2, 2)))
+    with pytest.raises(ValueError, match=r"DOE\.npy: kspace must be complex") as caught:
+        inference_cases(tmp_path, kind="kspace")
+    assert type(caught.value) is ValueError
+
+
+pytest.importorskip("pydicom")
+
+
+def found(root):
+    return [path.relative_to(root).as_posix() for path in find_files(root).files]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.sets(st.lists(st.sampled_from(["a", "b", ".c", "d.e", "é"]), min_size=1, max_size=4).map(tuple), max_size=12))
+def test_without_links_it_is_what_pathlib_finds(tmp_path_factory, names):
+    root = tmp_path_factory.mktemp("tree")
+    for *above, name in names:
+        folder = root.joinpath(*(f"folder_{part}" if part[0] != "." else part for part in above))
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}_file").touch()
+    wanted = [path for path in sorted(root.rglob("*")) if path.is_file()]
+    hidden = [any(part.startswith(".") for part in path.relative_to(root).parts) for path in wanted]
+    assert list(find_files(root).files) == [path for path, skip in zip(wanted, hidden, strict=True) if not skip]
+
+
+def test_links_are_followed_and_loops_end(tmp_path):
+    root, elsewhere = tmp_path / "in", tmp_path / "elsewhere"
+    (root / "b/c").mkdir(parents=True)
+    elsewhere.mkdir()
+    for path in (root / "b/c/one", elsewhere / "two", tmp_path / "outside"):
+        path.touch()
+    (root / "a").symlink_to(elsewhere)  # as a disk that is mounted elsewhere
+    (root / "b/again").symlink_to(elsewhere)  # which is there already
+    (elsewhere / "back").symlink_to(root)
+    (root / "b/c/loop").symlink_to(root / "b")
+    (root / "up").symlink_to("..")
+    (root / "b/file").symlink_to(tmp_path / "outside")
+    assert found(root) == ["a/two", "b/c/one", "b/file"]
+    (tmp_path / "link").symlink_to(root)
+    assert found(tmp_path / "link") == ["a/two", "b/c/one", "b/file"]
+
+
+def test_what_is_no_file_is_left_out_but_a_link_to_nothing_is_not(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with socket.socket(socket.AF_UNIX) as made:
+        before = Path.cwd()
+        os.chdir(tmp_path)  # names of sockets are short
+        made.bind("socket")
+        os.chdir(before)
+    (tmp_path / "lost.dcm").symlink_to(tmp_path / "nothing")
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    assert found(tmp_path) == ["circle", "lost.dcm"]
+
+
+@pytest.mark.parametrize("name", ["lost+found", "System Volume Information", "$RECYCLE.BIN", "$Recycle.Bin"])
+def test_what_a_file_system_keeps_for_itself_is_passed_over(name, tmp_path, monkeypatch):
+    """A volume that is mounted as the input has a folder that only its administrator may look into."""
+    write_example_series(tmp_path / "series", slices=2)
+    np.save(tmp_path / "scan.npy", np.ones((4, 4), np.complex64))
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "deleted.npy").touch()
+    cases, notes = find_cases(tmp_path)
+    assert (len(cases), notes) == (2, [])
+    locked(monkeypatch, name)
+    assert find_files(tmp_path).unreadable == ()
+    assert len(find_cases(tmp_path)[0]) == 2
+    (tmp_path / f"my {name}").mkdir()
+    (tmp_path / f"my {name}/a").touch()
+    assert f"my {name}/a" in found(tmp_path)
+
+
+def test_the_input_is_walked_once(tmp_path, monkeypatch):
+    """A folder on a slow network drive may hold a hundred thousand files."""
+    write_example_series(tmp_path / "a/b", slices=2)
+    np.save(tmp_path / "a/scan.npy", np.ones((4, 4), np.complex64))
+    listed, scandir = [], os.scandir
+
+    def counting(path):
+        listed.append(Path(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", counting)
+    cases, _ = find_cases(tmp_path)
+    assert len(cases) == 2
+    assert sorted(listed) == [tmp_path, tmp_path / "a", tmp_path / "a/b"]
+
+
+@pytest.mark.parametrize(("number", "words"), [(1, "1 file that is"), (2, "2 files that are")])
+def test_passed_over_in_words(number, words, tmp_path):
+    for index in range(number):
+        (tmp_path / f"{index}.txt").write_text("text")
+    assert find_series(tmp_path).notes == (f"passed over {words} not DICOM",)
+
+
+def test_a_series_behind_a_link_is_a_case(tmp_path):
+    write_example_series(tmp_path / "elsewhere", slices=2)
+    np.save(tmp_path / "elsewhere/scan.npy", np.ones((4, 4), np.complex64))
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/study").symlink_to(tmp_path / "elsewhere")
+    cases, notes = find_cases(tmp_path / "in")
+    assert [case(number).domain for number, case in enumerate(cases, 1)] == ["image", "kspace"]
+    assert notes == []
+
+
+def test_a_lost_file_of_a_series_and_a_lost_scan_are_one_failure_each(tmp_path):
+    paths = write_example_series(tmp_path / "series", slices=3)
+    paths[2].unlink()
+    paths[2].symlink_to(tmp_path / "DOE_JANE")
+    (tmp_path / "scan.h5").symlink_to(tmp_path / "DOE_JANE")
+    cases, _ = find_cases(tmp_path)
+    assert len(cases) == 2
+    for case, words in zip(cases, ("1 of 3 files cannot be used: ", "raw data: "), strict=True):
+        with pytest.raises(DeployError) as error:
+            case(1)
+        assert str(error.value).startswith(words)
+        assert "DOE" not in str(error.value)
+
+
+def locked(monkeypatch, *names):
+    """Folders of these names cannot be listed, whoever runs the test."""
+    listed = os.scandir
+
+    def scandir(path):
+        if isinstance(path, (str, Path)) and Path(path).name in names:
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+
+
+def test_a_folder_that_cannot_be_read_is_a_case_that_fails(tmp_path, monkeypatch):
+    write_example_series(tmp_path / "a", slices=2)
+    write_example_series(tmp_path / "a/DOE_JANE", "enhanced", slices=2)
+    write_example_series(tmp_path / "b", slices=2, seed=1)
+    (tmp_path / ".trash").mkdir()
+    locked(monkeypatch, "DOE_JANE", ".trash")
+    words = "a folder of the input cannot be read (Permission denied)."
+    assert [candidate.problem for candidate in find_series(tmp_path).candidates] == [words, "", ""]
+    cases, _ = find_cases(tmp_path)
+    refuses(DeployError, r"^a folder of the input cannot be read \(Permission denied\)\.$", cases[0], 1)
+    assert cases[1](2).domain == "image"
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="nothing is closed to root")
+def test_a_folder_without_rights(tmp_path):
+    (tmp_path / "closed").mkdir(mode=0o000)
+    try:
+        assert [reason for _, reason in find_files(tmp_path).unreadable] == ["Permission denied"]
+    finally:
+        (tmp_path / "closed").chmod(0o700)
