@@ -46,11 +46,7 @@ TEST = [
     "sigpy",
     *PACS,
 ]
-DOCS = [
-    "mkdocs-gallery",
-    "mkdocs-material",
-    "mkdocstrings[python]",
-]
+DOCS = ["mkdocs-gallery", "mkdocs-material", "mkdocstrings[python]"]
 COMMANDS = {
     "infomri-deploy": "infomri_monai.deploy.__main__:main",
     "infomri-export-masks": "infomri_monai.scanner.export:main",

@@ -192,10 +192,7 @@ def waiting(given: argparse.Namespace) -> list[dict[str, Any]]:
     rows = [
         Row("default", {}, "auto", share=0.4),  # waiting threads spin: slow beside others
         Row("passive", PASSIVE, "auto"),
-        Row("spin 1000", {"GOMP_SPINCOUNT": "1000"}, "auto"),
-        Row("spin 10000", {"GOMP_SPINCOUNT": "10000"}, "auto"),
-        Row("spin 20000", {"GOMP_SPINCOUNT": "20000"}, "auto"),
-        Row("spin 60000", {"GOMP_SPINCOUNT": "60000"}, "auto"),
+        Row("one thread", {"OMP_NUM_THREADS": "1"}, "auto"),
     ]
     rows = [row for row in rows if not given.only or row.name in given.only]
     times = measure(rows, [0, 1, 2], given.rounds, given.iterations, given.threads)

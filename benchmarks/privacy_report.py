@@ -98,11 +98,7 @@ def _method(name: str, experiment: Mapping[str, Any]) -> str:
 
 
 def _write_figures(
-    runs: Path,
-    results: Results,
-    data: str,
-    names: Sequence[str],
-    experiments: Mapping[str, Mapping[str, Any]],
+    runs: Path, results: Results, data: str, names: Sequence[str], experiments: Mapping[str, Mapping[str, Any]]
 ) -> None:
     planes = {
         quantity.removeprefix("psnr_").replace("_", " "): [

@@ -185,13 +185,7 @@ class AuditStore:
         """File of a network's state dict."""
         return self.folder / name / "weights.pt"
 
-    def save(
-        self,
-        name: str,
-        network: nn.Module,
-        settings: dict[str, Any],
-        finished: Finished,
-    ) -> None:
+    def save(self, name: str, network: nn.Module, settings: dict[str, Any], finished: Finished) -> None:
         """Write a finished network's three files.
 
         Args:

@@ -25,15 +25,9 @@ from infomri_monai.deploy.settings import blame, check_settings, class_names, ev
 from infomri_monai.engines.case import CaseFailure
 from infomri_monai.files import check_intact
 from infomri_monai.networks.checkpoint import fill_network
-from infomri_monai.triage import ReviewThreshold, load_threshold
+from infomri_monai.triage import load_threshold
 
-__all__ = [
-    "DeployBundle",
-    "Inference",
-    "TimedNetwork",
-    "orientation_warning",
-    "volume_of",
-]
+__all__ = ["DeployBundle", "Inference", "TimedNetwork", "orientation_warning", "volume_of"]
 
 _RAS_TO_LPS = np.array([-1.0, -1.0, 1.0])
 #: where the axes of the patient (LPS) run from and to
@@ -203,7 +197,8 @@ class DeployBundle:
             parser["network"] = self.network = TimedNetwork(network)
             self.evaluator = parser.get_parsed_content("evaluator")
             self.dataset = parser.get_parsed_content("dataset")
-            self.threshold = _threshold(parser)
+            triage = _file_beside(parser, "triage")
+            self.threshold = None if triage is None else load_threshold(triage)
         except DeployError:
             raise
         except Exception as error:
@@ -213,7 +208,12 @@ class DeployBundle:
         name, version = (str(files.metadata.get(key, "")) for key in ("name", "version"))
         self.identity = ModelIdentity(name, version, sha256(weights))
         _LOGGER.info("model %s %s, SHA-256 of its weights %s", *self.identity)
-        self.beside = _checksums(parser)
+        self.beside = {}
+        for name in ("policy", "triage"):
+            path = _file_beside(parser, name)
+            self.beside[f"{name}_checksum"] = "" if path is None else sha256(path)
+            if path is not None:
+                _LOGGER.info("SHA-256 of its %s %s", path.name, self.beside[f"{name}_checksum"])
 
     def __call__(self, case: DeployCase) -> Inference:
         """Run the bundle on one case.
@@ -272,17 +272,6 @@ def _configured(files: BundleFiles, settings: Mapping[str, Any]) -> ConfigParser
     return parser
 
 
-def _checksums(parser: ConfigParser) -> dict[str, str]:
-    """SHA-256 of the files beside the weights, which are logged, too; "" where there is none."""
-    found = {}
-    for name in ("policy", "triage"):
-        path = _file_beside(parser, name)
-        found[f"{name}_checksum"] = "" if path is None else sha256(path)
-        if path is not None:
-            _LOGGER.info("SHA-256 of its %s %s", path.name, found[f"{name}_checksum"])
-    return found
-
-
 def _file_beside(parser: ConfigParser, name: str) -> Path | None:
     """The file beside the weights that the configuration names, if there is one."""
     given = parser.get_parsed_content(f"{name}_path") if parser.get(f"{name}_path") else ""
@@ -298,11 +287,6 @@ def _network_of_archive(parser: ConfigParser, archive: Path) -> torch.nn.Module:
         warnings.filterwarnings("ignore", message="`torch.jit", category=DeprecationWarning)
         scripted = torch.jit.load(str(archive), map_location="cpu")
     return fill_network(network, scripted.state_dict(), archive.name, parser.get_parsed_content("device"), ignore)
-
-
-def _threshold(parser: ConfigParser) -> ReviewThreshold | None:
-    path = _file_beside(parser, "triage")
-    return None if path is None else load_threshold(path)
 
 
 def volume_of(map_: Tensor, case: DeployCase, bundle: DeployBundle, leading: int = 0) -> NDArray[Any]:

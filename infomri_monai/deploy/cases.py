@@ -29,14 +29,7 @@ from infomri_monai.deploy.dicom.scan import find_files, find_series
 from infomri_monai.deploy.dicom.series import read_series
 from infomri_monai.deploy.logs import quiet
 
-__all__ = [
-    "ACCEPTED",
-    "KSPACE_SUFFIXES",
-    "ReadableCase",
-    "find_cases",
-    "raw_attributes",
-    "read_raw",
-]
+__all__ = ["ACCEPTED", "KSPACE_SUFFIXES", "ReadableCase", "find_cases", "raw_attributes", "read_raw"]
 
 #: what an input may hold, in words
 ACCEPTED = (

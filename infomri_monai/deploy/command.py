@@ -23,19 +23,13 @@ from infomri_monai.deploy.settings import load_settings
 if TYPE_CHECKING:
     from infomri_monai.deploy.cases import ReadableCase
 
-__all__ = ["TASKS", "QuietParser", "application_arguments", "check_given", "named_path", "run_application"]
+__all__ = ["QuietParser", "application_arguments", "check_given", "named_path", "run_application"]
 
 _LOGGER = logging.getLogger("infomri_monai.deploy")
 _CASE = re.compile("case_[0-9]")
 _HALF_WRITTEN = (
     "interrupted; a case was still being written after a minute, and its hidden folder is left in the output folder."
 )
-#: application: what its bundle does, see :func:`~infomri_monai.deploy.model_files.find_bundle`
-TASKS = {
-    "reconstruction": "reconstruction",
-    "segmentation": "segmentation",
-    "privacy_classification": "classification",
-}
 #: what an application needs, each of which may come from the environment, too
 _NEEDED = {
     "input": "folder of DICOM series or raw k-space (ISMRMRD, fastMRI HDF5, npz, npy), or one raw file",
@@ -159,7 +153,7 @@ def run_application(name: str, arguments: Sequence[str] | None = None) -> NoRetu
     """Run one of the applications and end the process with its exit code.
 
     Args:
-        name: one of ``TASKS``, which is the name of its folder, too: there lie ``app.yaml`` and what builds its objects.
+        name: of its folder, where ``app.yaml`` and what builds its objects lie; says what its bundle does.
         arguments: that followed the name in the command ``infomri-deploy``; None for those of the process.
     """
     start = time.perf_counter()
@@ -211,7 +205,7 @@ def _run(name: str, given: argparse.Namespace, start: float, interruption: Inter
 
     keep_freed_memory()  # half of the time at 256 x 256 (benchmarks/deploy_timeline.py)
 
-    bundle = DeployBundle(given.model, TASKS[name], settings)
+    bundle = DeployBundle(given.model, name.removeprefix("privacy_"), settings)
     journal = Journal(name, bundle.identity, len(cases), bundle.beside, bundle.settings)
 
     from infomri_monai.deploy.operators import BundleApplication

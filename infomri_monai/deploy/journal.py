@@ -146,13 +146,8 @@ class Journal:
             _LOGGER.error("case %d of %d failed: %s", number, self.total, delivery.failure)
         else:
             times = ", ".join(f"{name} {value:.2f} s" for name, value in delivery.seconds.items())
-            _LOGGER.info(
-                "case %d of %d written: %s (%s)",
-                number,
-                self.total,
-                counted(len(delivery.objects), "DICOM object"),
-                times,
-            )
+            written = counted(len(delivery.objects), "DICOM object")
+            _LOGGER.info("case %d of %d written: %s (%s)", number, self.total, written, times)
 
     @property
     def exit_code(self) -> int:

@@ -34,17 +34,19 @@ class BuildObjects(Protocol):
         """File names below the case's folder and their pydicom data sets."""
 
 
-def _step(delivery: Delivery, doing: str, work: Callable[[], None]) -> None:
-    """Do a step of a case's work and time it, unless the case has failed; note the reason if it fails now."""
+def _step(delivery: Delivery, doing: str, work: Callable[..., Any], *arguments: Any) -> Any:
+    """Do a step of a case's work and time it, unless the case has failed; note the reason if it fails now, and return None."""
     if delivery.failure:
-        return
+        return None
     start = time.perf_counter()
     try:
-        work()
+        return work(*arguments)
     except Exception as error:
         delivery.fail(safe_reason(error, doing), error.warnings if isinstance(error, DeployError) else ())
         _LOGGER.debug("case %d, %s: %s at\n%s", delivery.number, doing, type(error).__name__, where(error))
-    delivery.seconds[doing] = delivery.seconds.get(doing, 0.0) + time.perf_counter() - start
+        return None
+    finally:
+        delivery.seconds[doing] = delivery.seconds.get(doing, 0.0) + time.perf_counter() - start
 
 
 class CaseLoaderOperator(Operator):
@@ -67,11 +69,7 @@ class CaseLoaderOperator(Operator):
         """Load the next case."""
         found, self.next = self.cases[self.next], self.next + 1
         delivery = Delivery(self.next)
-
-        def load() -> None:
-            delivery.case = found(delivery.number)
-
-        _step(delivery, "load", load)
+        delivery.case = _step(delivery, "load", found, delivery.number)
         op_output.emit(delivery, _PORT)
 
 
@@ -95,14 +93,9 @@ class BundleInferenceOperator(Operator):
     def compute(self, op_input: Any, op_output: Any, context: Any) -> None:
         """Run the bundle on a case."""
         delivery: Delivery = op_input.receive(_PORT)
-
-        def infer() -> None:
-            assert delivery.case is not None
-            delivery.inference = self.bundle(delivery.case)
+        delivery.inference = _step(delivery, "inference", self.bundle, delivery.case)
+        if delivery.inference is not None:
             delivery.seconds |= delivery.inference.seconds
-
-        _step(delivery, "inference", infer)
-        if not delivery.failure:
             delivery.seconds.pop("inference")
         op_output.emit(delivery, _PORT)
 
@@ -138,22 +131,11 @@ class CaseWriterOperator(Operator):
     def compute(self, op_input: Any, op_output: Any, context: Any) -> None:
         """Write a case."""
         delivery: Delivery = op_input.receive(_PORT)
-
-        objects: dict[str, Any] = {}
         folder = f"case_{delivery.number:04d}"
-
-        def build() -> None:
-            assert delivery.case is not None
-            assert delivery.inference is not None
-            objects.update(self.build(delivery.case, delivery.inference, self.bundle))
-
-        def save() -> None:
-            save_objects(objects, self.output / folder)
-            delivery.objects = [f"{folder}/{name}" for name in objects]
-
-        _step(delivery, "write", build)
+        objects = _step(delivery, "write", self.build, delivery.case, delivery.inference, self.bundle)
         with self.journal.writing:
-            _step(delivery, "write", save)
+            _step(delivery, "write", save_objects, objects, self.output / folder)
+            delivery.objects = [] if delivery.failure else [f"{folder}/{name}" for name in objects]
             self.journal.add(delivery)
 
 
@@ -171,12 +153,7 @@ class BundleApplication(Application):
     """
 
     def __init__(
-        self,
-        cases: Sequence[ReadableCase],
-        bundle: DeployBundle,
-        build: BuildObjects,
-        output: Path,
-        journal: Journal,
+        self, cases: Sequence[ReadableCase], bundle: DeployBundle, build: BuildObjects, output: Path, journal: Journal
     ) -> None:
         self.cases, self.bundle, self.build, self.output, self.journal = cases, bundle, build, output, journal
         super().__init__()

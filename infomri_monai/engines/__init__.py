@@ -3,8 +3,8 @@
 from importlib import import_module
 
 from infomri_monai.engines.case import AcquisitionRecord, CaseFailure, PrepareCase, TolerantInferer
+from infomri_monai.engines.case_inferer import SystemInferer
 from infomri_monai.engines.classification import ClassificationInferer, VolumeClassification
-from infomri_monai.engines.evaluation import SystemInferer
 from infomri_monai.engines.hardware import AutocastInferer, MixedPrecision, keep_freed_memory
 from infomri_monai.engines.prepare import (
     FollowIterations,

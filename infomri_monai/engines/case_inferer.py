@@ -1,4 +1,4 @@
-"""What all inference of whole cases shares: its settings, and the case is checked and its slices are acquired."""
+"""Inference: the system's own for the batches of an evaluation, and what that of all whole cases shares."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from torch import Tensor
 
 from infomri_monai.acquisition import FourierMeasurement
 from infomri_monai.engines.case import AcquiredCase, MeasuredSlices, SimulatedSlices, SliceAcquisition
+from infomri_monai.engines.hardware import MixedPrecision
 from infomri_monai.engines.prepare import device_of, seeded_generator
 from infomri_monai.sampling import SamplingPolicy
 from infomri_monai.sampling.policy import check_ratio
 from infomri_monai.transforms.common import checked_mask, checked_tensor, plain
 
-__all__ = ["CaseInferer", "check_at_least", "check_bool", "check_measured", "is_far"]
+__all__ = ["CaseInferer", "SystemInferer", "check_at_least", "check_bool", "check_measured", "is_far"]
 
 
 def check_at_least(lowest: int, **values: object) -> None:
@@ -139,6 +140,41 @@ def _reachable(policy: SamplingPolicy, ratio: float, grid: tuple[int, ...]) -> T
     return sample.probabilities.cpu() > _TINY
 
 
+class SystemInferer(Inferer):
+    """Call ``system.infer`` with a number of samples (segmentation) or of masks (classification).
+
+    Args:
+        amp: bfloat16 autocast, a bool or the training's :class:`~infomri_monai.engines.MixedPrecision`.
+        counts: ``samples`` of every image of a :class:`~infomri_monai.systems.SegmentationSystem` (the paper's evaluation draws
+            32), or ``masks``, and so acquisitions, of every image of a :class:`~infomri_monai.systems.ClassificationSystem`; none
+            leaves it to the system.
+
+    Raises:
+        ValueError: if a count is no whole number or < 1, or ``amp`` is neither.
+
+    Example:
+        >>> import torch
+        >>> from infomri_monai.acquisition import FourierMeasurement
+        >>> from infomri_monai.networks import LatentSegmenter
+        >>> from infomri_monai.sampling import UniformRandom
+        >>> from infomri_monai.systems import SegmentationSystem
+        >>> system = SegmentationSystem(UniformRandom(), FourierMeasurement(), LatentSegmenter(channels=(8, 8)))
+        >>> SystemInferer(samples=4)(torch.rand(1, 1, 16, 16), system, 0.25).samples.shape
+        torch.Size([1, 4, 1, 16, 16])
+    """
+
+    def __init__(self, amp: bool | MixedPrecision = False, **counts: int) -> None:
+        super().__init__()
+        check_at_least(1, **counts)
+        self.counts = counts
+        self.precision = MixedPrecision.of(amp, "amp")
+
+    def __call__(self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any) -> Any:
+        """Return ``network.infer(inputs, ratio, generator=generator)`` with the counts."""
+        with self.precision.autocast(inputs.device):
+            return network.infer(inputs, *args, **self.counts, **kwargs)
+
+
 Result = TypeVar("Result")
 
 
@@ -200,13 +236,7 @@ class CaseInferer(Inferer, ABC, Generic[Result]):
 
     @torch.no_grad()
     def __call__(
-        self,
-        inputs: Tensor,
-        network: Any,
-        mask: Tensor | None = None,
-        domain: str = "image",
-        *args: Any,
-        **kwargs: Any,
+        self, inputs: Tensor, network: Any, mask: Tensor | None = None, domain: str = "image", *args: Any, **kwargs: Any
     ) -> Result:
         """Acquire one case and infer what is asked.
 

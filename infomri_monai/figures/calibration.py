@@ -322,10 +322,7 @@ def risk_coverage_figure(
 
 
 def predictive_entropy_figure(
-    answers: Mapping[str, tuple[Tensor, Tensor]],
-    highest: float | None = None,
-    bins: int = 20,
-    title: str | None = None,
+    answers: Mapping[str, tuple[Tensor, Tensor]], highest: float | None = None, bins: int = 20, title: str | None = None
 ) -> Figure:
     """One panel per acceleration (or method): histograms of the predictive entropy of right and of wrong answers.
 

@@ -67,10 +67,7 @@ def reconstruction_figure(
     aspect = image.shape[2] / image.shape[3]
     with styled(
         len(indices), 6, 13.5, (2.05 * aspect + 0.3) * len(indices) + (0.35 if title else 0.05), title=title
-    ) as (
-        figure,
-        axes,
-    ):
+    ) as (figure, axes):
         for row, i in enumerate(indices):
             _draw_row(figure, axes[row], result, image, i)
     return figure

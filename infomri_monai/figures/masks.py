@@ -256,10 +256,7 @@ def entropy_map_figure(
     aspect = max(0.5, min(2.0, entropy.shape[0] / entropy.shape[1]))
     with styled(
         rows, columns, 2.9 * columns + 0.3, rows * (1.75 * aspect + 0.75) + (0.3 if title else 0.0), title=title
-    ) as (
-        figure,
-        grid,
-    ):
+    ) as (figure, grid):
         for axes, (name, picture, scale, bar) in zip(grid.flat, panels, strict=False):
             _draw_entropy(figure, axes, picture, name, scale, bar)
         for axes in grid.flat[len(panels) :]:

@@ -12,14 +12,7 @@ from torch import Tensor
 from infomri_monai.engines.case import centre_fit
 from infomri_monai.engines.reconstruction import VolumeReconstruction
 from infomri_monai.figures import calibration_figure, rate_distortion_figure, reconstruction_figure, save_figure
-from infomri_monai.handlers.cases import (
-    WriteCases,
-    case_sidecar,
-    describe,
-    grid_affine,
-    source_affine,
-    write_files,
-)
+from infomri_monai.handlers.cases import WriteCases, case_sidecar, describe, grid_affine, source_affine, write_files
 from infomri_monai.handlers.sweep import RatioSweepHandler, SweepPictures
 from infomri_monai.metrics import RateDistortionTable, error_by_sigma
 from infomri_monai.sampling import SamplingPolicy

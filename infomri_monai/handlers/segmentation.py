@@ -40,13 +40,7 @@ from infomri_monai.handlers.cases import (
     worklist_entry,
     write_files,
 )
-from infomri_monai.handlers.sweep import (
-    RatioSweepHandler,
-    SweepPictures,
-    SweptImage,
-    SweptImages,
-    batch_agreement,
-)
+from infomri_monai.handlers.sweep import RatioSweepHandler, SweepPictures, SweptImage, SweptImages, batch_agreement
 from infomri_monai.metrics import SegmentationTable, dice_to_raters
 from infomri_monai.metrics.overlap import energy_distance_by_count
 from infomri_monai.metrics.structures import rater_masks, structure_names
@@ -379,10 +373,7 @@ class WriteSegmentation(WriteCases):
             "agreement": entry.agreement,
             "mean_entropy": entry.mean_entropy,
             "volumes": {
-                volume.structure: {
-                    "median": volume.median,
-                    "interval_90": [volume.low, volume.high],
-                }
+                volume.structure: {"median": volume.median, "interval_90": [volume.low, volume.high]}
                 for volume in scaled_entry(entry, voxel).volumes
             },
             "volume_unit": "voxels" if voxel is None else "mm3",

@@ -227,9 +227,7 @@ class SaveSystem:
         save_policy(self.system.policy, self.policy_path)
 
 
-RECONSTRUCTION_PANELS = {
-    "PSNR [dB], mean over ratios": {"psnr": "reconstruction", "zero_filled_psnr": "zero-filled"},
-}
+RECONSTRUCTION_PANELS = {"PSNR [dB], mean over ratios": {"psnr": "reconstruction", "zero_filled_psnr": "zero-filled"}}
 
 
 class TrainingCurves:

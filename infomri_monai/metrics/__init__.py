@@ -39,20 +39,11 @@ from infomri_monai.metrics.probability import (
     expected_calibration_error,
     reliability_diagram,
 )
-from infomri_monai.metrics.rate_distortion import (
-    RateDistortion,
-    RateDistortionRow,
-    RateDistortionTable,
-)
+from infomri_monai.metrics.rate_distortion import RateDistortion, RateDistortionRow, RateDistortionTable
 from infomri_monai.metrics.segmentation_quality import SegmentationQuality, SegmentationRow, SegmentationTable
 from infomri_monai.metrics.structures import channel_masks, structure_masks
 from infomri_monai.metrics.tables import RatioTable, TableCollector
-from infomri_monai.metrics.volumes import (
-    VolumeInterval,
-    volume_coverage,
-    volume_interval,
-    volume_quantiles,
-)
+from infomri_monai.metrics.volumes import VolumeInterval, volume_coverage, volume_interval, volume_quantiles
 
 __all__ = [
     "BinnedCalibration",

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from audits import audit, entries, pooled_classifier, run
+from helper import refuses
 from monai.data import Dataset
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 from torch import nn
@@ -121,8 +122,7 @@ def test_a_logit_that_is_not_finite_is_an_error(tmp_path):
             return super().logits(zero_filled, mask) * math.nan
 
     broken = Broken(nn.Sequential(nn.Flatten(), nn.Linear(512, 2)))
-    with pytest.raises(RuntimeError, match="attribute_probe: non-finite prediction"):
-        run(tmp_path, attribute="side", probe=broken)
+    refuses(RuntimeError, "attribute_probe: non-finite prediction", run, tmp_path, attribute="side", probe=broken)
     place = audit(tmp_path, attribute="side").scene
     with pytest.raises(RuntimeError, match="told: non-finite prediction for 16 of a batch of 16 in the test"):
         evaluate_probe(place, broken, "attribute", [0.25, 0.5], Budget(batch_size=8), 0, "told")

@@ -37,10 +37,7 @@ DICOM, RAW = ("classic", "enhanced"), ("fastmri", "ismrmrd")
 #: of the enhanced series, so that cases are not mixed up; the classic one has the default patient
 OTHER_PATIENT = ExamplePatient("ROE^RICHARD TEST", "ID-0042-OTHER", "19511112", "ACC-0042-OTHER", "STUDY-OTHER")
 #: phase encodes; fastMRI's ratio lies within the range of all shipped policies, ISMRMRD's beyond
-LINES = {
-    "fastmri": sorted({*range(28, 38), *range(1, 66, 9)}),
-    "ismrmrd": sorted({*range(26, 40), *range(1, 68, 5)}),
-}
+LINES = {"fastmri": sorted({*range(28, 38), *range(1, 66, 9)}), "ismrmrd": sorted({*range(26, 40), *range(1, 68, 5)})}
 #: as a user starts an application, with the bundles' directories; and as a package of the SDK does, with TorchScript archives
 WAYS = ("module", "package")
 

@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from helper import refuses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -276,8 +277,7 @@ def test_a_file_that_vanished(tmp_path):
 def test_a_file_that_cannot_be_opened_is_not_called_damaged(tmp_path):
     (tmp_path / "JANE.h5").symlink_to(tmp_path / "absent")
     ((candidate,), _) = find_cases(tmp_path)
-    with pytest.raises(DeployError, match=r"^raw data: the file cannot be read \(No such file or directory\)\.$"):
-        candidate(1)
+    refuses(DeployError, r"^raw data: the file cannot be read \(No such file or directory\)\.$", candidate, 1)
 
 
 def said_of(folder):
@@ -289,10 +289,8 @@ def said_of(folder):
 
 def test_our_readers_say_what_is_wrong(tmp_path):
     np.save(tmp_path / "DOE.npy", np.ones((2, 2)))
-    with pytest.raises(RawDataError, match="must be complex, got float64"):
-        read_kspace(tmp_path / "DOE.npy")
-    with pytest.raises(RawFileError, match=r"truncated or no \.npy file"):
-        read_kspace(tmp_path / "absent.npy")
+    refuses(RawDataError, "must be complex, got float64", read_kspace, tmp_path / "DOE.npy")
+    refuses(RawFileError, r"truncated or no \.npy file", read_kspace, tmp_path / "absent.npy")
     assert said_of(tmp_path) == "raw data: kspace must be complex, got float64."
 
 
@@ -460,8 +458,7 @@ def test_a_folder_that_cannot_be_read_is_a_case_that_fails(tmp_path, monkeypatch
     words = "a folder of the input cannot be read (Permission denied)."
     assert [candidate.problem for candidate in find_series(tmp_path).candidates] == [words, "", ""]
     cases, _ = find_cases(tmp_path)
-    with pytest.raises(DeployError, match=r"^a folder of the input cannot be read \(Permission denied\)\.$"):
-        cases[0](1)
+    refuses(DeployError, r"^a folder of the input cannot be read \(Permission denied\)\.$", cases[0], 1)
     assert cases[1](2).domain == "image"
 
 

@@ -17,6 +17,7 @@ import pydicom
 import pytest
 import torch
 from derived_cases import DERIVATION, GRID, image_case, measured
+from helper import refuses
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
@@ -29,10 +30,7 @@ from hospital.raw_scan import ExampleGeometry, write_example_fastmri, write_exam
 from infomri_monai.deploy.case import CaseSource, DeployError
 from infomri_monai.deploy.cases import find_cases
 from infomri_monai.deploy.dicom.geometry import decimal, dicom_frames, slice_geometry
-from infomri_monai.deploy.dicom.identity import (
-    copied,
-    series_attributes,
-)
+from infomri_monai.deploy.dicom.identity import copied, series_attributes
 from infomri_monai.deploy.dicom.mr_series import mr_series
 from infomri_monai.deploy.dicom.parametric_map import parametric_map
 from infomri_monai.deploy.dicom.references import slice_references, source_image_item
@@ -101,8 +99,7 @@ def test_a_tilted_stack_keeps_every_position():
     ],
 )
 def test_refused_affines(affine, message):
-    with pytest.raises(ValueError, match=rf"affine.*{message}"):
-        slice_geometry(affine, 2)
+    refuses(ValueError, rf"affine.*{message}", slice_geometry, affine, 2)
 
 
 @pytest.mark.parametrize("shape", [(5, 4), (5, 4, 3), (1, 5, 4, 3)])
@@ -127,8 +124,7 @@ def test_frames_are_slices_of_rows_and_columns(shape, kind):
     ],
 )
 def test_refused_images(image, message):
-    with pytest.raises(ValueError, match=message):
-        dicom_frames(image)
+    refuses(ValueError, message, dicom_frames, image)
 
 
 def test_patient_and_study_are_the_sources_and_the_equipment_ours(tmp_path):
@@ -206,13 +202,11 @@ def test_the_side_of_a_paired_body_part(tmp_path, part, side, written):
 def test_a_source_without_study_or_frame_of_reference_is_refused(missing):
     source = raw_source()
     del source.attributes[missing]
-    with pytest.raises(ValueError, match=missing):
-        series_attributes(source, SIMULATED, 1, "MR")
+    refuses(ValueError, missing, series_attributes, source, SIMULATED, 1, "MR")
 
 
 def test_series_number_is_positive():
-    with pytest.raises(ValueError, match="series_number must be at least 1, got 0"):
-        series_attributes(raw_source(), SIMULATED, 0, "MR")
+    refuses(ValueError, "series_number must be at least 1, got 0", series_attributes, raw_source(), SIMULATED, 0, "MR")
 
 
 def test_a_simulation_says_so_and_an_acquisition_does_not():
@@ -235,8 +229,7 @@ def test_a_simulation_says_so_and_an_acquisition_does_not():
     ],
 )
 def test_texts_that_dicom_does_not_take(derivation, message):
-    with pytest.raises(ValueError, match=re.escape(message)):
-        mr_series(np.ones((4, 5)), np.eye(4), raw_source(), derivation, 1)
+    refuses(ValueError, re.escape(message), mr_series, np.ones((4, 5)), np.eye(4), raw_source(), derivation, 1)
 
 
 @pytest.mark.parametrize("kind", ["classic", "enhanced"])
@@ -256,12 +249,9 @@ def test_instances_of_another_grid_or_order_are_refused(tmp_path, kind):
     image, affine, source = make_case(tmp_path, kind)
     geometry = slice_geometry(affine, image.shape[2])
     backwards = replace(source, instances=source.instances[::-1], frames=source.frames[::-1])
-    with pytest.raises(ValueError, match=r"slice 1 lies .* order"):
-        slice_references(backwards, geometry, (36, 44))
-    with pytest.raises(ValueError, match="rows and columns"):
-        slice_references(source, geometry, (44, 36))
-    with pytest.raises(ValueError, match="5 slices"):
-        slice_references(source, slice_geometry(affine, 5), (36, 44))
+    refuses(ValueError, r"slice 1 lies .* order", slice_references, backwards, geometry, (36, 44))
+    refuses(ValueError, "rows and columns", slice_references, source, geometry, (44, 36))
+    refuses(ValueError, "5 slices", slice_references, source, slice_geometry(affine, 5), (36, 44))
 
 
 def test_a_copied_element_shares_nothing_that_changes():

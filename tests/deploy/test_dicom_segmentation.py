@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helper import refuses
 
 highdicom = pytest.importorskip("highdicom")
 
@@ -276,8 +277,7 @@ SHAPE = (*GRID, 4)
 )
 def test_segmentations_that_do_not_fit_are_refused(array, names, message):
     case = image_case("classic")
-    with pytest.raises(ValueError, match=message):
-        binary_segmentation(array, names, case.affine, case.source, DERIVATION, 902)
+    refuses(ValueError, message, binary_segmentation, array, names, case.affine, case.source, DERIVATION, 902)
 
 
 @pytest.mark.parametrize(
@@ -292,8 +292,7 @@ def test_segmentations_that_do_not_fit_are_refused(array, names, message):
 )
 def test_probabilities_that_do_not_fit_are_refused(array, message):
     case = image_case("classic")
-    with pytest.raises(ValueError, match=message):
-        fractional_segmentation(array, NAMES, case.affine, case.source, DERIVATION, 902)
+    refuses(ValueError, message, fractional_segmentation, array, NAMES, case.affine, case.source, DERIVATION, 902)
 
 
 def test_slices_in_another_order_than_the_affine_are_refused():

@@ -9,13 +9,7 @@ import numpy as np
 import pytest
 from series_files import assert_no_identifier
 
-from hospital.mr_series import (
-    KINDS,
-    ExamplePatient,
-    example_datasets,
-    main,
-    write_example_series,
-)
+from hospital.mr_series import KINDS, ExamplePatient, example_datasets, main, write_example_series
 
 pydicom = pytest.importorskip("pydicom")
 

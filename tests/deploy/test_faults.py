@@ -306,11 +306,7 @@ USAGE = {
         EXIT_USAGE,
         "settings: the bundle has no setting 'rati'; there are",
     ),
-    "wrong setting": (
-        settings("bundle: {ratio: 2}"),
-        EXIT_USAGE,
-        "settings: ratio must lie in (0, 1]",
-    ),
+    "wrong setting": (settings("bundle: {ratio: 2}"), EXIT_USAGE, "settings: ratio must lie in (0, 1]"),
     "output is a file": (output_is_a_file, EXIT_USAGE, "output: the path is a file"),
     "output of a name too long": (
         given(output="o" * 300),
@@ -318,11 +314,7 @@ USAGE = {
         "output: the path cannot be read (File name too long).",
     ),
     "output below a file": (output_below_a_file, EXIT_USAGE, "output: the path cannot be read (Not a directory)."),
-    "one name": (
-        settings("bundle: {structures: csf}"),
-        EXIT_USAGE,
-        "settings: structures must be a list, got 'csf'.",
-    ),
+    "one name": (settings("bundle: {structures: csf}"), EXIT_USAGE, "settings: structures must be a list, got 'csf'."),
     "names too few": (
         settings("bundle: {structures: [csf, white]}"),
         EXIT_USAGE,

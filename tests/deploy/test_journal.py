@@ -124,10 +124,7 @@ def test_what_is_said(caplog):
         journal.add(Delivery(2, failure="a slice is missing."))
     assert [(record.levelname, record.message) for record in caplog.records] == [
         ("WARNING", "case 1 of 2: position is made up."),
-        (
-            "INFO",
-            "case 1 of 2 written: 1 DICOM object (load 0.12 s, acquire 1.00 s, network 2.00 s, write 0.25 s)",
-        ),
+        ("INFO", "case 1 of 2 written: 1 DICOM object (load 0.12 s, acquire 1.00 s, network 2.00 s, write 0.25 s)"),
         ("ERROR", "case 2 of 2 failed: a slice is missing."),
     ]
 

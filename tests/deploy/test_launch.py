@@ -14,6 +14,7 @@ import pytest
 from damaged_series import good
 from fault_runs import Outcome, environment
 from faults import PATIENT
+from helper import refuses
 
 from hospital.mr_series import write_example_series
 from infomri_monai.deploy.launch import SIGNALS, Interrupted, Interruption
@@ -99,8 +100,7 @@ class Library:
 def test_a_run_ends_by_itself_or_with_its_error():
     with Interruption() as interruption:
         interruption.run(Library(0.2), threading.Lock())
-        with pytest.raises(RuntimeError, match="defect"):
-            interruption.run(Library(0.0, fail=True), threading.Lock())
+        refuses(RuntimeError, "defect", interruption.run, Library(0.0, fail=True), threading.Lock())
 
 
 def test_a_signal_waits_for_what_is_being_written_and_lets_nothing_more_begin():

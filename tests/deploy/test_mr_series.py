@@ -4,6 +4,7 @@ import numpy as np
 import pydicom
 import pytest
 import torch
+from helper import refuses
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -171,11 +172,9 @@ def test_a_lossy_source_stays_marked(tmp_path):
     ],
 )
 def test_refused_images(image, message):
-    with pytest.raises(ValueError, match=message):
-        mr_series(image, np.eye(4), raw_source(), ACQUIRED, 1)
+    refuses(ValueError, message, mr_series, image, np.eye(4), raw_source(), ACQUIRED, 1)
 
 
 def test_an_image_of_another_size_than_the_source_is_refused(tmp_path):
     image, affine, source = make_case(tmp_path)
-    with pytest.raises(ValueError, match=r"source\.instances: slice 1 has"):
-        mr_series(image[1:], affine, source, SIMULATED, 1)
+    refuses(ValueError, r"source\.instances: slice 1 has", mr_series, image[1:], affine, source, SIMULATED, 1)

@@ -6,6 +6,7 @@ import highdicom
 import numpy as np
 import pydicom
 import pytest
+from helper import refuses
 from validate import assert_valid_dicom
 from written_case import ACQUIRED, SIMULATED, make_case, raw_source, write
 
@@ -174,5 +175,4 @@ def test_bad_input(tmp_path, change, message):
         "quantity": "sigma",
         "series_number": 902,
     }
-    with pytest.raises(ValueError, match=message):
-        parametric_map(**(arguments | change))
+    refuses(ValueError, message, parametric_map, **arguments | change)

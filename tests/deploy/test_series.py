@@ -11,6 +11,7 @@ import shutil
 
 import numpy as np
 import pytest
+from helper import refuses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.data import ITKReader
@@ -166,8 +167,7 @@ def test_empty_folder_and_missing_folder(tmp_path):
 
 def test_spacing_of_the_header_tells_that_every_second_slice_is_missing():
     """Only where it cannot be the gap between slices, which some scanners write there."""
-    with pytest.raises(DeployError, match="missing slices: gap of 1 between slice 1 and 2"):
-        stack_slices(HEADERS[::2])
+    refuses(DeployError, "missing slices: gap of 1 between slice 1 and 2", stack_slices, HEADERS[::2])
     gap_declared = [h._replace(spacing=2.0, thickness=6.0) for h in HEADERS]
     assert "declares 2 mm between slices" in stack_slices(gap_declared).warnings[0]
 
@@ -464,10 +464,7 @@ FAULTS = {
     ),
     "truncated pixels": (truncated_pixels, "pixel data of an image are truncated: 2972 of 3072 bytes are there"),
     "no bits": (without("BitsAllocated"), r"cannot be decoded \(AttributeError\)"),
-    "no pixel spacing": (
-        without("PixelSpacing"),
-        "1 of 4 files cannot be used: an image must have PixelSp",
-    ),
+    "no pixel spacing": (without("PixelSpacing"), "1 of 4 files cannot be used: an image must have PixelSp"),
     "no pixel data": (without("PixelData"), "1 of 4 files cannot be used: truncated"),
     "no UID": (without("SOPInstanceUID"), "must have a SeriesInstanceUID and a SOPInstanceUID"),
     "NaN": (set_all(RescaleSlope="NaN", RescaleIntercept="0"), "RescaleSlope"),
@@ -517,5 +514,4 @@ def test_pixels_that_vanish_between_scan_and_reading(tmp_path):
     folder = save_series(example_datasets(**SMALL_READ_SERIES), tmp_path / "series")
     (candidate,) = find_series(folder).candidates
     shutil.rmtree(folder)
-    with pytest.raises(DeployError, match=r"^the series cannot be read \(FileNotFoundError\)\.$"):
-        read_series(candidate)
+    refuses(DeployError, r"^the series cannot be read \(FileNotFoundError\)\.$", read_series, candidate)

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from helper import refuses
 from torch import nn
 
 from infomri_monai.acquisition import FourierMeasurement
@@ -71,8 +72,7 @@ def test_the_system_in_mixed_precision_is_the_system():
 
 
 def test_a_word_is_no_switch():
-    with pytest.raises(ValueError, match="enabled must be True or False"):
-        AutocastInferer("false")
+    refuses(ValueError, "enabled must be True or False", AutocastInferer, "false")
 
 
 def processor(monkeypatch, onednn, native, machine="x86_64", limit=None):
@@ -153,8 +153,7 @@ def test_the_limit_of_an_older_processor_turns_it_off_for_real():
 
 @pytest.mark.parametrize("wrong", ["false", "on", 1, None])
 def test_other_settings_are_refused(wrong):
-    with pytest.raises(ValueError, match="mixed precision must be 'auto', True or False"):
-        MixedPrecision(wrong)
+    refuses(ValueError, "mixed precision must be 'auto', True or False", MixedPrecision, wrong)
 
 
 def test_a_resumed_training_keeps_its_precision_unless_told_otherwise(monkeypatch, caplog):

@@ -4,6 +4,7 @@ import logging
 
 import pytest
 import torch
+from helper import refuses
 
 from infomri_monai.acquisition import FourierMeasurement, image_to_kspace
 from infomri_monai.engines import VolumeInferer
@@ -51,8 +52,7 @@ def test_masks_drawn_by_the_policy_pass(caplog):
 @pytest.mark.parametrize("law", [None, policy()])
 @pytest.mark.parametrize("slices", [1, 3])
 def test_nothing_acquired(law, slices):
-    with pytest.raises(ValueError, match="nothing was acquired"):
-        check_measured(torch.zeros(slices, 1, *GRID), law)
+    refuses(ValueError, "nothing was acquired", check_measured, torch.zeros(slices, 1, *GRID), law)
 
 
 def test_empty_slices_are_passed_over(caplog):
@@ -77,8 +77,7 @@ def test_no_overlap(readout_axis, caplog):
 def test_no_overlap_on_another_grid():
     mask = torch.zeros(1, 1, 24, 30)
     mask[..., :4, :4] = 1
-    with pytest.raises(ValueError, match=r"on grid \(24, 30\)"):
-        check_measured(mask, policy())
+    refuses(ValueError, r"on grid \(24, 30\)", check_measured, mask, policy())
 
 
 def test_dc_that_was_not_measured(caplog):
@@ -130,10 +129,8 @@ def test_inference_checks_measured_data(caplog):
     full = image_to_kspace(torch.ones(1, 1, *GRID, dtype=torch.complex64))
     edge = torch.zeros(1, 1, *GRID)
     edge[..., :3] = 1
-    with pytest.raises(ValueError, match="no overlap"):
-        inferer(full, network, mask=edge, domain="kspace")
-    with pytest.raises(ValueError, match="nothing was acquired"):
-        inferer(full, network, mask=edge * 0, domain="kspace")
+    refuses(ValueError, "no overlap", inferer, full, network, mask=edge, domain="kspace")
+    refuses(ValueError, "nothing was acquired", inferer, full, network, mask=edge * 0, domain="kspace")
 
 
 @pytest.mark.parametrize(

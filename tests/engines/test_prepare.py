@@ -10,6 +10,7 @@ import math
 
 import pytest
 import torch
+from helper import refuses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ignite.engine import Engine, Events
@@ -95,10 +96,7 @@ def test_linear_spacing_is_the_papers_and_the_default():
     )
 
 
-@given(
-    bounds=st.lists(st.floats(1e-4, 1.0), min_size=2, max_size=2).map(sorted),
-    iteration=st.integers(0, 10**6),
-)
+@given(bounds=st.lists(st.floats(1e-4, 1.0), min_size=2, max_size=2).map(sorted), iteration=st.integers(0, 10**6))
 @settings(deadline=None, max_examples=30)
 def test_log_spaced_ratios_lie_in_the_range_exactly(bounds, iteration):
     """Rounding must not make a ratio that a policy refuses (above 1) or was not trained for."""
@@ -109,8 +107,7 @@ def test_log_spaced_ratios_lie_in_the_range_exactly(bounds, iteration):
 
 
 def test_refuses_an_unknown_spacing():
-    with pytest.raises(ValueError, match="spacing must be 'linear' or 'log', got 'cubic'"):
-        PrepareAmortizedBatch(spacing="cubic")
+    refuses(ValueError, "spacing must be 'linear' or 'log', got 'cubic'", PrepareAmortizedBatch, spacing="cubic")
 
 
 def test_seed_iteration_and_rank_decide_and_nothing_else(monkeypatch):
@@ -171,8 +168,7 @@ def test_meta_tensors_become_tensors_and_other_keys_are_ignored(prepare):
 
 @pytest.mark.parametrize("kind", [PrepareAmortizedBatch, PrepareRatioSweep])
 def test_a_missing_key_is_named(kind):
-    with pytest.raises(KeyError, match=r"no key 'scan'; it has \['image'\]"):
-        kind(image_key="scan")(batch())
+    refuses(KeyError, r"no key 'scan'; it has \['image'\]", kind(image_key="scan"), batch())
 
 
 @pytest.mark.parametrize(
@@ -188,14 +184,12 @@ def test_a_missing_key_is_named(kind):
     ],
 )
 def test_refuses_bad_ranges(bounds, message):
-    with pytest.raises(ValueError, match=message):
-        PrepareAmortizedBatch(bounds)
+    refuses(ValueError, message, PrepareAmortizedBatch, bounds)
 
 
 @pytest.mark.parametrize("ratios", [(), (0.1, 0.0), (4,)])
 def test_refuses_bad_ratios(ratios):
-    with pytest.raises(ValueError, match="ratios"):
-        PrepareRatioSweep(ratios)
+    refuses(ValueError, "ratios", PrepareRatioSweep, ratios)
 
 
 def batch_prepare_classification(label, size=4):
@@ -268,8 +262,7 @@ def test_missing_labels_and_bad_axes():
         PrepareLabels(PrepareRatioSweep((0.1,)), num_classes=3)({"image": torch.zeros(1, 1, 4, 4)})
     with pytest.raises(ValueError, match="flip_axes must hold 0 and 1"):
         PrepareLabels(PrepareRatioSweep((0.1,)), num_classes=3, flip_axes=[2])
-    with pytest.raises(ValueError, match="max_shift must be >= 0"):
-        PrepareLabels(PrepareRatioSweep((0.1,)), num_classes=3, max_shift=-1)
+    refuses(ValueError, "max_shift must be >= 0", PrepareLabels, PrepareRatioSweep((0.1,)), num_classes=3, max_shift=-1)
 
 
 GRID = (5, 6)
@@ -339,8 +332,7 @@ def test_a_missing_rater_is_never_drawn_and_the_others_equally_often(make, class
 def test_an_image_without_any_expert_is_refused(make, classes, is_multi_label):
     batch = make(4, torch.int16)
     batch["label"][2] = -1
-    with pytest.raises(ValueError, match="label: an image of the batch has no expert"):
-        one_rater(classes, is_multi_label)(batch)
+    refuses(ValueError, "label: an image of the batch has no expert", one_rater(classes, is_multi_label), batch)
 
 
 @every_kind
@@ -428,10 +420,8 @@ class TestBoth:
             assert type(tensor) is torch.Tensor
 
     def test_a_missing_key_is_named(self, prepare):
-        with pytest.raises(KeyError, match=r"batch has no key 'label'; it has \['image'\]"):
-            prepare({"image": torch.rand(2, 1, *GRID)})
-        with pytest.raises(KeyError, match=r"batch has no key 'image'; it has \['label'\]"):
-            prepare({"label": multi_class()["label"]})
+        refuses(KeyError, r"batch has no key 'label'; it has \['image'\]", prepare, {"image": torch.rand(2, 1, *GRID)})
+        refuses(KeyError, r"batch has no key 'image'; it has \['label'\]", prepare, {"label": multi_class()["label"]})
 
     @pytest.mark.parametrize(
         "change", [lambda t: t[..., :-1], lambda t: t[:1], lambda t: t[:, 0], lambda t: t[:, :, None]]
@@ -448,11 +438,9 @@ class TestBoth:
 def test_values_that_are_no_class_are_refused(value):
     batch = multi_class(dtype=torch.int16)
     batch["label"][0, 0, 0, 0] = value
-    with pytest.raises(ValueError, match=r"label must lie in -1 \(missing rater\) to 5"):
-        one_rater(CLASSES, False)(batch)
+    refuses(ValueError, r"label must lie in -1 \(missing rater\) to 5", one_rater(CLASSES, False), batch)
 
 
 @pytest.mark.parametrize("make", [PrepareOneRater, PrepareRaters])
 def test_refuses_too_few_classes(make):
-    with pytest.raises(ValueError, match=r"num_classes must be >= 2 \(multi_label=False\), got 1"):
-        make(PrepareAmortizedBatch(), 1)
+    refuses(ValueError, r"num_classes must be >= 2 \(multi_label=False\), got 1", make, PrepareAmortizedBatch(), 1)

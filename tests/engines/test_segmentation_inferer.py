@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from helper import refuses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from threshold_network import ThresholdNetwork
@@ -177,21 +178,6 @@ def test_key_slice_has_most_foreground_and_of_equals_is_nearest_the_middle():
     assert inferer()(volume * 0 + 1e-3, net).agreement == 1  # a signal without a structure
 
 
-@pytest.mark.parametrize("given_mask", [False, True])
-def test_measured_kspace_is_used_as_it_is(given_mask):
-    net, truth = latent(), levels(17, 24, 3).to(torch.complex64)
-    mask = (torch.rand(17, 24, generator=torch.Generator().manual_seed(1)) < 0.4).float()
-    kspace = torch.stack([image_to_kspace(truth[..., i]) * mask for i in range(3)], -1)
-    infer = SegmentationInferer(None, FourierMeasurement(), 0.3, samples=3, progress=False, seed=5)
-    result = infer(kspace, net, mask=mask[None, None] if given_mask else None, domain="kspace")
-    assert torch.equal(result.mask, mask[..., None].expand(17, 24, 3).to(torch.uint8))
-    torch.testing.assert_close(result.ratio, mask.mean().expand(3))
-    assert result.record.simulated is False
-    assert result.record.seed is None
-    assert result.seed == 5  # of the samples
-    assert result.segmentation.shape == (17, 24, 3)
-
-
 @pytest.mark.parametrize("grid", [(19, 26), (16, 24)])
 def test_the_acquisition_and_the_reconstruction_are_those_of_reconstruction_alone(grid):
     """The same seeds give the masks and noise of VolumeInferer; ``reconstruct`` is the network's, as VolumeInferer shows it."""
@@ -257,15 +243,13 @@ def test_mixed_precision_is_close():
     ],
 )
 def test_refuses_options(options, message):
-    with pytest.raises(ValueError, match=message):
-        inferer(**options)
+    refuses(ValueError, message, inferer, **options)
 
 
 def test_refuses_networks_that_do_not_segment_or_have_no_reconstruction():
     with pytest.raises(TypeError, match="got UnrolledReconstructor"):
         inferer()(levels(8, 8), UnrolledReconstructor(phases=1, channels=4))
-    with pytest.raises(ValueError, match="reconstruction=False"):
-        inferer(reconstruct=True)(levels(8, 8), latent(reconstruction=False))
+    refuses(ValueError, "reconstruction=False", inferer(reconstruct=True), levels(8, 8), latent(reconstruction=False))
 
 
 @pytest.mark.parametrize("field", ["class_probabilities", "entropy", "mutual_information"])

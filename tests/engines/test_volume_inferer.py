@@ -4,6 +4,7 @@ import logging
 
 import pytest
 import torch
+from helper import refuses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.data import MetaTensor
@@ -258,8 +259,7 @@ def test_progress_bar_counts_slices(capfd):
     ],
 )
 def test_refuses_options(options, message):
-    with pytest.raises(ValueError, match=message):
-        inferer(**options)
+    refuses(ValueError, message, inferer, **options)
 
 
 @pytest.mark.parametrize(
@@ -279,33 +279,28 @@ def test_refuses_options(options, message):
     ],
 )
 def test_refuses_data(data, arguments, message):
-    with pytest.raises(ValueError, match=message):
-        inferer()(data, network(), **arguments)
+    refuses(ValueError, message, inferer(), data, network(), **arguments)
 
 
 def test_refuses_a_ratio_that_the_grid_cannot_meet():
-    with pytest.raises(ValueError, match="cannot be met on grid"):
-        inferer(ratio=1e-4)(image(16, 16), network())
+    refuses(ValueError, "cannot be met on grid", inferer(ratio=1e-4), image(16, 16), network())
 
 
 def test_needs_a_policy_for_images_only():
     raw = VolumeInferer(None, FourierMeasurement(), 0.25, progress=False)
     assert raw(image(16, 16, dtype=torch.complex64), network(), domain="kspace").mean.shape == (16, 16)
-    with pytest.raises(ValueError, match="policy must not be None"):
-        raw(image(16, 16), network())
+    refuses(ValueError, "policy must not be None", raw, image(16, 16), network())
 
 
 def test_a_network_that_diverges_is_an_error():
     net = network()
     with torch.no_grad():
         net.step_size.fill_(float("nan"))
-    with pytest.raises(ValueError, match="returned NaN or Inf"):
-        inferer()(image(16, 16), net)
+    refuses(ValueError, "returned NaN or Inf", inferer(), image(16, 16), net)
 
 
 def test_prepare_case_takes_one_case():
-    with pytest.raises(ValueError, match="batch_size must be 1"):
-        PrepareCase()({"image": torch.ones(2, 1, 8, 8)})
+    refuses(ValueError, "batch_size must be 1", PrepareCase(), {"image": torch.ones(2, 1, 8, 8)})
 
 
 def test_tolerant_inferer_reports_and_passes():

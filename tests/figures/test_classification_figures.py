@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from helper import refuses
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.colors import to_hex
@@ -75,8 +76,7 @@ def test_without_intervals_there_is_no_note():
     ],
 )
 def test_curves_refuse(metrics, message):
-    with pytest.raises(ValueError, match=message):
-        classification_by_acceleration_figure(metrics)
+    refuses(ValueError, message, classification_by_acceleration_figure, metrics)
 
 
 scored = st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2, max_size=30).filter(
@@ -127,14 +127,10 @@ def test_roc_of_an_absent_class_says_so():
 
 def test_roc_refuses():
     both = torch.rand(4, 2), torch.zeros(4, 2)
-    with pytest.raises(ValueError, match="must not be empty"):
-        roc_figure({}, ["a", "b"])
-    with pytest.raises(ValueError, match="must not be empty"):
-        roc_figure({"8×": both}, [])
-    with pytest.raises(ValueError, match=r"must be scores and targets of shape \(n, 3\)"):
-        roc_figure({"8×": both}, ["a", "b", "c"])
-    with pytest.raises(ValueError, match="with positive and negative targets"):
-        roc_curve(torch.rand(4), torch.zeros(4))
+    refuses(ValueError, "must not be empty", roc_figure, {}, ["a", "b"])
+    refuses(ValueError, "must not be empty", roc_figure, {"8×": both}, [])
+    refuses(ValueError, r"must be scores and targets of shape \(n, 3\)", roc_figure, {"8×": both}, ["a", "b", "c"])
+    refuses(ValueError, "with positive and negative targets", roc_curve, torch.rand(4), torch.zeros(4))
 
 
 def test_histograms_of_entropy():
@@ -165,15 +161,11 @@ def test_all_right_or_all_wrong_can_be_drawn(number, right, tmp_path):
 
 def test_histograms_refuse():
     one = torch.zeros(3), torch.zeros(3)
-    with pytest.raises(ValueError, match="at least one answer"):
-        predictive_entropy_figure({})
-    with pytest.raises(ValueError, match="at least one bin"):
-        predictive_entropy_figure({"8×": one}, bins=0)
-    with pytest.raises(ValueError, match=r"two tensors of shape \(n,\)"):
-        predictive_entropy_figure({"8×": (one[0], one[1][1:])})
+    refuses(ValueError, "at least one answer", predictive_entropy_figure, {})
+    refuses(ValueError, "at least one bin", predictive_entropy_figure, {"8×": one}, bins=0)
+    refuses(ValueError, r"two tensors of shape \(n,\)", predictive_entropy_figure, {"8×": (one[0], one[1][1:])})
     for entropy in (-torch.ones(3), torch.full((3,), NAN)):
-        with pytest.raises(ValueError, match="must be finite and at least 0"):
-            predictive_entropy_figure({"8×": (entropy, one[1])})
+        refuses(ValueError, "must be finite and at least 0", predictive_entropy_figure, {"8×": (entropy, one[1])})
 
 
 def make_posterior(classes=2, members=1, multi_label=False, lines=False, batch=3):
@@ -236,16 +228,12 @@ def test_classified_images_refuse():
     for indices in ((), (3,), (-4,)):
         with pytest.raises(ValueError, match="indices must name images of the batch of 3"):
             classified_image_figure(posterior, image, label, indices)
-    with pytest.raises(ValueError, match=r"image must be \(batch, 1, H, W\)"):
-        classified_image_figure(posterior, image[0], label)
+    refuses(ValueError, r"image must be \(batch, 1, H, W\)", classified_image_figure, posterior, image[0], label)
     with pytest.raises(ValueError, match=r"zero_filled must be \(batch, 1, H, W\)"):
         classified_image_figure(posterior, image, label, zero_filled=image[1:])
-    with pytest.raises(ValueError, match="labels must be"):
-        classified_image_figure(posterior, image, torch.tensor([0, 1, 2]))
-    with pytest.raises(ValueError, match="label must be of the batch of 3"):
-        classified_image_figure(posterior, image, label[1:])
-    with pytest.raises(ValueError, match="one for each of 2"):
-        classified_image_figure(posterior, image, label, classes=["a", "b", "c"])
+    refuses(ValueError, "labels must be", classified_image_figure, posterior, image, torch.tensor([0, 1, 2]))
+    refuses(ValueError, "label must be of the batch of 3", classified_image_figure, posterior, image, label[1:])
+    refuses(ValueError, "one for each of 2", classified_image_figure, posterior, image, label, classes=["a", "b", "c"])
 
 
 def test_reliability_of_answers_says_what_is_counted():

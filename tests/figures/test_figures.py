@@ -8,7 +8,7 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
-from helper import random_tensor
+from helper import random_tensor, refuses
 
 from infomri_monai.figures import (
     calibration_figure,
@@ -132,28 +132,18 @@ def test_refuses_unknown_formats(tmp_path, name):
     ],
 )
 def test_rate_distortion_refuses(curves, message):
-    with pytest.raises(ValueError, match=message):
-        rate_distortion_figure(curves)
+    refuses(ValueError, message, rate_distortion_figure, curves)
 
 
 def test_others_refuse():
     result, image = result_for()
-    with pytest.raises(ValueError, match="indices must name images"):
-        reconstruction_figure(result, image, indices=(2,))
-    with pytest.raises(ValueError, match="indices must name images"):
-        reconstruction_figure(result, image, indices=())
-    with pytest.raises(ValueError, match="like the mean"):
-        reconstruction_figure(result, image[..., 1:])
-    with pytest.raises(ValueError, match="two axes to be drawn"):
-        mask_figure(PatternGenerationNetwork((4, 4, 4)), [0.5], (4, 4, 4))
+    refuses(ValueError, "indices must name images", reconstruction_figure, result, image, indices=(2,))
+    refuses(ValueError, "indices must name images", reconstruction_figure, result, image, indices=())
+    refuses(ValueError, "like the mean", reconstruction_figure, result, image[..., 1:])
+    refuses(ValueError, "two axes to be drawn", mask_figure, PatternGenerationNetwork((4, 4, 4)), [0.5], (4, 4, 4))
     for panels in ({}, {"loss": {}}):
-        with pytest.raises(ValueError, match="at least one panel"):
-            training_figure(panels)
-    with pytest.raises(ValueError, match="2 steps but 1 values"):
-        training_figure({"loss": {"training": ([1, 2], [0.5])}})
-    with pytest.raises(ValueError, match="points is empty"):
-        calibration_figure({})
-    with pytest.raises(ValueError, match="no bin with a positive"):
-        calibration_figure({"a": (torch.ones(3), torch.zeros(3))})
-    with pytest.raises(ValueError, match="two tensors of shape"):
-        calibration_figure({"a": (torch.ones(3), torch.ones(2))})
+        refuses(ValueError, "at least one panel", training_figure, panels)
+    refuses(ValueError, "2 steps but 1 values", training_figure, {"loss": {"training": ([1, 2], [0.5])}})
+    refuses(ValueError, "points is empty", calibration_figure, {})
+    refuses(ValueError, "no bin with a positive", calibration_figure, {"a": (torch.ones(3), torch.zeros(3))})
+    refuses(ValueError, "two tensors of shape", calibration_figure, {"a": (torch.ones(3), torch.ones(2))})

@@ -10,6 +10,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from helper import refuses
 from matplotlib.colors import to_hex
 
 from infomri_monai.acquisition.symmetry import redundancy_ratio
@@ -151,18 +152,14 @@ def test_powers_of_ten_are_the_numbers(value):
 )
 def test_plane_refuses(changes, message):
     point = PrivacyPoint("InfoMRI", 0.25, -1e-4, [0.9, 0.91], [20.0, 21.0])
-    with pytest.raises(ValueError, match=message):
-        privacy_utility_figure({"U-Net": [point._replace(**changes)]})
+    refuses(ValueError, message, privacy_utility_figure, {"U-Net": [point._replace(**changes)]})
 
 
 def test_plane_refuses_nothing_and_twice():
     point = PrivacyPoint("InfoMRI", 0.25, -1e-4, [0.9], [20.0])
-    with pytest.raises(ValueError, match="attackers is empty"):
-        privacy_utility_figure({})
-    with pytest.raises(ValueError, match=r"attackers\['U-Net'\] is empty"):
-        privacy_utility_figure({"U-Net": []})
-    with pytest.raises(ValueError, match="twice; give all its seeds in one point"):
-        privacy_utility_figure({"U-Net": [point, point]})
+    refuses(ValueError, "attackers is empty", privacy_utility_figure, {})
+    refuses(ValueError, r"attackers\['U-Net'\] is empty", privacy_utility_figure, {"U-Net": []})
+    refuses(ValueError, "twice; give all its seeds in one point", privacy_utility_figure, {"U-Net": [point, point]})
 
 
 def make_entropy():
@@ -203,13 +200,10 @@ def test_one_policy_and_ratio_without_entropy(tmp_path):
 
 
 def test_masks_over_beta_refuse():
-    with pytest.raises(ValueError, match="policies is empty"):
-        beta_mask_figure({}, [0.5], GRID)
-    with pytest.raises(ValueError, match="two axes to be drawn"):
-        beta_mask_figure({0.0: UniformRandom()}, [0.5], (4, 4, 4))
+    refuses(ValueError, "policies is empty", beta_mask_figure, {}, [0.5], GRID)
+    refuses(ValueError, "two axes to be drawn", beta_mask_figure, {0.0: UniformRandom()}, [0.5], (4, 4, 4))
     for beta in (1e-4, math.nan, -math.inf):
-        with pytest.raises(ValueError, match="must be finite and at most 0"):
-            beta_mask_figure({beta: UniformRandom()}, [0.5], GRID)
+        refuses(ValueError, "must be finite and at most 0", beta_mask_figure, {beta: UniformRandom()}, [0.5], GRID)
 
 
 def test_masks_of_one_policy_say_their_entropy():
@@ -263,8 +257,7 @@ def test_a_map_without_signal_can_be_drawn(tmp_path):
 def test_entropy_map_refuses():
     entropy = torch.zeros(GRID)
     for first, second in ((entropy, entropy[1:]), (entropy[0], entropy[0]), (entropy / 0, entropy)):
-        with pytest.raises(ValueError, match="two finite maps of one shape"):
-            entropy_map_figure(first, second)
+        refuses(ValueError, "two finite maps of one shape", entropy_map_figure, first, second)
     for shape in ((16, 11), (2, 16, 12), (12,)):
         with pytest.raises(ValueError, match=r"probabilities\[0.25\] must have shape"):
             entropy_map_figure(entropy, entropy, {0.25: torch.zeros(shape)})
@@ -303,11 +296,7 @@ def test_an_all_zero_truth_is_drawn():
 
 
 def test_refusals():
-    with pytest.raises(ValueError, match="examples is empty"):
-        attack_figure([])
-    with pytest.raises(ValueError, match="same attackers"):
-        attack_figure([example(), example(attackers=("cnn",))])
-    with pytest.raises(ValueError, match=r"truth's shape \(H, W\)"):
-        attack_figure([example()._replace(zero_filled=torch.zeros(8, 8))])
-    with pytest.raises(ValueError, match=r"truth's shape \(H, W\)"):
-        attack_figure([example()._replace(truth=torch.zeros(1, 16, 12))])
+    refuses(ValueError, "examples is empty", attack_figure, [])
+    refuses(ValueError, "same attackers", attack_figure, [example(), example(attackers=("cnn",))])
+    refuses(ValueError, r"truth's shape \(H, W\)", attack_figure, [example()._replace(zero_filled=torch.zeros(8, 8))])
+    refuses(ValueError, r"truth's shape \(H, W\)", attack_figure, [example()._replace(truth=torch.zeros(1, 16, 12))])

@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from helper import refuses
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.colors import to_hex
@@ -307,18 +308,13 @@ def test_figures_of_cases_refuse(draw):
     result, image = posterior()
     labels = rater_labels()
     for indices in ((2,), (-3,), ()):
-        with pytest.raises(ValueError, match="indices must name cases of the batch of 2"):
-            draw(result, image, labels, indices)
+        refuses(ValueError, "indices must name cases of the batch of 2", draw, result, image, labels, indices)
     for other in (image[..., 1:], image[:1], image[:, 0]):
-        with pytest.raises(ValueError, match=r"image must be \(batch, 1, H, W\) on the samples' grid"):
-            draw(result, other, labels)
+        refuses(ValueError, r"image must be \(batch, 1, H, W\) on the samples' grid", draw, result, other, labels)
     for other in (labels[:1], labels[..., 1:]):
-        with pytest.raises(ValueError, match="labels must be of the batch of 2 and on its grid"):
-            draw(result, image, other)
-    with pytest.raises(ValueError, match=r"labels must be class numbers \(batch, R, H, W\) or masks"):
-        draw(result, image, labels[:, 0])
-    with pytest.raises(ValueError, match="label must lie in -1"):
-        draw(result, image, labels + 3)
+        refuses(ValueError, "labels must be of the batch of 2 and on its grid", draw, result, image, other)
+    refuses(ValueError, r"labels must be class numbers \(batch, R, H, W\) or masks", draw, result, image, labels[:, 0])
+    refuses(ValueError, "label must lie in -1", draw, result, image, labels + 3)
     with pytest.raises(ValueError, match="structures must be different names, one for each of 2, got 'ab'"):
         draw(result, image, labels, structures="ab")
     with pytest.raises(ValueError, match="structures must be different names, one for each of 2"):
@@ -327,10 +323,8 @@ def test_figures_of_cases_refuse(draw):
 
 def test_others_refuse():
     result, image = posterior()
-    with pytest.raises(ValueError, match="shown_samples must be at least 1"):
-        segmentation_figure(result, image, shown_samples=0)
-    with pytest.raises(ValueError, match="metrics is empty"):
-        curves_by_acceleration_figure({})
+    refuses(ValueError, "shown_samples must be at least 1", segmentation_figure, result, image, shown_samples=0)
+    refuses(ValueError, "metrics is empty", curves_by_acceleration_figure, {})
     for curves, message in (
         ({}, "give at least one method"),
         ({"a": {}}, "give at least one"),
@@ -339,16 +333,12 @@ def test_others_refuse():
         ({"a": {4: (math.inf, 0.0)}}, "finite mean"),
         ({"a": {4: (1.0, -1.0)}}, "standard deviation >= 0"),
     ):
-        with pytest.raises(ValueError, match=message):
-            curves_by_acceleration_figure({"GED": curves})
-        with pytest.raises(ValueError, match=message):
-            ged_by_samples_figure(curves)
-    with pytest.raises(ValueError, match="diagrams is empty"):
-        reliability_figure({})
+        refuses(ValueError, message, curves_by_acceleration_figure, {"GED": curves})
+        refuses(ValueError, message, ged_by_samples_figure, curves)
+    refuses(ValueError, "diagrams is empty", reliability_figure, {})
     with pytest.raises(ValueError, match="has no bin with a pixel"):
         reliability_figure({"a": diagram([math.nan], [math.nan], [math.nan])})
-    with pytest.raises(ValueError, match="curves is empty"):
-        risk_coverage_figure({})
+    refuses(ValueError, "curves is empty", risk_coverage_figure, {})
     for reviewed in (0.0, 1.0):
         with pytest.raises(ValueError, match=r"reviewed must lie in \(0, 1\)"):
             risk_coverage_figure({"a": risk_coverage([0.5], [0.5])}, reviewed=reviewed)

@@ -7,6 +7,7 @@ import math
 
 import pytest
 import torch
+from helper import refuses
 from ignite.engine import Engine
 from monai.utils import CommonKeys
 
@@ -176,5 +177,4 @@ def test_other_ranks_write_nothing(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("counts", [(), (0, 1), (4, -2)])
 def test_refuses_counts(tmp_path, counts):
-    with pytest.raises(ValueError, match="counts must be numbers of samples >= 1"):
-        CaseTable(RATIOS, tmp_path, counts)
+    refuses(ValueError, "counts must be numbers of samples >= 1", CaseTable, RATIOS, tmp_path, counts)

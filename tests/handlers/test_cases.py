@@ -13,6 +13,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from helper import refuses
 from ignite.engine import Events
 from known_diagnoses import classifier, evaluator, write_case
 from monai.data import DataLoader, MetaTensor
@@ -179,8 +180,7 @@ def test_a_write_that_fails_leaves_no_part_of_the_case(task, tmp_path):
     for name in ("a", "b"):
         write_volume(tmp_path / "in" / f"{name}.nii.gz")
     (tmp_path / "out" / files_of(task, "a")[0]).mkdir(parents=True)  # a folder where a file should go
-    with pytest.raises(RuntimeError, match=r"1 of 2 cases failed.*cannot be written"):
-        run(task, tmp_path / "in", tmp_path / "out")
+    refuses(RuntimeError, r"1 of 2 cases failed.*cannot be written", run, task, tmp_path / "in", tmp_path / "out")
     assert files(tmp_path / "out") == files_of(task, "b")
     if task == "segmentation":
         cases = json.loads((tmp_path / "out" / "worklist.json").read_text())["cases"]
@@ -319,8 +319,7 @@ def test_sidecar_is_the_acquisition_and_agrees_with_the_mask(tmp_path):
     ],
 )
 def test_refuses_options(handler, options, message):
-    with pytest.raises(ValueError, match=message):
-        handler("out", **options)
+    refuses(ValueError, message, handler, "out", **options)
 
 
 def sampled_volumes(volume):
@@ -519,8 +518,7 @@ def test_segmentation_refuses_what_does_not_fit_before_any_file(tmp_path):
         WriteSegmentation("out", threshold_path=tmp_path / "nowhere.json")
     with pytest.raises(ValueError, match="structures must be different names, one for each of 2"):
         run("segmentation", tmp_path / "in", tmp_path / "out", structures=["tumour"])
-    with pytest.raises(ValueError, match="keep_samples=True"):
-        run("segmentation", tmp_path / "in", tmp_path / "out", save_samples=True)
+    refuses(ValueError, "keep_samples=True", run, "segmentation", tmp_path / "in", tmp_path / "out", save_samples=True)
     assert not (tmp_path / "out").exists()
 
 
@@ -696,10 +694,8 @@ def test_classification_refuses_what_does_not_fit_before_any_file(tmp_path):
 
 
 def test_the_handler_knows_nothing_of_pictures():
-    with pytest.raises(TypeError, match="figure"):
-        WriteClassification("out", figure=True)
-    with pytest.raises(TypeError, match="reconstruct"):
-        ClassificationInferer(None, None, 0.25, reconstruct=True)
+    refuses(TypeError, "figure", WriteClassification, "out", figure=True)
+    refuses(TypeError, "reconstruct", ClassificationInferer, None, None, 0.25, reconstruct=True)
 
 
 @pytest.mark.slow
@@ -715,8 +711,7 @@ def test_two_processes_write_what_one_writes(tmp_path):
         [sys.executable, *launch], capture_output=True, text=True, timeout=300, env=environment, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    with pytest.raises(RuntimeError, match="1 of 5 cases failed"):
-        evaluator(tmp_path / "in", tmp_path / "one").run()
+    refuses(RuntimeError, "1 of 5 cases failed", evaluator(tmp_path / "in", tmp_path / "one").run)
     assert files(tmp_path / "two") == files(tmp_path / "one")
     for name in files(tmp_path / "one"):
         assert (tmp_path / "two" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from helper import refuses
 from ignite.engine import Engine
 from monai.networks.nets import resnet10
 from monai.utils import CommonKeys
@@ -224,7 +225,5 @@ def test_a_class_that_no_image_has_leaves_a_hole(caught, tmp_path):
 
 
 def test_refuses(case, tmp_path):
-    with pytest.raises(ValueError, match="examples must be at least 1, got 0"):
-        run(case, tmp_path, examples=0)
-    with pytest.raises(ValueError, match="labels must be different names"):
-        run(case, tmp_path, labels=["one"])
+    refuses(ValueError, "examples must be at least 1, got 0", run, case, tmp_path, examples=0)
+    refuses(ValueError, "labels must be different names", run, case, tmp_path, labels=["one"])

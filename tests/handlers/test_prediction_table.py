@@ -8,6 +8,7 @@ import math
 import pytest
 import torch
 from classified import labels_of
+from helper import refuses
 from known_classes import CLASSES, IMAGES, NAMES, RATIOS, answers, cases, evaluator
 
 from infomri_monai.handlers import PredictionTable
@@ -83,5 +84,4 @@ def test_other_ranks_write_nothing(tmp_path, monkeypatch):
 
 
 def test_refuses(tmp_path):
-    with pytest.raises(ValueError, match="one for each of 3"):
-        evaluator([PredictionTable(RATIOS, tmp_path, ["a"])]).run()
+    refuses(ValueError, "one for each of 3", evaluator([PredictionTable(RATIOS, tmp_path, ["a"])]).run)

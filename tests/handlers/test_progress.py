@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helper import refuses
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
 from monai.handlers import ValidationHandler
 from torch import nn
@@ -151,11 +152,7 @@ def test_an_evaluator_counts_batches(caplog, capsys):
     )
     evaluator.run()
     lines = [record.getMessage() for record in caplog.records if record.name.endswith("progress")]
-    assert lines == [
-        "inference: 3 cases",
-        "inference: first of 3 cases done after 8.0 s",
-        "inference: 3 cases, 14 s",
-    ]
+    assert lines == ["inference: 3 cases", "inference: first of 3 cases done after 8.0 s", "inference: 3 cases, 14 s"]
     evaluator.run(global_epoch=7)  # as in a training
     assert capsys.readouterr().err == ""
 
@@ -171,8 +168,7 @@ def test_only_the_first_process_speaks(caplog, monkeypatch):
 
 
 def test_an_interval_below_one_is_refused():
-    with pytest.raises(ValueError, match="val_interval must be >= 1, got 0"):
-        Progress(val_interval=0)
+    refuses(ValueError, "val_interval must be >= 1, got 0", Progress, val_interval=0)
 
 
 def example():

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from helper import refuses
 from ignite.engine import Engine
 from monai.utils import CommonKeys
 from tiny_runs import GRID, RATIOS
@@ -113,8 +114,7 @@ def test_sweep_goes_from_the_lowest_acceleration_to_the_highest(outputs, caught,
 def test_one_case_is_drawn_when_asked_for(outputs, caught, tmp_path):
     run(outputs, tmp_path, cases=1)
     assert len(caught["segmentations.png"].axes) == 9  # eight panels and a colour bar
-    with pytest.raises(ValueError, match="cases must be at least 1"):
-        run(outputs, tmp_path, cases=0)
+    refuses(ValueError, "cases must be at least 1", run, outputs, tmp_path, cases=0)
 
 
 def test_curves_are_the_tables(outputs, caught, tmp_path):

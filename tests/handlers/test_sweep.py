@@ -17,6 +17,7 @@ import known_classes
 import pytest
 import tiny_runs
 import torch
+from helper import refuses
 from ignite.engine import Engine, Events
 from monai.data import DataLoader, DistributedSampler
 from monai.utils import CommonKeys
@@ -165,8 +166,7 @@ def test_other_ranks_write_nothing_and_nothing_is_written_by_default(tmp_path, m
 
 @pytest.mark.parametrize("ratios", [(), (0.0, 0.1), (0.1, 1.5)])
 def test_refuses_bad_ratios(ratios):
-    with pytest.raises(ValueError, match="ratios"):
-        RatioSweepHandler(RateDistortion(), ratios)
+    refuses(ValueError, "ratios", RatioSweepHandler, RateDistortion(), ratios)
 
 
 def test_full_sampling_is_nearly_perfect():
@@ -327,8 +327,7 @@ def test_nothing_seen_is_nothing_gathered():
 
 
 def test_notes_refuse_bad_ratios():
-    with pytest.raises(ValueError, match="ratios"):
-        Notes((0.5, 1.5))
+    refuses(ValueError, "ratios", Notes, (0.5, 1.5))
 
 
 def run_on_two_ranks(script, folder):

@@ -11,6 +11,7 @@ import os
 import numpy as np
 import pytest
 import torch
+from helper import refuses
 from ignite.engine import Engine, Events
 from monai.engines import IterationEvents
 from tiny_runs import RATIOS, tiny_data, tiny_system, trainer, validator
@@ -132,8 +133,7 @@ def test_a_crash_while_saving_leaves_the_old_file_and_no_part(tmp_path, monkeypa
         raise OSError("disk full")
 
     monkeypatch.setattr(torch, "save", crash)
-    with pytest.raises(OSError, match="disk full"):
-        save(trainer(system))
+    refuses(OSError, "disk full", save, trainer(system))
     assert (model.read_bytes(), policy.read_bytes()) == old
     assert sorted(os.listdir(tmp_path)) == ["model.pt", "policy.pt"]
 
@@ -159,8 +159,7 @@ def test_training_lowers_the_loss_and_moves_network_and_policy():
 def test_a_gradient_that_is_not_finite_stops_the_training():
     parameter = torch.nn.Parameter(torch.zeros(2))
     parameter.grad = torch.tensor([1.0, math.nan])
-    with pytest.raises(RuntimeError, match="non-finite"):
-        ClipGradientNorm([parameter])(trainer(tiny_system()))
+    refuses(RuntimeError, "non-finite", ClipGradientNorm([parameter]), trainer(tiny_system()))
 
 
 def test_statistics_are_there_before_the_first_step(tmp_path):
@@ -220,5 +219,4 @@ def test_a_checkpoint_that_is_loaded_when_the_run_starts_counts():
 
 @pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
 def test_refuses_what_is_no_share(share):
-    with pytest.raises(ValueError, match=r"share must lie in \[0, 1\]"):
-        WarmUp(ELBOLoss(), share)
+    refuses(ValueError, r"share must lie in \[0, 1\]", WarmUp, ELBOLoss(), share)

@@ -8,6 +8,7 @@ import math
 
 import pytest
 import torch
+from helper import refuses
 from ignite.engine import Engine
 from known_cases import CASES, GRID, RATIOS, STRUCTURES, evaluator, item
 from monai.data import DataLoader, Dataset
@@ -186,5 +187,4 @@ def test_refuses_names_that_are_not_as_many_as_the_structures(tmp_path, names):
 
 
 def test_refuses_names_that_repeat(tmp_path):
-    with pytest.raises(ValueError, match="structures must be different names"):
-        EvaluationWorklist(RATIOS, tmp_path, ["bar", "bar"])
+    refuses(ValueError, "structures must be different names", EvaluationWorklist, RATIOS, tmp_path, ["bar", "bar"])

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from helper import refuses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
@@ -130,5 +131,4 @@ def test_no_interval_without_resamples_or_of_one_subject():
     ],
 )
 def test_refuses(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        SubjectBootstrap(**arguments)
+    refuses(ValueError, message, SubjectBootstrap, **arguments)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from helper import assert_batch_equals_elements, random_tensor
+from helper import assert_batch_equals_elements, random_tensor, refuses
 from scipy.stats import norm
 
 from infomri_monai.metrics import (
@@ -91,19 +91,14 @@ def test_constant_sigma_or_error_has_no_correlation():
 @pytest.mark.parametrize("function", [*FUNCTIONS, error_by_sigma])
 def test_refuses_shapes_and_kinds(function):
     target, mean, log_variance = posterior(torch.float32)
-    with pytest.raises(ValueError, match="must have one shape"):
-        function(target, mean[:1], log_variance)
-    with pytest.raises(ValueError, match="both be real or both complex"):
-        function(target.to(torch.complex64), mean, log_variance)
-    with pytest.raises(ValueError, match="both be real or both complex"):
-        function(target, mean, log_variance.to(torch.complex64))
+    refuses(ValueError, "must have one shape", function, target, mean[:1], log_variance)
+    refuses(ValueError, "both be real or both complex", function, target.to(torch.complex64), mean, log_variance)
+    refuses(ValueError, "both be real or both complex", function, target, mean, log_variance.to(torch.complex64))
 
 
 def test_refuses_level_and_bins():
     case = posterior(torch.float32)
     for level in (0.0, 1.0, -0.5, float("nan")):
-        with pytest.raises(ValueError, match="level must lie in"):
-            interval_coverage(*case, level)
+        refuses(ValueError, "level must lie in", interval_coverage, *case, level)
     for bins in (0, 10**6):
-        with pytest.raises(ValueError, match="bins must lie in"):
-            error_by_sigma(*case, bins)
+        refuses(ValueError, "bins must lie in", error_by_sigma, *case, bins)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from classified import labels_of, posterior_of
+from helper import refuses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, brier_score_loss, log_loss
@@ -149,8 +150,7 @@ P = torch.full((2, 2), 0.5)
     ],
 )
 def test_refuses(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
+    refuses(ValueError, message, call)
 
 
 @pytest.mark.parametrize(
@@ -167,5 +167,4 @@ def test_refuses(call, message):
     ],
 )
 def test_refuses_names(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        class_names(*arguments)
+    refuses(ValueError, message, class_names, *arguments)

@@ -9,6 +9,7 @@ import math
 import pytest
 import torch
 from classified import labels_of, posterior_of
+from helper import refuses
 
 from infomri_monai.metrics import (
     ClassificationQuality,
@@ -101,8 +102,7 @@ def test_values_of_single_images_keep_their_order():
     assert "ece" not in values
     assert "auroc" not in values
     quality.reset()
-    with pytest.raises(ValueError, match="no images yet"):
-        quality.table()
+    refuses(ValueError, "no images yet", quality.table)
 
 
 def test_two_classes_and_one_label_have_no_column_of_their_own():
@@ -174,10 +174,8 @@ def test_a_system_without_statistics_has_no_entropy_of_kspace():
 
 def test_what_does_not_fit_leaves_nothing_behind():
     quality, label = ClassificationQuality("method", 3), labels_of(N, 3)
-    with pytest.raises(ValueError, match="labels must be"):
-        quality.update(posterior_of(label, 3), label + 1, 0.25)
-    with pytest.raises(ValueError, match="must be of 3 classes"):
-        quality.update(posterior_of(label, 4), label, 0.25)
+    refuses(ValueError, "labels must be", quality.update, posterior_of(label, 3), label + 1, 0.25)
+    refuses(ValueError, "must be of 3 classes", quality.update, posterior_of(label, 4), label, 0.25)
     quality.update(posterior_of(label, 3), label, 0.25)
     assert quality.table().rows[0].images == N
 
@@ -187,8 +185,7 @@ def test_a_class_that_one_row_lacks_is_not_measured():
     table = ClassificationTable("method", rows)
     assert [row["auroc_a"] for row in table.records()] == pytest.approx([math.nan, 0.8], nan_ok=True)
     assert list(table.records()[0]) == list(table.columns())
-    with pytest.raises(ValueError, match="in the table already"):
-        table.add(rows[0])
+    refuses(ValueError, "in the table already", table.add, rows[0])
 
 
 @pytest.mark.parametrize(
@@ -201,5 +198,4 @@ def test_a_class_that_one_row_lacks_is_not_measured():
     ],
 )
 def test_refuses(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        ClassificationQuality("method", **arguments)
+    refuses(ValueError, message, ClassificationQuality, "method", **arguments)

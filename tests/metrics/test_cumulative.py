@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 from classified import labels_of, posterior_of
-from helper import random_tensor
+from helper import random_tensor, refuses
 from ignite.engine import Engine
 from monai.handlers import IgniteMetricHandler
 from sklearn.metrics import roc_auc_score
@@ -239,5 +239,4 @@ def test_subjects_are_counted_and_resampled():
     ],
 )
 def test_refuses(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
+    refuses(ValueError, message, call)

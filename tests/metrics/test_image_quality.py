@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from helper import assert_batch_equals_elements, random_tensor
+from helper import assert_batch_equals_elements, random_tensor, refuses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.data import MetaTensor
@@ -90,12 +90,8 @@ def test_batch_is_its_elements_and_metadata_is_dropped():
 
 def test_refuses():
     image = torch.rand(2, 1, 16, 16)
-    with pytest.raises(ValueError, match="must have one shape"):
-        psnr(image, image[:1])
-    with pytest.raises(ValueError, match=r"shape \(batch, ..., H, W\)"):
-        psnr(image[0, 0], image[0, 0])
-    with pytest.raises(ValueError, match="at least 11 x 11"):
-        ssim(image[..., :10], image[..., :10])
+    refuses(ValueError, "must have one shape", psnr, image, image[:1])
+    refuses(ValueError, r"shape \(batch, ..., H, W\)", psnr, image[0, 0], image[0, 0])
+    refuses(ValueError, "at least 11 x 11", ssim, image[..., :10], image[..., :10])
     for bad in (0.0, -1.0, float("nan"), torch.ones(3)):
-        with pytest.raises(ValueError, match="data_range must be positive"):
-            psnr(image, image, bad)
+        refuses(ValueError, "data_range must be positive", psnr, image, image, bad)

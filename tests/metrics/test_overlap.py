@@ -9,7 +9,7 @@ import math
 
 import pytest
 import torch
-from helper import assert_batch_equals_elements
+from helper import assert_batch_equals_elements, refuses
 from hypothesis import given, settings
 from monai.metrics import compute_dice, compute_iou
 from raters import naive_dice, naive_energy_distance, naive_iou, naive_within, sample_and_rater_masks
@@ -77,10 +77,7 @@ def test_agrees_with_monai(generator):
     target = (torch.rand(4, 2, 12, 13, generator=generator) < 0.3).float()
     masks[0, 0], target[0, 0], target[1, 1] = 0, 0, 0
     ours = [f(masks.unsqueeze(1), target.unsqueeze(1))[:, :, 0, 1] for f in (pairwise_iou, pairwise_dice)]
-    theirs = [
-        compute_iou(masks, target, ignore_empty=False),
-        compute_dice(masks, target, ignore_empty=False),
-    ]
+    theirs = [compute_iou(masks, target, ignore_empty=False), compute_dice(masks, target, ignore_empty=False)]
     torch.testing.assert_close(ours, theirs)
 
 
@@ -117,8 +114,7 @@ ONES = torch.ones(1, 2, 1, 4, 4)
     ],
 )
 def test_refuses(sets, message):
-    with pytest.raises(ValueError, match=message):
-        pairwise_iou(*sets)
+    refuses(ValueError, message, pairwise_iou, *sets)
 
 
 @settings(deadline=None, max_examples=50)

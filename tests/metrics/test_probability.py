@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 import torch
+from helper import refuses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.metrics import CalibrationErrorMetric, calibration_binning
@@ -136,5 +137,4 @@ P, Y = torch.full((1, 1, 2, 2), 0.5), torch.ones(1, 2, 1, 2, 2)
     ],
 )
 def test_refuses(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
+    refuses(ValueError, message, call)

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from helper import refuses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from raters import present, sample_and_rater_masks
@@ -70,8 +71,7 @@ def test_refuses_levels(level):
         lambda: volume_quantiles(masks[..., 0], level),
         lambda: volume_coverage(masks, masks, level),
     ):
-        with pytest.raises(ValueError, match="level must lie in"):
-            call()
+        refuses(ValueError, "level must lie in", call)
 
 
 @pytest.mark.parametrize("volume", [0.0, -1.0, math.nan, torch.ones(3)])

@@ -291,18 +291,6 @@ def test_refuses_bad_arguments(arguments, message):
     refuses(ValueError, message, latent, **arguments)
 
 
-def test_log_variance_keeps_its_bounds():
-    model = latent(log_variance_bounds=(-3.0, 0.5))
-    with torch.no_grad():
-        for parameter in model.reconstruction_decoder.parameters():
-            parameter.mul_(50).add_(1)
-        image = images()
-        scale = image.norm(dim=1, keepdim=True).amax((2, 3), keepdim=True)
-        unit = model.reconstruct(image)[:, 2:] - 2 * scale.log()
-    assert unit.min() >= -3.0 - 1e-4
-    assert unit.max() <= 0.5 + 1e-4
-
-
 def paper_scale(**changes) -> LatentSegmenter:
     """The network of the bundle's overlay, without its memory."""
     parser = ConfigParser()

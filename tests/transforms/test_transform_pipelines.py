@@ -8,7 +8,7 @@ import pytest
 import torch
 from helper import refuses
 from kspace_transforms import Flat, numbers, real_image
-from monai.data import CacheDataset, DataLoader, Dataset, MetaTensor, PersistentDataset
+from monai.data import CacheDataset, DataLoader, Dataset, MetaTensor
 from monai.transforms import Compose, EnsureTyped, ScaleIntensityd
 
 from infomri_monai.sampling import PatternGenerationNetwork
@@ -90,12 +90,6 @@ def test_cache_dataset_caches_the_deterministic_part_only():
     assert not torch.equal(epochs[0]["mask"].as_tensor(), epochs[1]["mask"].as_tensor())
     np.testing.assert_array_equal(numbers(epochs[0]["image"]), numbers(epochs[1]["image"]))
     np.testing.assert_array_equal(numbers(dataset._cache[0]["image"]), cached)
-
-
-def test_persistent_dataset_stores_the_deterministic_part_only(tmp_path):
-    dataset = PersistentDataset(items(1), pipeline().set_random_state(0), cache_dir=tmp_path)
-    epochs = [dataset[0] for _ in range(2)]
-    assert not torch.equal(epochs[0]["mask"].as_tensor(), epochs[1]["mask"].as_tensor())
 
 
 def test_masks_of_a_batch_equal_the_policys_own():

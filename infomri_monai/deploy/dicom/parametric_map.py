@@ -50,12 +50,7 @@ QUANTITIES = {
 
 
 def parametric_map(
-    values: Any,
-    affine: ArrayLike,
-    source: CaseSource,
-    derivation: Derivation,
-    quantity: str,
-    series_number: int,
+    values: Any, affine: ArrayLike, source: CaseSource, derivation: Derivation, quantity: str, series_number: int
 ) -> Dataset:
     """Write a volume of real numbers as Parametric Map Storage in 32-bit floating point.
 

@@ -198,11 +198,7 @@ def binary_segmentation(
     dtype = np.uint8 if highest < 256 else np.uint16
     exclusive = array.ndim == 3
     what = "Most probable class by the samples' mean" if exclusive else "Mean probability over the samples above 1/2"
-    kind = {
-        "segmentation_type": "BINARY",
-        "content_label": "MAJORITY",
-        "content_description": derivation.content(what),
-    }
+    kind = {"segmentation_type": "BINARY", "content_label": "MAJORITY", "content_description": derivation.content(what)}
     return _segmentation(array.astype(dtype), names, affine, source, derivation, series_number, kind)
 
 

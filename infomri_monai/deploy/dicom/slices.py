@@ -1,20 +1,15 @@
-"""What the header of a classic or enhanced MR instance says about each of its slices.
-
-Also here: Order slices in space and give the stack its affine; a stack with holes or doubles is refused.
-"""
+"""What an MR instance's header says about each of its slices, and how slices make a stack; one with holes or doubles is refused."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.dataset import Dataset
 
 from infomri_monai.deploy.case import DeployError
-
-if TYPE_CHECKING:
-    from pydicom import Dataset
 
 __all__ = ["TRAITS", "SliceHeader", "Stack", "Trait", "mixture", "slice_headers", "stack_slices"]
 
@@ -120,29 +115,19 @@ def slice_headers(dataset: Dataset) -> list[SliceHeader]:
 
 
 def _slice_header(places: Sequence[Dataset]) -> SliceHeader:
-    numbers = {
-        "ImagePositionPatient": _numbers(places, _POSITION, 3),
-        "ImageOrientationPatient": _numbers(places, TRAITS["orientation"], 6),
-        "PixelSpacing": _numbers(places, TRAITS["pixel spacing"], 2),
-    }
-    for keyword, value in numbers.items():
+    required = {_POSITION: 3, TRAITS["orientation"]: 6, TRAITS["pixel spacing"]: 2}
+    numbers = [_numbers(places, trait, count) for trait, count in required.items()]
+    for trait, value in zip(required, numbers, strict=True):
         if value is None:
-            raise DeployError(f"an image must have {keyword}; it is missing.")
-    position, orientation, pixel_spacing = (np.array(value) for value in numbers.values())
+            raise DeployError(f"an image must have {trait.keyword}; it is missing.")
+    position, orientation, pixel_spacing = (np.array(value) for value in numbers)
     if not (pixel_spacing > 0).all():
         raise DeployError("PixelSpacing must be positive.")
-    slope, intercept, thickness, spacing = (_numbers(places, t, 1) for t in (_SLOPE, _INTERCEPT, _THICKNESS, _SPACING))
+    single = [_numbers(places, trait, 1) for trait in (_SLOPE, _INTERCEPT, _THICKNESS, _SPACING)]
+    slope, intercept, thickness, spacing = (None if value is None else value[0] for value in single)
+    slope, intercept = 1.0 if slope is None else slope, intercept or 0.0
     traits = {label: _values(places, trait) for label, trait in TRAITS.items()}
-    return SliceHeader(
-        position,
-        orientation,
-        pixel_spacing,
-        1.0 if slope is None else slope[0],
-        0.0 if intercept is None else intercept[0],
-        None if thickness is None else thickness[0],
-        None if spacing is None else spacing[0],
-        traits,
-    )
+    return SliceHeader(position, orientation, pixel_spacing, slope, intercept, thickness, spacing, traits)
 
 
 def _values(places: Sequence[Dataset], trait: Trait) -> tuple[Any, ...]:

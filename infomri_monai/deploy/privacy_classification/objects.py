@@ -152,11 +152,13 @@ def _case_of_masks(
     result: VolumeClassification, known: dict[str, float], instances: Sequence[Any], derivation: Derivation
 ) -> Any:
     """The measurement group of the whole case."""
+    ratio = float(result.ratio.double().mean())
     rows = [
         (own_code("ENTROPY"), result.entropy, NATS, None),
         (own_code("MUTUAL_INFO"), math.nan if result.masks == 1 else result.mutual_information, NATS, None),
         (own_code("MASKS"), result.masks, ONE, None),
-        *_sampled(float(result.ratio.double().mean())),
+        (own_code("RATIO"), ratio, ONE, None),
+        (own_code("ACCELERATION"), 1 / ratio if ratio > 0 else math.nan, ONE, None),
         (own_code("RATIO_ALL_MASKS"), float(result.ratio_of_all_masks.double().mean()), ONE, None),
     ]
     if result.multi_label:
@@ -166,23 +168,12 @@ def _case_of_masks(
     return case_group(rows, said, instances, derivation)
 
 
-def _sampled(ratio: float) -> list[tuple[Any, float, str, Any]]:
-    """The sampling ratio and what it amounts to."""
-    fast = [(own_code("ACCELERATION"), 1 / ratio, ONE, None)] if ratio > 0 else []
-    return [(own_code("RATIO"), ratio, ONE, None), *fast]
-
-
 def _table(result: VolumeClassification, names: Sequence[str]) -> str:
     """The slices' values, a line each, separated by semicolons."""
     shared = result.slice_mutual_information if result.masks > 1 else result.slice_entropy * math.nan
     lines = ["; ".join(("slice", *names, "entropy/nat", "mutual information/nat", "ratio"))]
-    columns = zip(
-        result.slice_probabilities.tolist(),
-        result.slice_entropy.tolist(),
-        shared.tolist(),
-        result.ratio.tolist(),
-        strict=True,
-    )
+    per_slice = (result.slice_probabilities, result.slice_entropy, shared, result.ratio)
+    columns = zip(*(values.tolist() for values in per_slice), strict=True)
     for number, (probabilities, *others) in enumerate(columns, start=1):
         values = ("-" if math.isnan(value) else f"{value:.4g}" for value in (*probabilities, *others))
         lines.append("; ".join((str(number), *values)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from helper import refuses
 
 from infomri_monai.acquisition import FourierMeasurement
 from infomri_monai.engines import SystemInferer
@@ -66,5 +67,4 @@ def test_mixed_precision_changes_the_answer_a_little_and_keeps_float32():
     ],
 )
 def test_refuses(options, message):
-    with pytest.raises(ValueError, match=message):
-        SystemInferer(**options)
+    refuses(ValueError, message, SystemInferer, **options)
