@@ -37,20 +37,20 @@ def test_ends_with_the_last_of_overlapping_blocks(caplog: pytest.LogCaptureFixtu
             leave.wait(600)
 
     thread = Thread(target=other)
-    level = logging.getLogger("pynetdicom").level
+    level = logging.getLogger("pydicom").level
     with quiet():
         thread.start()
         assert entered.wait(600)
-    logging.getLogger("pynetdicom").critical("DOE^JANE")
+    logging.getLogger("pydicom").critical("DOE^JANE")
     leave.set()
     thread.join()
     assert "DOE" not in caplog.text
-    assert logging.getLogger("pynetdicom").level == level
+    assert logging.getLogger("pydicom").level == level
     with pytest.warns(UserWarning, match="heard again"):
         warnings.warn("heard again", stacklevel=1)
     with pytest.raises(RuntimeError), quiet():
         raise RuntimeError
-    assert logging.getLogger("pynetdicom").level == level
+    assert logging.getLogger("pydicom").level == level
 
 
 SECRET = "DOE^JANE"
