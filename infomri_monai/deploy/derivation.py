@@ -45,6 +45,8 @@ class Derivation(NamedTuple):
         >>> made = Derivation("sigma 8x", "Posterior deviation.", True, ModelIdentity("unet", "1", "0"))
         >>> made.series_description, made.content("Predictive entropy")
         ('sigma 8x SIMULATED', 'SIMULATED: Predictive entropy')
+        >>> made._replace(title="Simulated 8x").series_description, made._replace(simulated=False).series_description
+        ('Simulated 8x', 'sigma 8x')
         >>> made.description
         'SIMULATED from magnitude images, not acquired. Posterior deviation.'
     """

@@ -26,9 +26,6 @@ from infomri_monai.deploy.command import _quiet
 from infomri_monai.deploy.logs import LOGGERS
 from infomri_monai.deploy.model_files import sha256
 
-pytest.importorskip("pydicom")
-
-
 BUNDLES = Path(__file__).parents[2] / "bundles"
 RECON, SEGMENTATION, PRIVACY = (
     BUNDLES / name for name in ("infomri_recon", "infomri_segmentation", "infomri_privacy_classification")
@@ -301,10 +298,6 @@ def test_weights_are_filled_in_not_run(runs):
     assert type(bundle.network.network).__name__ == "UnrolledReconstructor"
     assert not isinstance(bundle.network.network, torch.jit.ScriptModule)
     assert not bundle.network.training
-
-
-pytest.importorskip("ismrmrd")
-pytest.importorskip("pydicom")
 
 
 R, L, A, P, F, H = (np.array(v, float) for v in ((-1, 0, 0), (1, 0, 0), (0, -1, 0), (0, 1, 0), (0, 0, -1), (0, 0, 1)))

@@ -34,10 +34,6 @@ from infomri_monai.deploy.case import DeployError
 from infomri_monai.deploy.cases import find_cases, raw_attributes, read_raw
 from infomri_monai.deploy.dicom.scan import find_files, find_series
 
-pytest.importorskip("ismrmrd")
-pytest.importorskip("pydicom")
-
-
 GRID = (24, 20)
 LINES = [2, 5, 8, 9, 10, 11, 12, 17]
 
@@ -322,9 +318,6 @@ def test_a_message_that_names_a_file_is_of_another_type(tmp_path):
     with pytest.raises(ValueError, match=r"DOE\.npy: kspace must be complex") as caught:
         inference_cases(tmp_path, kind="kspace")
     assert type(caught.value) is ValueError
-
-
-pytest.importorskip("pydicom")
 
 
 def found(root):

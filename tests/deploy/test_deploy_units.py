@@ -16,7 +16,6 @@ from helper import refuses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-pytest.importorskip("pydicom")
 from infomri_monai.deploy.bundle import TimedNetwork, volume_of
 from infomri_monai.deploy.case import CaseSource, DeployCase, DeployError
 from infomri_monai.deploy.derivation import ModelIdentity, acquisition_words, derived
@@ -149,7 +148,6 @@ def test_the_stopwatch_runs_while_the_network_works():
 
 def test_a_step_that_fails_keeps_what_the_error_says():
     """The warnings of the bundle before it failed, too; later steps pass the case by."""
-    pytest.importorskip("holoscan")
     from infomri_monai.deploy.operators import _step
 
     case = DeployCase(1, "kspace", torch.zeros(1, 4, 5, 3), np.eye(4), CaseSource((), None), warnings=("axial",))

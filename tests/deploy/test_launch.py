@@ -19,11 +19,6 @@ from helper import refuses
 from hospital.mr_series import write_example_series
 from infomri_monai.deploy.launch import SIGNALS, Interrupted, Interruption
 
-pytest.importorskip("highdicom")
-pytest.importorskip("holoscan")
-pytest.importorskip("ismrmrd")
-
-
 #: the application as it is started, but for a disk that takes nothing before a signal has come
 SLOW_DISK = """
 import threading
