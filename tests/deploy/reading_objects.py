@@ -85,11 +85,8 @@ def on_grid(found: Any, grid: Grid) -> tuple[NDArray[Any], float]:
 
 def numbers(group: Any) -> dict[tuple[str, str | None], tuple[float, str]]:
     """{(name, derivation): (number, unit)} of a measurement group."""
-    found = {}
-    for measurement in group.get_measurements():
-        derivation = None if measurement.derivation is None else measurement.derivation.meaning
-        found[measurement.name.meaning, derivation] = (measurement.value, measurement.unit.value)
-    return found
+    rows = group.get_measurements()
+    return {(m.name.meaning, m.derivation and m.derivation.meaning): (m.value, m.unit.value) for m in rows}
 
 
 def evaluations(group: Any) -> dict[str, Any]:

@@ -14,21 +14,16 @@ from reading_objects import Grid, datasets, evaluations, grid_of, numbers, on_gr
 every_case = pytest.mark.parametrize("case", CASES)
 
 
-def of_bundle(runs, name, case, what):
-    """An image that the bundle's command wrote, and its affine; classes on the last axis."""
-    image = nibabel.load(runs.bundle(name) / f"{NAMES[case]}_{what}.nii.gz")
-    return np.asanyarray(image.dataobj), image.affine
-
-
 def both(runs, name, case, dicom, what):
-    """The voxels of an application's object, as highdicom reads them, and those of the bundle's command at the same places.
+    """The voxels of an application's object, as highdicom reads them, and the bundle's at the same places; classes last.
 
     From DICOM these are places in the patient: the command was told to swap the axes of the image, and wrote NIfTI files whose
     affine is swapped as well. Raw k-space has no places for the command: voxels are compared by their index, readout first; of
     fastMRI's arrays, which have no geometry, the readout runs down the DICOM image.
     """
     folder = runs.application(name).case(case)
-    array, affine = of_bundle(runs, name, case, what)
+    image = nibabel.load(runs.bundle(name) / f"{NAMES[case]}_{what}.nii.gz")
+    array, affine = np.asanyarray(image.dataobj), image.affine
     if case in DICOM:
         columns, rows, slices = SHAPES[case]
         assert array.shape[:3] == (rows, columns, slices)

@@ -71,11 +71,9 @@ def test_the_summary_says_what_happened(runs, name, way):
     }
     assert summary["settings"] == yaml.safe_load((ROOT / f"infomri_monai/deploy/{name}/app.yaml").read_text())["bundle"]
     rows = dict(zip(CASES, summary["cases"], strict=True))
-    assert [row["case"] for row in rows.values()] == list(CASES.values())
-    assert all((row["status"], row["reason"]) == ("written", "") for row in rows.values())
-    assert [row["domain"] for row in rows.values()] == ["image", "image", "kspace", "kspace"]
-    assert [row["slices"] for row in rows.values()] == [shape[2] for shape in SHAPES.values()]
-    assert all(row["seconds"].keys() == {"load", "acquire", "network", "write"} for row in rows.values())
+    for case, row in rows.items():
+        known = {"case": CASES[case], "status": "written", "reason": "", "slices": SHAPES[case][2]}
+        assert row.items() >= {**known, "domain": "image" if case in DICOM else "kspace"}.items()
     spent = [value for row in rows.values() for value in row["seconds"].values()]
     assert min(spent) >= 0
     assert 0 < sum(spent) < summary["seconds"]

@@ -15,7 +15,6 @@ import highdicom
 import numpy as np
 import pydicom
 import pytest
-import torch
 from derived_cases import DERIVATION, GRID, image_case, measured
 from helper import refuses
 from hypothesis import given
@@ -100,17 +99,6 @@ def test_a_tilted_stack_keeps_every_position():
 )
 def test_refused_affines(affine, message):
     refuses(ValueError, rf"affine.*{message}", slice_geometry, affine, 2)
-
-
-@pytest.mark.parametrize("shape", [(5, 4), (5, 4, 3), (1, 5, 4, 3)])
-@pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor])
-def test_frames_are_slices_of_rows_and_columns(shape, kind):
-    values = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
-    frames = dicom_frames(kind(values))
-    expected = values if values.ndim < 4 else values[0]
-    assert frames.shape == (expected.shape[2] if expected.ndim == 3 else 1, 4, 5)
-    for k, frame in enumerate(frames):
-        assert np.array_equal(frame, (expected[..., k] if expected.ndim == 3 else expected).T)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import copy
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import highdicom
@@ -14,7 +13,7 @@ from helper import refuses
 from pydicom.sr.codedict import codes
 from validate import assert_valid_dicom
 
-from infomri_monai.deploy.case import CaseSource, DeployError
+from infomri_monai.deploy.case import CaseSource
 from infomri_monai.deploy.dicom.segmentation import binary_segmentation, fractional_segmentation, segment_code
 
 KINDS = [("classic", 4), ("enhanced", 4), ("classic", 1), ("enhanced", 1)]
@@ -35,12 +34,12 @@ def write(function, array, case, path, names=NAMES, derivation=DERIVATION):
 
 def pixels(read, case):
     """Pixels (segment, column, row, slice) by the source's slices, which are those of the segmentation's references."""
-    frames = case.source.frames if case.instances[0] in case.source.instances else ()
     options = {"assert_missing_frames_are_empty": True, "ignore_spatial_locations": False}
     if read.SegmentationType == "FRACTIONAL":
         options["rescale_fractional"] = True
-    if frames:
-        found = read.get_pixels_by_source_frame(case.instances[0].SOPInstanceUID, list(frames), **options)
+    if case.source.frames:
+        uid, frames = case.instances[0].SOPInstanceUID, list(case.source.frames)
+        found = read.get_pixels_by_source_frame(uid, frames, **options)
     else:
         found = read.get_pixels_by_source_instance([d.SOPInstanceUID for d in case.instances], **options)
     return found.T
@@ -102,19 +101,6 @@ def test_a_voxel_lies_in_the_patient_where_the_affine_puts_it(kind, tmp_path):
     assert len(found) == 1
     lps = volume.map_indices_to_reference(found)[0]
     np.testing.assert_allclose(lps * (-1, -1, 1), (case.affine @ (*index, 1))[:3], atol=1e-4)
-
-
-def test_frames_of_a_multi_frame_source_are_named_as_it_numbers_them(tmp_path):
-    """The case is made of every second frame only."""
-    case = image_case("enhanced", 6)
-    affine = case.affine.copy()
-    affine[:3, 3] += affine[:3, 2]
-    affine[:3, 2] *= 2
-    source = replace(case.source, frames=(2, 4, 6))
-    own = case._replace(source=source, affine=affine, shape=(*GRID, 3))
-    array = labels(own.shape)
-    read = write(binary_segmentation, array, own, tmp_path / "seg.dcm")
-    np.testing.assert_array_equal(pixels(read, own), one_hot(array))
 
 
 def test_raw_kspace_is_segmented_by_its_reconstruction(tmp_path):
@@ -189,19 +175,6 @@ def test_a_header_that_highdicom_refuses_keeps_its_patient_and_says_nothing(tmp_
     for keyword in ("PatientID", "PatientBirthDate", "StudyInstanceUID", "AccessionNumber", "StudyID"):
         assert read[keyword].value == datasets[0][keyword].value
     silent(datasets)
-
-
-def test_a_broken_header_gives_an_error_without_identifiers():
-    case = image_case("classic")
-    datasets = copy.deepcopy(list(case.instances))
-    for number, dataset in enumerate(datasets):
-        dataset.SeriesInstanceUID = f"1.2.3.4711.{number}"  # highdicom: not one series
-    with pytest.raises(DeployError, match="making the segmentation failed: ValueError") as caught:
-        binary_segmentation(
-            labels(case.shape), NAMES, case.affine, replace(case.source, instances=tuple(datasets)), DERIVATION, 902
-        )
-    assert caught.value.__cause__ is None
-    assert datasets[0].SeriesInstanceUID not in str(caught.value)
 
 
 SHAPE = (*GRID, 4)

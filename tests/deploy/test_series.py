@@ -23,7 +23,6 @@ from series_files import assert_no_identifier, save_series
 
 from hospital.mr_series import example_datasets, write_example_series
 from infomri_monai.deploy.case import EXIT_CASE_FAILED, EXIT_USAGE, DeployError
-from infomri_monai.deploy.dicom.identity import MANUFACTURER
 from infomri_monai.deploy.dicom.scan import find_series
 from infomri_monai.deploy.dicom.series import read_series
 from infomri_monai.deploy.dicom.slices import slice_headers, stack_slices
@@ -40,23 +39,13 @@ def test_series_are_found_in_any_nesting_and_under_any_name(tmp_path):
         target = tmp_path / "deep" / f"folder{number}" / f"IM_{number}"
         target.parent.mkdir(parents=True)
         path.rename(target)
-    (tmp_path / "x" / "readme.txt").write_text("no image")
+    for name in ("readme.txt", "notes.txt"):
+        (tmp_path / "x" / name).write_text("no image")
     write_example_series(tmp_path / "another", "enhanced", **SMALL)
     scan = find_series(tmp_path)
     assert [(c.number, len(c.files), c.problem) for c in scan.candidates] == [(1, 1, ""), (2, 3, "")]
-    assert scan.notes == ("passed over 1 file that is not DICOM",)
+    assert scan.notes == ("passed over 2 files that are not DICOM",)
     assert str(tmp_path) not in repr(scan)
-
-
-def test_what_this_software_made_is_no_input(tmp_path):
-    write_example_series(tmp_path / "source", **SMALL)
-    own = example_datasets(seed=1, **SMALL)
-    for dataset in own:
-        dataset.Manufacturer = MANUFACTURER
-    save_series(own, tmp_path / "result")
-    scan = find_series(tmp_path)
-    assert [len(c.files) for c in scan.candidates] == [3]
-    assert scan.notes == ("passed over series that are no MR images to process: 1 MR made by infomri_monai",)
 
 
 def test_two_series_in_one_folder_are_two_cases(tmp_path):
@@ -110,15 +99,6 @@ def test_damaged_file_among_several_series_is_a_case_of_its_own(tmp_path):
     first, second, third = problems(tmp_path)
     assert (first, third) == ("", "")
     assert second == "the file cannot be used: truncated: its header ends before the pixel data."
-
-
-def test_second_acquisitions_at_the_same_positions(tmp_path):
-    again = example_datasets(**SMALL)
-    for number, d in enumerate(again):
-        d.SOPInstanceUID = d.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.{number}"
-    (problem,) = problems(save_series([*example_datasets(**SMALL), *again], tmp_path))
-    words = "each position must hold one image; 3 of 6 images lie where another one does (first at slice 1)"
-    assert problem.startswith(words)
 
 
 def test_empty_folder_and_missing_folder(tmp_path):
