@@ -44,16 +44,9 @@ def test_the_summary_is_in_the_order_of_the_cases(tmp_path):
     first, second, third = summary["cases"]
     empty = {"domain": None, "slices": None, "warnings": [], "seconds": {}, "objects": []}
     assert first == {"case": 1, "status": "failed", "reason": "a slice is missing.", **empty}
-    assert second == {
-        "case": 2,
-        "status": "written",
-        "reason": "",
-        "domain": "image",
-        "slices": 3,
-        "warnings": ["axial", "ratio=0.5"],
-        "seconds": {"load": 0.1235, "acquire": 1.0, "network": 2.0, "write": 0.25},
-        "objects": ["case_0002/a.dcm"],
-    }
+    known = {"domain": "image", "slices": 3, "warnings": ["axial", "ratio=0.5"], "objects": ["case_0002/a.dcm"]}
+    seconds = {"load": 0.1235, "acquire": 1.0, "network": 2.0, "write": 0.25}
+    assert second == {"case": 2, "status": "written", "reason": "", "seconds": seconds, **known}
     assert third["case"] == 3
     assert "DOE" not in json.dumps(summary)
 
