@@ -126,6 +126,12 @@ def test_structures_without_a_pixel_are_described_all_the_same(kind, present, tm
     assert int(read.NumberOfFrames) == (1 if present else 3 * 4)
 
 
+def test_probabilities_below_half_a_step_are_an_empty_segmentation(tmp_path):
+    case = image_case("classic")
+    read = write(fractional_segmentation, np.full((3, *case.shape), 0.9 / 510), case, tmp_path / "seg.dcm")
+    assert not pixels(read, case).any()
+
+
 def test_segments_say_what_they_are_and_who_drew_them(tmp_path):
     case = image_case("classic")
     names = ["csf", "grey", "white", "tumour", "anterior hippocampus", "Hippocampus-Posterior", "posterior", "Tumör"]

@@ -261,6 +261,12 @@ def test_a_folder_that_cannot_be_read(place, what):
     outcome.assert_says(EXIT_USAGE, f"{what}: the path cannot be read (Permission denied).", hidden=place.input)
 
 
+def test_an_empty_variable_is_none(place):
+    place.monkeypatch.setenv("HOLOSCAN_OUTPUT_PATH", "")
+    message = "output must be given, as -o or by HOLOSCAN_OUTPUT_PATH."
+    place.call("-i", place.input, "-m", BUNDLE).assert_says(EXIT_USAGE, message, hidden=place.input)
+
+
 def test_every_message_is_in_the_table_for_hospitals():
     table = (ROOT / "docs/deploy_errors.md").read_text()
     said = [fault.message for fault in (*FAULTS, *MODEL_FAULTS)] + [message for _, message in USAGE.values()]
