@@ -73,14 +73,6 @@ def test_warnings_records_and_messages_stay_inside(caplog, capfd):
     assert SECRET not in said + caplog.text + "".join(capfd.readouterr())
 
 
-def test_loggers_are_as_before(caplog):
-    for _ in range(2):
-        with guarded("writing"):
-            pass
-    logging.getLogger("highdicom.base").warning("heard")
-    assert "heard" in caplog.text
-
-
 def test_errors_of_our_own_and_interruptions_pass():
     with pytest.raises(DeployError, match=r"^own$"), guarded("writing"):
         raise DeployError("own")
