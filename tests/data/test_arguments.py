@@ -4,20 +4,7 @@ import pytest
 from helper import refuses
 from refusals import refuses_each
 
-from infomri_monai.data import (
-    brain_tumour_1380,
-    brain_tumour_side,
-    brisc,
-    decathlon_slices,
-    embedded_lesions,
-    embedded_segmentation,
-    embedded_subjects,
-    fastmri_plus_knee,
-    hippocampus_200,
-    mnist,
-    qubiq_prostate,
-    skm_tea,
-)
+from infomri_monai import data
 
 RATERS = {"raters": [0], "rater_options": [{"width": 1.0}], "seed": [-1]}
 SUBSET = {"subset": [0, 1.5]}
@@ -29,19 +16,19 @@ PLUS = {"folder": "absent", "labels_csv": "absent.csv", "file_list_csv": "absent
 @pytest.mark.parametrize(
     ("reader", "good", "bad"),
     [
-        (brain_tumour_1380, {"path": "absent.npz"}, {**RATERS, **SUBSET, **CROP, "stretches": [0, 31]}),
-        (hippocampus_200, {"path": "absent.npz"}, {**RATERS, **SUBSET, "grid": [(48,)], "axis": [3]}),
-        (hippocampus_200, {"path": "absent.npz"}, {"slices_per_volume": [0]}),
-        (brain_tumour_side, {"path": "absent.npz"}, {**SUBSET, **CROP, "stretches": [31], "margin": [-0.1, 0.4]}),
-        (embedded_segmentation, {"subjects": 1}, {**RATERS, **SUBSET}),
-        (embedded_subjects, {"subjects": 1}, {**EMBEDDED, "slices_per_subject": [17]}),
-        (embedded_lesions, {"subjects": 1}, {**EMBEDDED, **SUBSET, "prevalence": [1.1, float("nan")]}),
-        (brisc, {"folder": "absent"}, {**RATERS, "grid": [(16,)], "validation": [0.0, 1.0]}),
-        (decathlon_slices, {"data_list": "absent.json"}, {"axis": [3], "raters": [0]}),
-        (fastmri_plus_knee, PLUS, {**SUBSET, "abnormal": ["all"]}),
-        (mnist, {"path": "absent.npz"}, {**SUBSET, "pad": [(27, 28), 32]}),
-        (qubiq_prostate, {"folder": "absent"}, {"task": [3], "raters": [0], "grid": [(0, 8)]}),
-        (skm_tea, {"folder": "absent"}, {"axis": [3], "echo": [0]}),
+        (data.brain_tumour_1380, {"path": "absent.npz"}, {**RATERS, **SUBSET, **CROP, "stretches": [0, 31]}),
+        (data.hippocampus_200, {"path": "absent.npz"}, {**RATERS, **SUBSET, "grid": [(48,)], "axis": [3]}),
+        (data.hippocampus_200, {"path": "absent.npz"}, {"slices_per_volume": [0]}),
+        (data.brain_tumour_side, {"path": "absent.npz"}, {**SUBSET, **CROP, "stretches": [31], "margin": [-0.1, 0.4]}),
+        (data.embedded_segmentation, {"subjects": 1}, {**RATERS, **SUBSET}),
+        (data.embedded_subjects, {"subjects": 1}, {**EMBEDDED, "slices_per_subject": [17]}),
+        (data.embedded_lesions, {"subjects": 1}, {**EMBEDDED, **SUBSET, "prevalence": [1.1, float("nan")]}),
+        (data.brisc, {"folder": "absent"}, {**RATERS, "grid": [(16,)], "validation": [0.0, 1.0]}),
+        (data.decathlon_slices, {"data_list": "absent.json"}, {"axis": [3], "raters": [0]}),
+        (data.fastmri_plus_knee, PLUS, {**SUBSET, "abnormal": ["all"]}),
+        (data.mnist, {"path": "absent.npz"}, {**SUBSET, "pad": [(27, 28), 32]}),
+        (data.qubiq_prostate, {"folder": "absent"}, {"task": [3], "raters": [0], "grid": [(0, 8)]}),
+        (data.skm_tea, {"folder": "absent"}, {"axis": [3], "echo": [0]}),
     ],
 )
 def test_bad_arguments_are_named_before_a_file_is_opened(reader, good, bad):
@@ -52,14 +39,14 @@ def test_bad_arguments_are_named_before_a_file_is_opened(reader, good, bad):
 @pytest.mark.parametrize(
     ("reader", "good", "named"),
     [
-        (brain_tumour_1380, {"path": "absent.npz"}, "path"),
-        (hippocampus_200, {"path": "absent.npz"}, "path"),
-        (mnist, {"path": "absent.npz"}, r"absent\.npz"),
-        (brisc, {"folder": "absent"}, "there is no folder"),
-        (qubiq_prostate, {"folder": "absent"}, "there is no folder"),
-        (decathlon_slices, {"data_list": "absent.json"}, "data_list: there is no file"),
-        (fastmri_plus_knee, PLUS, r"labels_csv: there is no file absent\.csv"),
-        (skm_tea, {"folder": "absent"}, r"annotations/v1.0.0/test\.json"),
+        (data.brain_tumour_1380, {"path": "absent.npz"}, "path"),
+        (data.hippocampus_200, {"path": "absent.npz"}, "path"),
+        (data.mnist, {"path": "absent.npz"}, r"absent\.npz"),
+        (data.brisc, {"folder": "absent"}, "there is no folder"),
+        (data.qubiq_prostate, {"folder": "absent"}, "there is no folder"),
+        (data.decathlon_slices, {"data_list": "absent.json"}, "data_list: there is no file"),
+        (data.fastmri_plus_knee, PLUS, r"labels_csv: there is no file absent\.csv"),
+        (data.skm_tea, {"folder": "absent"}, r"annotations/v1.0.0/test\.json"),
     ],
 )
 def test_absent_files_are_named(reader, good, named):
