@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -85,3 +86,14 @@ def refuses(
     """``call`` raises ``error``, and its message matches: one line for what ``with pytest.raises`` says in two."""
     with pytest.raises(error, match=match):
         call(*args, **options)
+
+
+def refusals(*rows: tuple[Callable[[], object], str] | tuple[Callable[[], object], str, type[Exception]]) -> Any:
+    """A test with a row for every bad input: a call, what its message matches, and the error if it is no ``ValueError``."""
+
+    @pytest.mark.parametrize("row", rows, ids=[row[1] for row in rows])
+    def test(row: tuple[Any, ...]) -> None:
+        call, match, *error = row
+        refuses(error[0] if error else ValueError, match, call)
+
+    return test

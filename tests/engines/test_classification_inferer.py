@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
-from helper import refuses
+from helper import refusals, refuses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -230,18 +230,6 @@ def test_mixed_precision_is_close():
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"masks": 0}, "masks must be >= 1, got 0"),
-        ({"masks": 1.0}, "masks must be a whole number, got 1.0"),
-        ({"case_rule": "median"}, "case_rule must be one of .*'mean', 'max'.*, got 'median'"),
-    ],
-)
-def test_refuses_options(options, message):
-    refuses(ValueError, message, inferer, **options)
-
-
-@pytest.mark.parametrize(
     "network", [UnrolledReconstructor(phases=1, channels=4), DeterministicSegmenter(channels=(8, 8))]
 )
 def test_refuses_networks_that_do_not_classify(network):
@@ -254,3 +242,10 @@ def test_a_network_that_diverges_fails_its_case():
         net.backbone[-1].bias[0] = math.nan
     failed = TolerantInferer(inferer())(volume(8, 8), net)
     assert failed == CaseFailure("ValueError: the network returned NaN or Inf.")
+
+
+test_refuses = refusals(
+    (lambda: inferer(masks=0), "masks must be >= 1, got 0"),
+    (lambda: inferer(masks=1.0), "masks must be a whole number, got 1.0"),
+    (lambda: inferer(case_rule="median"), "case_rule must be one of .*'mean', 'max'.*, got 'median'"),
+)

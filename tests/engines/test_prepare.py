@@ -10,7 +10,7 @@ import math
 
 import pytest
 import torch
-from helper import refuses
+from helper import refusals, refuses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ignite.engine import Engine, Events
@@ -106,10 +106,6 @@ def test_log_spaced_ratios_lie_in_the_range_exactly(bounds, iteration):
     assert ratio.max() <= high
 
 
-def test_refuses_an_unknown_spacing():
-    refuses(ValueError, "spacing must be 'linear' or 'log', got 'cubic'", PrepareAmortizedBatch, spacing="cubic")
-
-
 def test_seed_iteration_and_rank_decide_and_nothing_else(monkeypatch):
     reference = draw(PrepareAmortizedBatch(seed=1), 5)
     torch.manual_seed(3)
@@ -164,32 +160,6 @@ def test_sweep_is_the_same_in_every_epoch_and_differs_within_one():
 def test_meta_tensors_become_tensors_and_other_keys_are_ignored(prepare):
     image, *_ = prepare({"image": MetaTensor(torch.ones(2, 1, 4, 4)), "label": None}, device="cpu")
     assert type(image) is torch.Tensor
-
-
-@pytest.mark.parametrize("kind", [PrepareAmortizedBatch, PrepareRatioSweep])
-def test_a_missing_key_is_named(kind):
-    refuses(KeyError, r"no key 'scan'; it has \['image'\]", kind(image_key="scan"), batch())
-
-
-@pytest.mark.parametrize(
-    ("bounds", "message"),
-    [
-        ((0.3, 0.1), "low <= high"),
-        ((0.0, 0.1), r"ratio_range must lie in \(0, 1\]"),
-        ((0.1, 2.0), r"ratio_range must lie in \(0, 1\]"),
-        ((float("nan"), 0.5), r"ratio_range must lie in \(0, 1\]"),
-        ((0.1,), r"must be \(low, high\)"),
-        ((0.1, 0.2, 0.3), r"must be \(low, high\)"),
-        ((), "ratio_range is empty"),
-    ],
-)
-def test_refuses_bad_ranges(bounds, message):
-    refuses(ValueError, message, PrepareAmortizedBatch, bounds)
-
-
-@pytest.mark.parametrize("ratios", [(), (0.1, 0.0), (4,)])
-def test_refuses_bad_ratios(ratios):
-    refuses(ValueError, "ratios", PrepareRatioSweep, ratios)
 
 
 def batch_prepare_classification(label, size=4):
@@ -255,14 +225,6 @@ def test_every_image_is_shifted_on_its_own():
 def test_bad_labels(label, options, message):
     with pytest.raises(ValueError, match=message):
         PrepareLabels(PrepareRatioSweep((0.1,)), num_classes=3, **options)(batch_prepare_classification(label))
-
-
-def test_missing_labels_and_bad_axes():
-    with pytest.raises(KeyError, match="no key 'label'"):
-        PrepareLabels(PrepareRatioSweep((0.1,)), num_classes=3)({"image": torch.zeros(1, 1, 4, 4)})
-    with pytest.raises(ValueError, match="flip_axes must hold 0 and 1"):
-        PrepareLabels(PrepareRatioSweep((0.1,)), num_classes=3, flip_axes=[2])
-    refuses(ValueError, "max_shift must be >= 0", PrepareLabels, PrepareRatioSweep((0.1,)), num_classes=3, max_shift=-1)
 
 
 GRID = (5, 6)
@@ -444,3 +406,27 @@ def test_values_that_are_no_class_are_refused(value):
 @pytest.mark.parametrize("make", [PrepareOneRater, PrepareRaters])
 def test_refuses_too_few_classes(make):
     refuses(ValueError, r"num_classes must be >= 2 \(multi_label=False\), got 1", make, PrepareAmortizedBatch(), 1)
+
+
+test_refuses = refusals(
+    (lambda: PrepareAmortizedBatch(spacing="cubic"), "spacing must be 'linear' or 'log', got 'cubic'"),
+    (lambda: PrepareAmortizedBatch(image_key="scan")(batch()), r"no key 'scan'; it has \['image'\]", KeyError),
+    (lambda: PrepareRatioSweep(image_key="scan")(batch()), r"no key 'scan'; it has \['image'\]", KeyError),
+    (lambda: PrepareAmortizedBatch((0.3, 0.1)), "low <= high"),
+    (lambda: PrepareAmortizedBatch((0.0, 0.1)), r"ratio_range must lie in \(0, 1\]"),
+    (lambda: PrepareAmortizedBatch((0.1, 2.0)), r"ratio_range must lie in \(0, 1\]"),
+    (lambda: PrepareAmortizedBatch((float("nan"), 0.5)), r"ratio_range must lie in \(0, 1\]"),
+    (lambda: PrepareAmortizedBatch((0.1,)), r"must be \(low, high\)"),
+    (lambda: PrepareAmortizedBatch((0.1, 0.2, 0.3)), r"must be \(low, high\)"),
+    (lambda: PrepareAmortizedBatch(()), "ratio_range is empty"),
+    (lambda: PrepareRatioSweep(()), "ratios"),
+    (lambda: PrepareRatioSweep((0.1, 0.0)), "ratios"),
+    (lambda: PrepareRatioSweep((4,)), "ratios"),
+    (
+        lambda: PrepareLabels(PrepareRatioSweep((0.1,)), num_classes=3)({"image": torch.zeros(1, 1, 4, 4)}),
+        "no key 'label'",
+        KeyError,
+    ),
+    (lambda: PrepareLabels(PrepareRatioSweep((0.1,)), num_classes=3, flip_axes=[2]), "flip_axes must hold 0 and 1"),
+    (lambda: PrepareLabels(PrepareRatioSweep((0.1,)), num_classes=3, max_shift=-1), "max_shift must be >= 0"),
+)

@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from helper import refuses
+from helper import refusals, refuses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from threshold_network import ThresholdNetwork
@@ -233,19 +233,6 @@ def test_mixed_precision_is_close():
     torch.testing.assert_close(half.class_probabilities, full.class_probabilities, rtol=0, atol=0.1)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"samples": 0}, "samples must be >= 1, got 0"),
-        ({"samples": "16"}, "samples must be a whole number, got '16'"),
-        ({"keep_samples": "false"}, "keep_samples must be True or False"),
-        ({"reconstruct": "True"}, "reconstruct must be True or False"),
-    ],
-)
-def test_refuses_options(options, message):
-    refuses(ValueError, message, inferer, **options)
-
-
 def test_refuses_networks_that_do_not_segment_or_have_no_reconstruction():
     with pytest.raises(TypeError, match="got UnrolledReconstructor"):
         inferer()(levels(8, 8), UnrolledReconstructor(phases=1, channels=4))
@@ -261,3 +248,11 @@ def test_a_network_that_diverges_fails_its_case(field):
 
     failed = TolerantInferer(inferer())(levels(8, 8), Broken())
     assert failed == CaseFailure("ValueError: the network returned NaN or Inf.")
+
+
+test_refuses = refusals(
+    (lambda: inferer(samples=0), "samples must be >= 1, got 0"),
+    (lambda: inferer(samples="16"), "samples must be a whole number, got '16'"),
+    (lambda: inferer(keep_samples="false"), "keep_samples must be True or False"),
+    (lambda: inferer(reconstruct="True"), "reconstruct must be True or False"),
+)

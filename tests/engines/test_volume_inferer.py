@@ -4,7 +4,7 @@ import logging
 
 import pytest
 import torch
-from helper import refuses
+from helper import refusals, refuses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.data import MetaTensor
@@ -238,54 +238,6 @@ def test_progress_bar_counts_slices(capfd):
     assert "5/5" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"ratio": 0.0}, "ratio must lie in"),
-        ({"ratio": 1.5}, "ratio must lie in"),
-        ({"ratio": [0.1, 0.2]}, "one sampling ratio"),
-        ({"batch_size": 0}, "batch_size must be >= 1"),
-        ({"ratio": "0,25"}, r"ratio must be a number in \(0, 1\] .*, got '0,25'"),
-        ({"ratio": None}, "ratio must be a number in .*, got None"),
-        ({"ratio": True}, "ratio must be a number in .*, got True"),
-        ({"ratio": ["a"]}, r"ratio must be a number in .*, got \['a'\]"),
-        ({"batch_size": 2.5}, "batch_size must be a whole number, got 2.5"),
-        ({"seed": "x"}, "seed must be a whole number, got 'x'"),
-        ({"seed": True}, "seed must be a whole number, got True"),
-        ({"seed": None}, "seed must be a whole number, got None"),
-        ({"seed": -1}, "seed must be >= 0, got -1"),
-        ({"grid_mode": "resize"}, "'adapt' or 'crop_pad'"),
-        ({"grid_mode": "crop_pad"}, "needs a policy with a grid"),
-    ],
-)
-def test_refuses_options(options, message):
-    refuses(ValueError, message, inferer, **options)
-
-
-@pytest.mark.parametrize(
-    ("data", "arguments", "message"),
-    [
-        (torch.ones(1, 16, 16), {}, r"must have shape \(1, 1, height, width\[, slice\]\)"),
-        (torch.ones(2, 1, 16, 16), {}, "must have shape"),
-        (torch.ones(1, 4, 16, 16, dtype=torch.complex64), {"domain": "kspace"}, "must have shape"),
-        (torch.full((1, 1, 16, 16), float("nan")), {}, "NaN or Inf"),
-        (torch.ones(1, 1, 16, 16), {"domain": "kspace"}, "must be complex"),
-        (torch.ones(1, 1, 16, 16), {"domain": "dicom"}, "'image' or 'kspace'"),
-        (
-            torch.ones(1, 1, 16, 16, dtype=torch.complex64),
-            {"domain": "kspace", "mask": torch.ones(1, 1, 16, 15)},
-            "mask of shape",
-        ),
-    ],
-)
-def test_refuses_data(data, arguments, message):
-    refuses(ValueError, message, inferer(), data, network(), **arguments)
-
-
-def test_refuses_a_ratio_that_the_grid_cannot_meet():
-    refuses(ValueError, "cannot be met on grid", inferer(ratio=1e-4), image(16, 16), network())
-
-
 def test_needs_a_policy_for_images_only():
     raw = VolumeInferer(None, FourierMeasurement(), 0.25, progress=False)
     assert raw(image(16, 16, dtype=torch.complex64), network(), domain="kspace").mean.shape == (16, 16)
@@ -297,10 +249,6 @@ def test_a_network_that_diverges_is_an_error():
     with torch.no_grad():
         net.step_size.fill_(float("nan"))
     refuses(ValueError, "returned NaN or Inf", inferer(), image(16, 16), net)
-
-
-def test_prepare_case_takes_one_case():
-    refuses(ValueError, "batch_size must be 1", PrepareCase(), {"image": torch.ones(2, 1, 8, 8)})
 
 
 def test_tolerant_inferer_reports_and_passes():
@@ -316,3 +264,36 @@ def test_tolerant_inferer_reports_and_passes():
 
     with pytest.raises(TypeError):
         TolerantInferer(SimpleInferer())(image(8, 8), broken)
+
+
+test_refuses = refusals(
+    (lambda: inferer(ratio=0.0), "ratio must lie in"),
+    (lambda: inferer(ratio=1.5), "ratio must lie in"),
+    (lambda: inferer(ratio=[0.1, 0.2]), "one sampling ratio"),
+    (lambda: inferer(batch_size=0), "batch_size must be >= 1"),
+    (lambda: inferer(ratio="0,25"), r"ratio must be a number in \(0, 1\] .*, got '0,25'"),
+    (lambda: inferer(ratio=None), "ratio must be a number in .*, got None"),
+    (lambda: inferer(ratio=True), "ratio must be a number in .*, got True"),
+    (lambda: inferer(ratio=["a"]), r"ratio must be a number in .*, got \['a'\]"),
+    (lambda: inferer(batch_size=2.5), "batch_size must be a whole number, got 2.5"),
+    (lambda: inferer(seed="x"), "seed must be a whole number, got 'x'"),
+    (lambda: inferer(seed=True), "seed must be a whole number, got True"),
+    (lambda: inferer(seed=None), "seed must be a whole number, got None"),
+    (lambda: inferer(seed=-1), "seed must be >= 0, got -1"),
+    (lambda: inferer(grid_mode="resize"), "'adapt' or 'crop_pad'"),
+    (lambda: inferer(grid_mode="crop_pad"), "needs a policy with a grid"),
+    (lambda: inferer()(torch.ones(1, 16, 16), network()), r"must have shape \(1, 1, height, width\[, slice\]\)"),
+    (lambda: inferer()(torch.ones(2, 1, 16, 16), network()), "must have shape"),
+    (lambda: inferer()(torch.ones(1, 4, 16, 16, dtype=torch.complex64), network(), domain="kspace"), "must have shape"),
+    (lambda: inferer()(torch.full((1, 1, 16, 16), float("nan")), network()), "NaN or Inf"),
+    (lambda: inferer()(torch.ones(1, 1, 16, 16), network(), domain="kspace"), "must be complex"),
+    (lambda: inferer()(torch.ones(1, 1, 16, 16), network(), domain="dicom"), "'image' or 'kspace'"),
+    (
+        lambda: inferer()(
+            torch.ones(1, 1, 16, 16, dtype=torch.complex64), network(), domain="kspace", mask=torch.ones(1, 1, 16, 15)
+        ),
+        "mask of shape",
+    ),
+    (lambda: inferer(ratio=1e-4)(image(16, 16), network()), "cannot be met on grid"),
+    (lambda: PrepareCase()({"image": torch.ones(2, 1, 8, 8)}), "batch_size must be 1"),
+)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from helper import refuses
+from helper import refusals
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
@@ -121,14 +121,9 @@ def test_no_interval_without_resamples_or_of_one_subject():
     assert mean_estimate(values, torch.zeros(4), SubjectBootstrap())[1:] == pytest.approx((math.nan,) * 2, nan_ok=True)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"resamples": -1}, "bootstrap .resamples. and seed must be at least 0, got -1"),
-        ({"seed": -2}, "got 1000 and -2"),
-        ({"level": 1.0}, "level must lie in"),
-        ({"level": 0}, "level must lie in"),
-    ],
+test_refuses = refusals(
+    (lambda: SubjectBootstrap(resamples=-1), "bootstrap .resamples. and seed must be at least 0, got -1"),
+    (lambda: SubjectBootstrap(seed=-2), "got 1000 and -2"),
+    (lambda: SubjectBootstrap(level=1.0), "level must lie in"),
+    (lambda: SubjectBootstrap(level=0), "level must lie in"),
 )
-def test_refuses(arguments, message):
-    refuses(ValueError, message, SubjectBootstrap, **arguments)

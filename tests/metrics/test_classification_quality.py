@@ -9,7 +9,7 @@ import math
 import pytest
 import torch
 from classified import labels_of, posterior_of
-from helper import refuses
+from helper import refusals, refuses
 
 from infomri_monai.metrics import (
     ClassificationQuality,
@@ -188,14 +188,9 @@ def test_a_class_that_one_row_lacks_is_not_measured():
     refuses(ValueError, "in the table already", table.add, rows[0])
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"num_classes": 1}, "num_classes must be at least 2"),
-        ({"labels": ["a", "b", "c"]}, "one for each of 2"),
-        ({"bootstrap": -1}, "bootstrap"),
-        ({"seed": -1}, "seed must be at least 0"),
-    ],
+test_refuses = refusals(
+    (lambda: ClassificationQuality("method", num_classes=1), "num_classes must be at least 2"),
+    (lambda: ClassificationQuality("method", labels=["a", "b", "c"]), "one for each of 2"),
+    (lambda: ClassificationQuality("method", bootstrap=-1), "bootstrap"),
+    (lambda: ClassificationQuality("method", seed=-1), "seed must be at least 0"),
 )
-def test_refuses(arguments, message):
-    refuses(ValueError, message, ClassificationQuality, "method", **arguments)

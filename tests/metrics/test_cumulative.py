@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 from classified import labels_of, posterior_of
-from helper import random_tensor, refuses
+from helper import random_tensor, refusals
 from ignite.engine import Engine
 from monai.handlers import IgniteMetricHandler
 from sklearn.metrics import roc_auc_score
@@ -222,21 +222,16 @@ def test_subjects_are_counted_and_resampled():
     assert copies.estimates(bootstrap)[0.5] == pytest.approx(once.estimates(bootstrap)[0.5])
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: per_image(psnr).aggregate(), "no images yet"),
-        (lambda: per_image(psnr).by_image(), "no images yet"),
-        (lambda: ClassAUROC(2).estimates(), "no images yet"),
-        (lambda: per_image(psnr)(MEAN), "needs a target y"),
-        (lambda: per_image(psnr)(MEAN, TARGET, ratio=torch.tensor([0.1, 0.2])), "ratio must have 1 or 6 entries"),
-        (lambda: per_image(psnr)(MEAN, TARGET, volume=torch.tensor([0, 1])), "volume must have 1 or 6 entries"),
-        (lambda: PooledCorrelation()(MEAN, TARGET), "two channels"),
-        (lambda: stack_posterior(MEAN, LOG_VARIANCE[:1]), "mean and log_variance must both"),
-        (lambda: ClassAUROC(4)(P, LABEL), "must be of 4 classes or labels, got 3"),
-        (lambda: ClassAUROC(1), "num_classes must be at least 2"),
-        (lambda: ClassAUROC(3, ["a"]), "one for each of 3"),
-    ],
+test_refuses = refusals(
+    (lambda: per_image(psnr).aggregate(), "no images yet"),
+    (lambda: per_image(psnr).by_image(), "no images yet"),
+    (lambda: ClassAUROC(2).estimates(), "no images yet"),
+    (lambda: per_image(psnr)(MEAN), "needs a target y"),
+    (lambda: per_image(psnr)(MEAN, TARGET, ratio=torch.tensor([0.1, 0.2])), "ratio must have 1 or 6 entries"),
+    (lambda: per_image(psnr)(MEAN, TARGET, volume=torch.tensor([0, 1])), "volume must have 1 or 6 entries"),
+    (lambda: PooledCorrelation()(MEAN, TARGET), "two channels"),
+    (lambda: stack_posterior(MEAN, LOG_VARIANCE[:1]), "mean and log_variance must both"),
+    (lambda: ClassAUROC(4)(P, LABEL), "must be of 4 classes or labels, got 3"),
+    (lambda: ClassAUROC(1), "num_classes must be at least 2"),
+    (lambda: ClassAUROC(3, ["a"]), "one for each of 3"),
 )
-def test_refuses(call, message):
-    refuses(ValueError, message, call)

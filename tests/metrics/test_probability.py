@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 import torch
-from helper import refuses
+from helper import refusals
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.metrics import CalibrationErrorMetric, calibration_binning
@@ -126,15 +126,10 @@ def test_raters_drawn_from_the_probabilities_are_calibrated(generator):
 P, Y = torch.full((1, 1, 2, 2), 0.5), torch.ones(1, 2, 1, 2, 2)
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: calibration_bins(P + 1, Y), r"probabilities must lie in \[0, 1\], got 1.5"),
-        (lambda: calibration_bins(P * torch.nan, Y), "probabilities must lie in"),
-        (lambda: calibration_bins(P, Y, 0), "bins must be at least 1"),
-        (lambda: calibration_bins(P, Y[:, 0]), "raters .batch, rater, structure"),
-        (lambda: brier_score(P, Y[..., :1]), "probabilities must have shape"),
-    ],
+test_refuses = refusals(
+    (lambda: calibration_bins(P + 1, Y), r"probabilities must lie in \[0, 1\], got 1.5"),
+    (lambda: calibration_bins(P * torch.nan, Y), "probabilities must lie in"),
+    (lambda: calibration_bins(P, Y, 0), "bins must be at least 1"),
+    (lambda: calibration_bins(P, Y[:, 0]), "raters .batch, rater, structure"),
+    (lambda: brier_score(P, Y[..., :1]), "probabilities must have shape"),
 )
-def test_refuses(call, message):
-    refuses(ValueError, message, call)

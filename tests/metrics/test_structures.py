@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helper import refuses
+from helper import refusals, refuses
 from monai.networks.utils import one_hot
 
 from infomri_monai.figures import segmentation_figure
@@ -58,24 +58,6 @@ def test_a_missing_rater_misses_all_structures():
         refuses(ValueError, "got -1 in 4 of 12 values of rater 1 of the batch's image 0", call, label)
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: structure_masks(torch.full((1, 1, 2), 3), 3), "label must lie in -1 .* to 2, got values from 3 to 3"),
-        (lambda: structure_masks(torch.full((1, 1, 2), -2), 3), "got values from -2"),
-        (lambda: structure_masks(torch.full((1, 1, 2), 255, dtype=torch.uint8), 3), "to 255"),
-        (lambda: structure_masks(torch.full((1, 1, 2), 0.5), 2), "whole numbers"),
-        (lambda: structure_masks(torch.full((1, 1, 2), torch.nan), 2), "whole numbers"),
-        (lambda: structure_masks(torch.zeros(1, 2), 2), "label must have shape"),
-        (lambda: structure_masks(torch.zeros(1, 1, 2), 1), "num_classes must be at least 2"),
-        (lambda: channel_masks(torch.full((1, 1, 1, 2), 2)), "label must lie in -1 .* to 1"),
-        (lambda: channel_masks(torch.zeros(1, 1, 2)), "label must have shape"),
-    ],
-)
-def test_refuses(call, message):
-    refuses(ValueError, message, call)
-
-
 def test_names_are_kept_and_numbers_take_the_place_of_none():
     assert structure_names(["grey", "white"], 2) == structure_names(("grey", "white")) == ("grey", "white")
     assert structure_names(None, 3) == ("structure_1", "structure_2", "structure_3")
@@ -101,3 +83,16 @@ def test_tables_and_legends_number_alike():
     legend = segmentation_figure(posterior, torch.rand(1, 1, 8, 8)).legends[0]
     assert tuple(text.get_text() for text in legend.get_texts()) == structure_names(None, 2)
     assert SegmentationQuality("method", 3).structures == structure_names(None, 2)
+
+
+test_refuses = refusals(
+    (lambda: structure_masks(torch.full((1, 1, 2), 3), 3), "label must lie in -1 .* to 2, got values from 3 to 3"),
+    (lambda: structure_masks(torch.full((1, 1, 2), -2), 3), "got values from -2"),
+    (lambda: structure_masks(torch.full((1, 1, 2), 255, dtype=torch.uint8), 3), "to 255"),
+    (lambda: structure_masks(torch.full((1, 1, 2), 0.5), 2), "whole numbers"),
+    (lambda: structure_masks(torch.full((1, 1, 2), torch.nan), 2), "whole numbers"),
+    (lambda: structure_masks(torch.zeros(1, 2), 2), "label must have shape"),
+    (lambda: structure_masks(torch.zeros(1, 1, 2), 1), "num_classes must be at least 2"),
+    (lambda: channel_masks(torch.full((1, 1, 1, 2), 2)), "label must lie in -1 .* to 1"),
+    (lambda: channel_masks(torch.zeros(1, 1, 2)), "label must have shape"),
+)

@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from helper import refuses
+from helper import refusals, refuses
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
@@ -153,17 +153,12 @@ def test_refuses_files_that_hold_no_threshold(tmp_path, text):
     refuses(FileNotFoundError, r"other\.json", load_threshold, tmp_path / "other.json")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (([0.5], [0.5, 0.6], 0.7, 0.1), "quality must hold one number per case"),
-        (([0.5], [math.nan], 0.7, 0.1), "quality must be finite"),
-        (([0.5], [0.5], math.nan, 0.1), "acceptable must be finite"),
-        (([0.5], [0.5], 0.7, 1.0), r"error_rate must lie in \[0, 1\), got 1.0"),
-        (([0.5], [0.5], 0.7, 0.1, 0.5), r"confidence must lie in \[0.75, 1\)"),
-        (([0.5], [0.5], 0.7, 0.0, 0.9), r"error_rate must lie in \(0, 0.5\] when a confidence"),
-        (([0.5], [0.5], 0.7, 0.6, 0.9), r"error_rate must lie in \(0, 0.5\] when a confidence"),
-    ],
+test_refuses = refusals(
+    (lambda: choose_threshold([0.5], [0.5, 0.6], 0.7, 0.1), "quality must hold one number per case"),
+    (lambda: choose_threshold([0.5], [math.nan], 0.7, 0.1), "quality must be finite"),
+    (lambda: choose_threshold([0.5], [0.5], math.nan, 0.1), "acceptable must be finite"),
+    (lambda: choose_threshold([0.5], [0.5], 0.7, 1.0), r"error_rate must lie in \[0, 1\), got 1.0"),
+    (lambda: choose_threshold([0.5], [0.5], 0.7, 0.1, 0.5), r"confidence must lie in \[0.75, 1\)"),
+    (lambda: choose_threshold([0.5], [0.5], 0.7, 0.0, 0.9), r"error_rate must lie in \(0, 0.5\] when a confidence"),
+    (lambda: choose_threshold([0.5], [0.5], 0.7, 0.6, 0.9), r"error_rate must lie in \(0, 0.5\] when a confidence"),
 )
-def test_refuses(arguments, message):
-    refuses(ValueError, message, choose_threshold, *arguments)
