@@ -22,6 +22,11 @@ def random_tensor(shape: Sequence[int], dtype: torch.dtype = torch.complex128, s
     return torch.randn(tuple(shape), generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
+def seeded(seed: int = 0) -> torch.Generator:
+    """A generator with this seed."""
+    return torch.Generator().manual_seed(seed)
+
+
 def inner(a: Tensor, b: Tensor) -> Tensor:
     """<a, b> = sum conj(a) b."""
     return (a.conj() * b).sum()

@@ -34,19 +34,13 @@ def image():
     return torch.rand(2, 1, 16, 18, generator=torch.Generator().manual_seed(0), dtype=torch.complex64)
 
 
-def test_it_is_off_by_default_and_then_the_plain_call(generator):
-    layer = nn.Linear(3, 2)
-    x = torch.randn(4, 3, generator=generator)
-    assert torch.equal(AutocastInferer()(x, layer), layer(x))
-
-
 def test_convolutions_run_in_bfloat16_only_where_enabled():
     seen = []
     layer = nn.Conv2d(1, 1, 1)
     layer.register_forward_hook(lambda *arguments: seen.append(arguments[-1].dtype))
-    for enabled in (True, False):
-        AutocastInferer(enabled)(torch.ones(1, 1, 2, 2), layer)
-    assert seen == [torch.bfloat16, torch.float32]
+    for inferer in (AutocastInferer(True), AutocastInferer(False), AutocastInferer()):
+        inferer(torch.ones(1, 1, 2, 2), layer)
+    assert seen == [torch.bfloat16, torch.float32, torch.float32]
     assert not torch.is_autocast_enabled("cpu")
 
 
@@ -69,10 +63,6 @@ def test_the_system_in_mixed_precision_is_the_system():
     loss.backward()
     assert loss.dtype == torch.float32
     assert all(p.grad.dtype == torch.float32 for p in system.parameters() if p.requires_grad)
-
-
-def test_a_word_is_no_switch():
-    refuses(ValueError, "enabled must be True or False", AutocastInferer, "false")
 
 
 def processor(monkeypatch, onednn, native, machine="x86_64", limit=None):
@@ -154,6 +144,7 @@ def test_the_limit_of_an_older_processor_turns_it_off_for_real():
 @pytest.mark.parametrize("wrong", ["false", "on", 1, None])
 def test_other_settings_are_refused(wrong):
     refuses(ValueError, "mixed precision must be 'auto', True or False", MixedPrecision, wrong)
+    refuses(ValueError, "enabled must be True or False", AutocastInferer, wrong)
 
 
 def test_a_resumed_training_keeps_its_precision_unless_told_otherwise(monkeypatch, caplog):

@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from helper import refusals, refuses
+from helper import refusals, refuses, seeded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.utils import OptionalImportError
@@ -20,20 +20,8 @@ from scipy.spatial.distance import pdist, squareform
 from infomri_monai.acquisition.fourier import image_to_kspace
 from infomri_monai.sampling import Equispaced, PoissonDisk, Radial, Spectrum, UniformRandom, VariableDensity
 from infomri_monai.sampling.darts import largest_scale, throw_darts
-from infomri_monai.sampling.draw import (
-    centre_block,
-    centre_distance,
-    draw_exactly,
-    position_count,
-    scale_to_count,
-    top_count,
-)
+from infomri_monai.sampling.draw import centre_distance, draw_exactly, position_count, scale_to_count, top_count
 from infomri_monai.sampling.policy import interpolate_positions
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
 
 # ---- shared helpers
 
@@ -88,14 +76,6 @@ def test_centre_distance_by_loops(grid):
 
 def test_position_count_rounds_to_the_nearest():
     assert position_count(torch.tensor([0.3, 0.26, 0.001, 1.0]), 10).tolist() == [3, 3, 1, 10]
-
-
-@pytest.mark.parametrize("grid", [(16, 16), (15, 20), (1, 9)])
-def test_centre_block_holds_dc_and_the_fraction(grid):
-    block = centre_block(grid, torch.tensor([grid[0] * grid[1]] * 2), 0.25, 0.0).reshape(2, *grid)
-    assert bool(block[:, grid[0] // 2, grid[1] // 2].all())
-    sides = [n if n == 1 else round(n * 0.25 ** (1 / sum(m > 1 for m in grid))) for n in grid]
-    assert int(block[0].sum()) == sides[0] * sides[1]
 
 
 # ---- interpolation

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helper import refuses
+from helper import refuses, seeded
 from monai.networks.nets import BasicUNet
 
 from infomri_monai.acquisition import ComplexGaussianNoise, FourierMeasurement
@@ -52,10 +52,6 @@ def images(batch=3, complex_valued=False):
 def labels(batch=3):
     index = torch.randint(0, 3, (batch, *GRID), generator=torch.Generator().manual_seed(1))
     return torch.nn.functional.one_hot(index, 3).movedim(-1, 1)[:, 1:].float()
-
-
-def seeded(seed):
-    return torch.Generator().manual_seed(seed)
 
 
 @every_network
