@@ -128,24 +128,6 @@ def test_latest_holds_the_terms_of_the_last_call_without_their_graph():
         assert [float(t) for t in loss.latest] == pytest.approx([*expected, 0.0], rel=1e-5)
 
 
-@KINDS
-def test_gradient_direction(multi_label, classes):
-    """A step down lifts the label's probability, draws the latents together and the mean to the image."""
-    result, target = case(multi_label, classes)
-    result = result._replace(**{name: getattr(result, name).requires_grad_() for name in result._fields[:6]})
-    ELBOLoss(multi_label)(result, target).backward()
-    structures = result.logits.grad if multi_label else result.logits.grad[:, 1:]
-    assert (structures[target.label == 1] < 0).all()
-    assert (structures[target.label == 0] > 0).all()
-    if not multi_label:
-        torch.testing.assert_close(result.logits.grad.sum(1), torch.zeros(2, 5, 6), rtol=0, atol=1e-5)
-    apart = (result.posterior_mean - result.prior_mean).detach()
-    assert (result.posterior_mean.grad * apart > 0).all()
-    torch.testing.assert_close(result.posterior_mean.grad, -result.prior_mean.grad)
-    error = (result.mean - target.image).detach()
-    assert ((result.mean.grad * error.conj()).real > 0).all()
-
-
 def test_the_bound_holds_for_a_model_whose_evidence_is_known(generator):
     """One pixel, z ~ N(0, 1), P(t = 1 | z) = sigmoid(3 z): the loss of any q is at least -log P(t = 1) = log 2, on average."""
     zero, x = torch.zeros(20_000, 1, 1, 1), torch.zeros(20_000, 1, 1, 1)

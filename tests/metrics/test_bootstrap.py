@@ -97,23 +97,6 @@ def test_covers_the_area_of_two_normal_distributions():
     assert 0.9 <= inside / 200 <= 0.985
 
 
-def test_ignoring_subjects_covers_less():
-    """Five images of each of 24 subjects, alike: intervals over images are too narrow, over subjects they are not."""
-    d, generator = 1.2, torch.Generator().manual_seed(3)
-    truth, bootstrap = norm.cdf(d / math.sqrt(2)), SubjectBootstrap(200)
-    of_subject = (torch.arange(24) % 2 == 0).float().unsqueeze(1)
-    volume, inside = torch.arange(24).repeat_interleave(5).double(), {"subjects": 0, "images": 0}
-    for _ in range(100):
-        common = 0.95 * torch.randn(24, 1, generator=generator)
-        own = math.sqrt(1 - 0.95**2) * torch.randn(120, 1, generator=generator)
-        targets = of_subject.repeat_interleave(5, 0)
-        scores = common.repeat_interleave(5, 0) + own + d * targets
-        for name, labels in (("subjects", volume), ("images", torch.full_like(volume, -1))):
-            area = auroc_estimates(scores, targets, labels, bootstrap)[0]
-            inside[name] += area.lower <= truth <= area.upper
-    assert inside["subjects"] >= 85 > 75 >= inside["images"]
-
-
 def test_no_interval_without_resamples_or_of_one_subject():
     values, bootstrap = torch.rand(4), SubjectBootstrap(0)
     assert mean_estimate(values, torch.arange(4.0), bootstrap)[1:] == pytest.approx((math.nan,) * 2, nan_ok=True)

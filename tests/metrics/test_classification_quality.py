@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import math
 
 import pytest
@@ -13,9 +11,6 @@ from helper import refusals, refuses
 
 from infomri_monai.metrics import (
     ClassificationQuality,
-    ClassificationRow,
-    ClassificationTable,
-    Estimate,
     SubjectBootstrap,
     class_accuracy,
     class_auroc,
@@ -95,12 +90,10 @@ def test_values_of_single_images_keep_their_order():
     posterior, ratio = posterior_of(label, 3), torch.tensor([0.5, 0.25]).repeat(N // 2)
     quality.update(posterior, label, ratio, torch.arange(N))
     values = quality.by_image()
-    assert values["ratio"].tolist() == ratio.tolist()
-    assert values["volume"].tolist() == list(range(N))
-    torch.testing.assert_close(values["accuracy"], class_accuracy(posterior.probabilities, label))
-    torch.testing.assert_close(values["kspace_entropy"], posterior.kspace_entropy)
-    assert "ece" not in values
-    assert "auroc" not in values
+    expected = {"ratio": ratio, "volume": torch.arange(N), "kspace_entropy": posterior.kspace_entropy}
+    expected["accuracy"] = class_accuracy(posterior.probabilities, label)
+    torch.testing.assert_close({name: values[name] for name in expected}, expected, check_dtype=False)
+    assert not {"ece", "auroc"} & set(values)
     quality.reset()
     refuses(ValueError, "no images yet", quality.table)
 
@@ -149,20 +142,6 @@ def test_many_classes_have_their_areas_in_the_files_only():
     assert not math.isnan(table.records()[0]["auroc_class_3_upper"])
 
 
-def test_an_absent_class_is_empty_in_the_table(caplog, tmp_path):
-    label = torch.arange(N) % 2
-    quality = ClassificationQuality("method", 3, ["a", "b", "c"])
-    quality.update(posterior_of(label, 3), label, 0.25)
-    with caplog.at_level(logging.WARNING):
-        record = quality.table().records()[0]
-    assert "c" in caplog.text
-    assert math.isnan(record["auroc_c"])
-    assert math.isnan(record["auroc"])
-    assert not math.isnan(record["auroc_a"])
-    quality.table().write_json(tmp_path / "table.json")
-    assert json.loads((tmp_path / "table.json").read_text())["rows"][0]["auroc_c"] is None
-
-
 def test_a_system_without_statistics_has_no_entropy_of_kspace():
     quality, label = ClassificationQuality("method", 2), labels_of(N, 2)
     posterior = posterior_of(label, 2)
@@ -178,14 +157,6 @@ def test_what_does_not_fit_leaves_nothing_behind():
     refuses(ValueError, "must be of 3 classes", quality.update, posterior_of(label, 4), label, 0.25)
     quality.update(posterior_of(label, 3), label, 0.25)
     assert quality.table().rows[0].images == N
-
-
-def test_a_class_that_one_row_lacks_is_not_measured():
-    rows = [ClassificationRow(0.5, class_auroc={"a": Estimate(0.8)}), ClassificationRow(0.25, nll=0.7)]
-    table = ClassificationTable("method", rows)
-    assert [row["auroc_a"] for row in table.records()] == pytest.approx([math.nan, 0.8], nan_ok=True)
-    assert list(table.records()[0]) == list(table.columns())
-    refuses(ValueError, "in the table already", table.add, rows[0])
 
 
 test_refuses = refusals(

@@ -10,10 +10,8 @@ import torch
 from helper import refusals, refuses
 from monai.networks.utils import one_hot
 
-from infomri_monai.figures import segmentation_figure
-from infomri_monai.metrics import SegmentationQuality, channel_masks, structure_masks
+from infomri_monai.metrics import channel_masks, structure_masks
 from infomri_monai.metrics.structures import rater_masks, structure_names
-from infomri_monai.networks import TaskPosterior
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int64, torch.float32])
@@ -73,16 +71,6 @@ def test_refuses_structure_names(names, number):
         structure_names(names, number)
     assert str(refusal.value).endswith(f"got {names!r}.")
     assert number is None or f"one for each of {number}" in str(refusal.value)
-
-
-def test_tables_and_legends_number_alike():
-    masks = torch.zeros(1, 2, 2, 8, 8, dtype=torch.uint8)
-    masks[..., 2:5, 2:5] = 1
-    probabilities, flat = torch.full((1, 3, 8, 8), 1 / 3), torch.zeros(1, 1, 8, 8)
-    posterior = TaskPosterior(masks, masks[:, 0], probabilities, flat, flat)
-    legend = segmentation_figure(posterior, torch.rand(1, 1, 8, 8)).legends[0]
-    assert tuple(text.get_text() for text in legend.get_texts()) == structure_names(None, 2)
-    assert SegmentationQuality("method", 3).structures == structure_names(None, 2)
 
 
 test_refuses = refusals(

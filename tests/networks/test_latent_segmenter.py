@@ -6,7 +6,6 @@ The hashed noise is standard normal, independent in every direction, and the sam
 from __future__ import annotations
 
 import math
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +23,6 @@ from torch.distributions import Normal
 from infomri_monai.information import bernoulli_entropy, categorical_entropy, gaussian_kl
 from infomri_monai.networks import LatentSegmenter, latent_noise, load_network
 from infomri_monai.networks.latent import _hash
-from infomri_monai.networks.task_model import encoder_input
 
 CONFIGS = Path(__file__).parents[2] / "bundles" / "infomri_segmentation" / "configs"
 
@@ -227,16 +225,6 @@ def test_the_measurement_is_learned_from_the_second_step_on_and_the_label_from_t
         optimizer.step()
 
 
-def test_the_prior_does_not_see_the_label_and_the_posterior_does():
-    model, image = moved(latent), images()
-    first, second = (
-        model.training_pass(image, labels(model, seed=s), torch.Generator().manual_seed(0)) for s in (0, 1)
-    )
-    assert torch.equal(first.prior_mean, second.prior_mean)
-    assert torch.equal(first.reconstruction, second.reconstruction)
-    assert not torch.allclose(first.posterior_mean, second.posterior_mean)
-
-
 @pytest.mark.parametrize("shape", [(2, 1, 32, 32), (2, 3, 32, 33), (1, 3, 32, 32), (2, 32, 32)])
 def test_refuses_a_label_that_does_not_fit(shape):
     with pytest.raises(ValueError, match=r"label must have shape \(2, 3, 32, 32\) like the image, got"):
@@ -323,30 +311,6 @@ def test_coarse_noise_is_that_of_its_blocks():
     up = torch.nn.functional.interpolate(offset, scale_factor=2, mode="bilinear", align_corners=False)
     torch.testing.assert_close(one.logits, model.task_decoder(fine.prior_mean + up))
     torch.testing.assert_close(one.reconstruction, fine.reconstruction)
-
-
-def test_coarse_noise_moves_neighbours_together():
-    """The samples' deviations from their mean correlate more between neighbouring pixels than with fine noise."""
-    deviations = []
-    for stride in (1, 4):
-        model = moved(latent, noise_stride=stride)
-        with torch.no_grad():
-            _, scale = model.latent.prior(model.encoder(encoder_input(images(batch=1), model.multiple, True)))
-            z = torch.stack([model.latent.fine(scale * torch.randn(scale.shape)) for _ in range(200)])[:, 0]
-        deviations.append(torch.corrcoef(torch.stack([z[..., 3, 3].flatten(), z[..., 3, 4].flatten()]))[0, 1])
-    assert deviations[1] > 0.5 > deviations[0].abs()
-
-
-@pytest.mark.parametrize("grid", [(32, 32), (33, 47)])
-def test_coarse_noise_exports_and_agrees_with_itself(grid):
-    model, image = moved(latent, noise_stride=2, num_classes=3), images(grid)
-    with torch.no_grad():
-        expected = model(image)
-        posterior = model.posterior(image, model.samples)
-        torch.testing.assert_close(posterior.class_probabilities, expected[:, :3], rtol=0, atol=1e-6)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
-            torch.testing.assert_close(torch.jit.script(model)(image), expected, rtol=0, atol=1e-5)
 
 
 def test_coarse_noise_is_not_for_the_papers_posterior():

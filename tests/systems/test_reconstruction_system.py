@@ -102,12 +102,6 @@ def test_likelihood_trains_policy_and_network(generator):
     assert all(torch.isfinite(p.grad).all() for p in system.parameters() if p.grad is not None)
 
 
-def test_all_zero_image_is_reconstructed_as_zero(generator):
-    result = system_for()(torch.zeros(2, 1, *GRID), 0.25, generator)
-    assert result.mean.abs().max() == 0
-    assert torch.isfinite(result.log_variance).all()
-
-
 @pytest.mark.parametrize("ratio", [[0.1, 0.2], [0.1] * 4])
 def test_refuses_ratios_that_do_not_fit_the_batch(ratio):
     refuses(ValueError, "ratio must have 1 or 3 entries", system_for(), images(), ratio)
