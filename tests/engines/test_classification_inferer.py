@@ -147,20 +147,6 @@ def test_the_first_acquisition_is_that_of_reconstruction_and_more_masks_do_not_c
             assert torch.equal(mask.expand_as(own_mask), own_mask)
 
 
-@settings(deadline=None, max_examples=5)
-@given(batch_size=st.integers(2, 6), seed=st.integers(0, 2**31))
-def test_batch_size_changes_nothing(batch_size, seed):
-    case, net = volume(9, 8, 5), classifier()
-    options = {"policy": VariableDensity(), "ratio": 0.3, "seed": seed, "masks": 2}
-    one, many = (inferer(batch_size=b, **options)(case, net) for b in (1, batch_size))
-    torch.testing.assert_close(one.slice_probabilities, many.slice_probabilities, rtol=1e-5, atol=1e-6)
-    assert torch.equal(one.ratio_of_all_masks, many.ratio_of_all_masks)
-    state = torch.get_rng_state()
-    again = inferer(batch_size=1, **options)(case, net)
-    assert torch.equal(again.slice_probabilities, one.slice_probabilities)
-    assert torch.equal(state, torch.get_rng_state())
-
-
 def test_measured_kspace_has_one_mask():
     net, kspace = Recording(classifier()), image_to_kspace(volume(7, 10).to(torch.complex64))
     several = ClassificationInferer(None, FourierMeasurement(), 0.25, progress=False, masks=4)

@@ -1,6 +1,7 @@
 """A whole case through the inferer: against the system slice by slice, any size, any batch size, raw k-space, units."""
 
 import logging
+import sys
 
 import pytest
 import torch
@@ -152,9 +153,8 @@ def test_measured_kspace_is_used_as_it_is(given_mask, slices):
     torch.testing.assert_close(mean, expected.mean[0, 0].abs(), rtol=1e-4, atol=1e-5)
     assert torch.equal(result.mask[..., 0] if slices else result.mask, mask.to(torch.uint8))
     torch.testing.assert_close(result.ratio, mask.mean().expand(result.ratio.shape))
-    assert result.record.simulated is False
-    assert result.record.ratio_requested is None
-    assert result.record.grid_mode == "native"
+    record = result.record
+    assert (record.simulated, record.ratio_requested, record.grid_mode) == (False, None, "native")
 
 
 def test_given_mask_wins_over_stray_samples():
@@ -172,23 +172,17 @@ def test_real_valued_network_gives_magnitudes():
         inferer()(image(16, 16, dtype=torch.complex64), network(real_valued=True))
 
 
-def test_progress_bar_counts_slices(capfd):
-    measurement = FourierMeasurement()
-    VolumeInferer(VariableDensity(), measurement, 0.3, batch_size=2)(image(16, 16, 5), network())
-    assert "5/5" in capfd.readouterr().err
+def test_progress_bar_counts_slices_on_a_terminal(monkeypatch, capfd):
+    for terminal in (False, True):
+        monkeypatch.setattr(sys.stderr, "isatty", lambda terminal=terminal: terminal)
+        VolumeInferer(VariableDensity(), FourierMeasurement(), 0.3, batch_size=2)(image(16, 16, 5), network())
+        assert ("/5 " in capfd.readouterr().err) == terminal
 
 
 def test_needs_a_policy_for_images_only():
     raw = VolumeInferer(None, FourierMeasurement(), 0.25, progress=False)
     assert raw(image(16, 16, dtype=torch.complex64), network(), domain="kspace").mean.shape == (16, 16)
     refuses(ValueError, "policy must not be None", raw, image(16, 16), network())
-
-
-def test_a_network_that_diverges_is_an_error():
-    net = network()
-    with torch.no_grad():
-        net.step_size.fill_(float("nan"))
-    refuses(ValueError, "returned NaN or Inf", inferer(), image(16, 16), net)
 
 
 def test_tolerant_inferer_reports_and_passes():
@@ -212,13 +206,9 @@ test_refuses = refusals(
     (lambda: inferer(ratio=[0.1, 0.2]), "one sampling ratio"),
     (lambda: inferer(batch_size=0), "batch_size must be >= 1"),
     (lambda: inferer(ratio="0,25"), r"ratio must be a number in \(0, 1\] .*, got '0,25'"),
-    (lambda: inferer(ratio=None), "ratio must be a number in .*, got None"),
-    (lambda: inferer(ratio=True), "ratio must be a number in .*, got True"),
     (lambda: inferer(ratio=["a"]), r"ratio must be a number in .*, got \['a'\]"),
     (lambda: inferer(batch_size=2.5), "batch_size must be a whole number, got 2.5"),
     (lambda: inferer(seed="x"), "seed must be a whole number, got 'x'"),
-    (lambda: inferer(seed=True), "seed must be a whole number, got True"),
-    (lambda: inferer(seed=None), "seed must be a whole number, got None"),
     (lambda: inferer(seed=-1), "seed must be >= 0, got -1"),
     (lambda: inferer(grid_mode="resize"), "'adapt' or 'crop_pad'"),
     (lambda: inferer(grid_mode="crop_pad"), "needs a policy with a grid"),

@@ -10,7 +10,7 @@ from helper import random_tensor, refuses
 
 from infomri_monai.acquisition import FourierMeasurement, redundancy_ratio
 from infomri_monai.files import atomic_path
-from infomri_monai.metrics import RateDistortion, RateDistortionRow, RateDistortionTable, psnr
+from infomri_monai.metrics import RateDistortion, RateDistortionRow, psnr
 from infomri_monai.networks import UnrolledReconstructor
 from infomri_monai.sampling import PatternGenerationNetwork
 from infomri_monai.systems import ReconstructionSystem
@@ -84,14 +84,6 @@ def test_text_has_units_conventions_and_aligned_columns():
     assert len({line.count("|") for line in rows}) == 1
     assert "PSNR (dB, slice)" in rows[0]
     assert all("data range = slice maximum" in text for text in (str(table), markdown))
-
-
-def test_rows_are_sorted_and_unique():
-    table = RateDistortionTable("method", ROWS)
-    assert [row.ratio for row in table.rows] == [0.125, 0.25]
-    assert "28.12" in str(table)
-    assert "SSIM" not in str(table)
-    refuses(ValueError, "in the table already", table.add, ROWS[0])
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):

@@ -245,16 +245,6 @@ def test_darts_by_brute_force():
     assert sorted(chosen) == np.flatnonzero(mask).tolist()
 
 
-def test_nearest_neighbours_of_a_drawn_mask_follow_the_radius():
-    # nominal radius less the half position of smoothing, for every pair
-    mask = PoissonDisk(slope=0)(1 / 16, (96, 96), seeded()).mask[0, 0].numpy()
-    place = np.argwhere(mask > 0)
-    nearest = (squareform(pdist(place)) + 1e9 * np.eye(len(place))).min(1)
-    jammed = np.sqrt(0.65 * 16)  # density = 0.65 / radius^2
-    assert nearest.min() >= 0.9 * jammed - 0.5
-    assert np.percentile(nearest, 99) < 2 * jammed
-
-
 def pair_correlation(masks: torch.Tensor) -> torch.Tensor:
     """Frequency of a sampled position at every offset from a sampled one, over the density (periodic)."""
     power = image_to_kspace(masks).abs().square().mean(0)

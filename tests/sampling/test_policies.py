@@ -91,13 +91,6 @@ def test_the_seed_decides_the_mask(case):
 
 
 @each_policy
-def test_masks_of_a_batch_differ(case):
-    if case.bias is not None:
-        masks = case.make((32, 24))([0.3] * 6, (32, 24), seeded()).mask
-        assert len({tuple(mask.flatten().tolist()) for mask in masks}) > 1
-
-
-@each_policy
 def test_the_global_generator_serves_when_none_is_given(case):
     policy = case.make((16, 16))
     torch.manual_seed(3)
