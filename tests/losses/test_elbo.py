@@ -134,14 +134,6 @@ def test_the_bound_holds_for_a_model_whose_evidence_is_known(generator):
             assert bound == pytest.approx(math.log(2), abs=0.05)  # close to the true posterior
 
 
-def test_a_model_without_latent_variable_has_no_kl():
-    result, target = case(latents=0)
-    loss = ELBOLoss()
-    task, kl, reconstruction, _ = loss.terms(result, target)
-    assert kl == 0
-    assert float(loss(result, target)) == pytest.approx(float(task + reconstruction))
-
-
 @pytest.mark.parametrize("multi_label", [False, True])
 @pytest.mark.parametrize("change", [lambda t: t[..., :-1], lambda t: t[:1], lambda t: t[:, :1], lambda t: t[:, 0]])
 def test_refuses_a_label_of_another_shape(multi_label, change):

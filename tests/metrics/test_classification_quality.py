@@ -89,15 +89,6 @@ def test_values_of_single_images_keep_their_order():
     refuses(ValueError, "no images yet", quality.table)
 
 
-def test_two_classes_and_one_label_have_no_column_of_their_own():
-    for quality, _ in (collected(2, names=["healthy", "lesion"]), collected(1, True, ["lesion"])):
-        table = quality.table()
-        assert table.rows[0].class_auroc == {}
-        assert not any("lesion" in field for field in table.columns())
-        assert "of lesion" in table.conventions["auroc"]
-        assert "AUROC" in str(table)
-
-
 def test_text():
     quality, _ = collected(3, True, NAMES, torch.arange(N))
     table = quality.table()

@@ -74,18 +74,6 @@ def test_complex_target_of_a_real_mean_counts_by_magnitude():
     assert other.table().rows[0] == pytest.approx(reference.table().rows[0], nan_ok=True)
 
 
-def test_text_has_units_conventions_and_aligned_columns():
-    evaluation, _, _ = evaluate()
-    table = evaluation.table()
-    lines, markdown = str(table).splitlines(), table.markdown()
-    assert lines[0] == "method"
-    assert len({len(line) for line in lines[3:6]}) == 1
-    rows = [line for line in markdown.splitlines() if line.startswith("|")]
-    assert len({line.count("|") for line in rows}) == 1
-    assert "PSNR (dB, slice)" in rows[0]
-    assert all("data range = slice maximum" in text for text in (str(table), markdown))
-
-
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "table.csv"
     path.write_text("old")

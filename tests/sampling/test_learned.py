@@ -131,11 +131,6 @@ def test_another_grid_keeps_the_pattern(old, new):
     )
 
 
-def test_lines_on_another_readout_size_are_unchanged():
-    pgn = PatternGenerationNetwork((32, 24), readout_axis=0)
-    assert torch.equal(pgn.for_grid((50, 24)).embedding, pgn.embedding)
-
-
 @torch.no_grad()
 def test_an_unchanged_policy_computes_the_law_once_and_draws_the_same_masks():
     pgn = PatternGenerationNetwork((16, 12))
