@@ -17,11 +17,7 @@ from pydicom.sr.codedict import codes  # noqa: E402
 from validate import assert_valid_dicom  # noqa: E402
 
 from infomri_monai.deploy.case import DeployError  # noqa: E402
-from infomri_monai.deploy.dicom.segmentation import (  # noqa: E402
-    binary_segmentation,
-    fractional_segmentation,
-    segment_code,
-)
+from infomri_monai.deploy.dicom.segmentation import binary_segmentation, fractional_segmentation, segment_code  # noqa: E402
 
 KINDS = [("classic", 4), ("enhanced", 4), ("classic", 1), ("enhanced", 1)]
 NAMES = ["csf", "grey", "white"]
