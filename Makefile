@@ -142,7 +142,7 @@ bench: $(TEST)  ## speed and memory ratios, side by side, and the mask's gradien
 	$(RUN_PYTHON) benchmarks/report.py
 
 clean:  ## remove what the chores made (not .venv)
-	rm -rf build $(DIST) site docs/gallery *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis $(DEMO) $(DEMO)_segmentation $(DEMO)_privacy $(DEMO)_deploy
+	rm -rf build $(DIST) site docs/gallery examples/gallery/.hypothesis *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis $(DEMO) $(DEMO)_segmentation $(DEMO)_privacy $(DEMO)_deploy
 
 .PHONY: help install demo demo-segmentation demo-privacy demo-deploy system-packages test test-all test-wheel lint format typecheck report \
 	doctest docs wheel bundles bench clean

@@ -35,6 +35,7 @@ _FROM_ELSEWHERE = re.compile(
     r"<(?:script|img|iframe|source|video|audio|embed|object)\b[^>]*?\b(?:src|data)=[\"']?(?:https?:)?//[^\s>]*"
     r"|<link\b(?![^>]*\brel=[\"']?(?:canonical|license|next|prev))[^>]*?\bhref=[\"']?(?:https?:)?//[^\s>]*"
 )
+_PICTURE = re.compile(r"<img\b[^>]*?\bsrc=[\"'](?!data:|(?:https?:)?//)([^\"'#?]*)")
 _IMPORTED = re.compile(r"(?:url\(|@import)\s*[\"']?(?:https?:)?//[^\s)]*")
 _PICTURES = (".png", ".svg", ".jpg")
 
@@ -64,14 +65,17 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_post_build(config: MkDocsConfig) -> None:
-    """Refuse a site that loads anything from elsewhere: it is read without network, and nobody is told who reads it."""
-    site = Path(config.site_dir)
-    found = [
-        f"{p.relative_to(site)}: {m[0]}" for p in site.rglob("*.*ml") for m in _FROM_ELSEWHERE.finditer(p.read_text())
-    ]
-    found += [f"{p.relative_to(site)}: {m[0]}" for p in site.rglob("*.css") for m in _IMPORTED.finditer(p.read_text())]
+    """Refuse a site that loads anything from elsewhere, which must be read without network, or lacks a picture."""
+    site, found = Path(config.site_dir), []
+    for path in sorted((*site.rglob("*.*ml"), *site.rglob("*.css"))):
+        text, name = path.read_text(encoding="utf-8"), path.relative_to(site)
+        loads = _IMPORTED if path.suffix == ".css" else _FROM_ELSEWHERE
+        found += [f"{name}: loads from elsewhere, {match[0]}" for match in loads.finditer(text)]
+        if path.suffix == ".html" and name.name != "404.html":
+            pictures = {match[1] for match in _PICTURE.finditer(text)}
+            found += [f"{name}: no file {picture}" for picture in pictures if not (path.parent / picture).is_file()]
     if found:
-        raise PluginError("the site loads from elsewhere:\n" + "\n".join(found[:20]))
+        raise PluginError("the site is not whole:\n" + "\n".join(found[:20]))
 
 
 def _link(link: re.Match[str], source: str, place: str, pictures: dict[str, str]) -> str:
@@ -116,10 +120,11 @@ def show_last(block: Any, script: Any) -> str:
 
 
 def quiet(gallery_conf: Any, file: Any) -> None:
-    """Leave log lines and two warnings that come again and again out of the pages."""
+    """Leave log lines and warnings that come again and again, of other people's code, out of the pages."""
     logging.disable(logging.INFO)
     warnings.filterwarnings("ignore", "parsing config_file")  # MONAI, at every run: a config may name any object
     warnings.filterwarnings("ignore", "builtin type .* has no __module__ attribute")  # ITK's SWIG modules
+    warnings.filterwarnings("ignore", "`torch.jit")  # importing Ignite imports torch.distributed.optim
 
 
 conf = {"image_scrapers": (show_last,), "reset_modules": (quiet,)}

@@ -51,25 +51,15 @@ def test_bundle_commands_run(slice_in_folder):
         assert all((folder / config).exists() for config in configs)
     last = [word.replace("FOLDER_OF_IMAGES", str(slice_in_folder)) for word in commands[-1]]
     output = slice_in_folder / "out"
-    done = subprocess.run(
-        [sys.executable, *last[1:], "--output_dir", str(output)],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [sys.executable, *last[1:], "--output_dir", str(output)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert {path.name for path in output.glob("*.nii.gz")} == {
-        f"slice_{name}.nii.gz" for name in ("mean", "sigma", "mask")
-    }
+    assert {path.name for path in output.glob("*.nii.gz")} == {f"slice_{n}.nii.gz" for n in ("mean", "sigma", "mask")}
 
 
-def test_set_up_is_shown():
+def test_it_is_short_and_shows_the_set_up():
     assert "make demo" in README
     assert "make test" in README
-
-
-def test_it_is_short():
     assert len(README.encode()) <= 8192
     tables = re.findall(r"<!-- table: \w+ -->\n(.*?)<!-- /table -->", README, flags=re.DOTALL)
     assert len(tables) == 3

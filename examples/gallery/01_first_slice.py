@@ -49,9 +49,9 @@ pictures = {"image": image, "measured positions": measured["mask"], "zero-filled
 
 figure, axes = plt.subplots(1, 4, figsize=(11, 3), layout="constrained")
 for axis, (title, picture) in zip(axes, pictures.items(), strict=False):
-    axis.imshow(picture[0], cmap="gray", vmin=0, vmax=1)
+    axis.imshow(picture[0].numpy(), cmap="gray", vmin=0, vmax=1)
     axis.set(title=title, xticks=[], yticks=[])
-axes[3].imshow((image - zero_filled).abs()[0], cmap="gray", vmin=0, vmax=0.3)
+axes[3].imshow((image - zero_filled).abs()[0].numpy(), cmap="gray", vmin=0, vmax=0.3)
 axes[3].set(title="error, three times as bright", xticks=[], yticks=[])
 figure
 

@@ -83,9 +83,10 @@ axis.legend()
 figure
 
 # %%
-# **What to look at.** Where σ is large, edges mostly, detail should not be trusted. The network was trained on heads
-# like these; on another anatomy or contrast σ can be wrong together with the image, so compare both with the
-# zero-filled image first, and train ([the next example](04_train_on_your_folder.md)).
+# **What to look at.** σ grows with the error, as it should: where it is large, edges mostly, detail should not be
+# trusted. On this head it is too small, though: its calibration is that of the images that the network was trained on,
+# complex ones, and this file holds magnitudes. On another anatomy or contrast σ can be wrong together with the image,
+# so compare both with the zero-filled image first, and train ([the next example](04_train_on_your_folder.md)).
 #
 # ## DICOM
 #
@@ -126,7 +127,7 @@ mean, sigma = (
 
 figure, axes = plt.subplots(1, 3, figsize=(9, 3.2), layout="constrained")
 for axis, picture, title in zip(
-    axes, (images[1].abs(), mean, sigma), ("truth", "reconstruction", "sigma"), strict=True
+    axes, (images[1].abs().numpy(), mean, sigma), ("truth", "reconstruction", "sigma"), strict=True
 ):
     shown = axis.imshow(picture, cmap="magma" if title == "sigma" else "gray")
     axis.set(title=title, xticks=[], yticks=[])

@@ -90,7 +90,7 @@ figure
 # A structured report (TID 1500) with volumes, their 90 % intervals and the agreement of the samples, and whether a
 # person must look.
 
-from infomri_monai.deploy.dicom.report import report_text
+from hospital.report import report_text
 
 print(report_text(pydicom.dcmread(work / "out" / "case_0001" / "triage.dcm")))
 

@@ -41,25 +41,23 @@ def test_adjoint_linear_and_explicit_matrix(grid, coils):
 
 
 def test_full_mask_inverts_and_zero_filled_is_adjoint_of_forward():
-    measurement, image = FourierMeasurement(), random_tensor((2, 1, 5, 6))
-    torch.testing.assert_close(measurement.zero_filled(image, torch.ones(1)), image)
-    mask = mask_for((5, 6))
-    torch.testing.assert_close(
-        measurement.zero_filled(image, mask), measurement.adjoint(measurement(image, mask), mask)
-    )
-
-
-def test_unit_sum_of_squares_coils_invert_too():
-    maps = random_tensor((1, 3, 5, 6))
+    """Without coils, and with coils of unit sum of squares."""
+    image, mask, maps = random_tensor((2, 1, 5, 6)), mask_for((5, 6)), random_tensor((1, 3, 5, 6))
     maps = maps / maps.abs().square().sum(1, keepdim=True).sqrt()
-    image = random_tensor((2, 1, 5, 6))
-    torch.testing.assert_close(FourierMeasurement(2, maps).zero_filled(image, torch.ones(1)), image)
+    for measurement in (FourierMeasurement(), FourierMeasurement(2, maps)):
+        torch.testing.assert_close(measurement.zero_filled(image, torch.ones(1)), image)
+        expected = measurement.adjoint(measurement(image, mask), mask)
+        torch.testing.assert_close(measurement.zero_filled(image, mask), expected)
+        lines = mask[..., :1, :]
+        torch.testing.assert_close(measurement(image, lines), measurement(image, lines.expand(2, 1, 5, 6)))
 
 
-def test_lines_broadcast_along_the_readout():
-    image, lines = random_tensor((2, 1, 5, 6)), torch.tensor([1.0, 0, 0, 1, 1, 0]).reshape(1, 1, 1, 6)
-    measurement = FourierMeasurement()
-    torch.testing.assert_close(measurement(image, lines), measurement(image, lines.expand(2, 1, 5, 6)))
+def test_refuses_shapes_and_coil_maps():
+    refuses(ValueError, "2 spatial axes", FourierMeasurement(), torch.ones(4, 4), torch.ones(1))
+    differs, measurement = "differs from the coil maps' grid", measurement_for((4, 4), 2)
+    refuses(ValueError, differs, measurement, torch.ones(1, 1, 4, 5), torch.ones(1))
+    for maps in (torch.ones(1, 2, 4, 4), torch.ones(2, 4, 4, dtype=torch.complex64)):
+        refuses(ValueError, "coil_maps must be complex", FourierMeasurement, 2, maps)
 
 
 def test_gradient_to_image_and_mask_and_batch():
@@ -95,14 +93,3 @@ def test_coil_maps_travel_with_the_module_but_not_with_its_state():
     measurement = measurement_for((4, 4), 2)
     assert measurement.state_dict() == {}
     assert measurement.to("meta").coil_maps.is_meta
-
-
-@pytest.mark.parametrize("maps", [torch.ones(1, 2, 4, 4), torch.ones(2, 4, 4, dtype=torch.complex64)])
-def test_refuses_coil_maps(maps):
-    refuses(ValueError, "coil_maps must be complex", FourierMeasurement, 2, maps)
-
-
-def test_refuses_shapes():
-    refuses(ValueError, "2 spatial axes", FourierMeasurement(), torch.ones(4, 4), torch.ones(1))
-    with pytest.raises(ValueError, match="differs from the coil maps' grid"):
-        measurement_for((4, 4), 2)(torch.ones(1, 1, 4, 5), torch.ones(1))

@@ -46,11 +46,7 @@ def test_partner_is_the_definition_and_an_involution(grid):
     for index in itertools.product(*map(range, grid)):
         assert partner[index] == data[partner_index(index, grid)]
     assert torch.equal(conjugate_partner(partner, len(grid)), data)
-
-
-@pytest.mark.parametrize("grid", GRIDS)
-def test_real_images_are_conjugate_symmetric(grid):
-    kspace = image_to_kspace(random_tensor((2, 1, *grid), torch.float64), len(grid))
+    kspace = image_to_kspace(data, len(grid))  # of a real image
     torch.testing.assert_close(conjugate_partner(kspace, len(grid)), kspace.conj())
 
 
@@ -82,10 +78,6 @@ def test_bernoulli_mask_is_redundant_about_its_ratio(ratio):
     assert values.mean().item() == pytest.approx(ratio, abs=4 * values.std().item() / 8)
 
 
-def test_empty_mask_and_leading_axes():
-    assert torch.equal(redundancy_ratio(torch.zeros(2, 1, 4, 4)), torch.zeros(2, 1))
-
-
 @settings(deadline=None, max_examples=25)
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 10**6))
 def test_half_a_plane_gives_a_real_image_back(height, width, seed):
@@ -109,6 +101,7 @@ def test_lines_are_symmetric_along_the_phase_axis():
     lines = torch.tensor([0.0, 1, 1, 1]).reshape(1, 1, 1, 4)  # DC at 2, so 1 and 3 are partners
     assert torch.equal(conjugate_partner(lines), lines)
     torch.testing.assert_close(redundancy_ratio(lines), torch.tensor([[2 / 3]]))
+    assert torch.equal(redundancy_ratio(torch.zeros(2, 1, 4, 4)), torch.zeros(2, 1))
 
 
 @pytest.mark.parametrize("grid", [(5, 7), (4, 6), (1, 8)])

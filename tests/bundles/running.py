@@ -98,10 +98,15 @@ def files(folder: Path) -> set[str]:
     return {name for name in names if not name.startswith("mlruns")}
 
 
+def csv_rows(path: Path) -> list[dict[str, str]]:
+    """Rows of a table with a header."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def curve(folder: Path) -> list[dict[str, float]]:
     """Rows of ``training.csv``."""
-    with (folder / "training.csv").open(newline="") as file:
-        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    return [{name: float(value) for name, value in row.items()} for row in csv_rows(folder / "training.csv")]
 
 
 def table(folder: Path, name: str = "rate_distortion") -> list[dict[str, Any]]:

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 from bundle_table import BUNDLES, RECON, SEGMENTATION, every_bundle
-from monai.bundle import ConfigWorkflow
+from monai.bundle import ConfigParser, ConfigWorkflow
 from running import command, succeeded
-from shipped import shipped, zero_filled
 
+from infomri_monai.data import embedded_subjects
+from infomri_monai.networks.gaussian import complex_to_channels
 from infomri_monai.sampling import PatternGenerationNetwork
 from infomri_monai.triage import load_threshold
 
@@ -30,6 +31,32 @@ REQUIRED = [
 ANOTHER_GRID = (73, 82)
 
 
+def shipped(bundle):
+    """Policy, measurement and network as inference.json loads them."""
+    parser = ConfigParser()
+    parser.read_config(str(bundle.root / "configs" / "inference.json"))
+    parser.update({"bundle_root": str(bundle.root), "device": torch.device("cpu")})
+    return [parser.get_parsed_content(name) for name in ("policy", "measurement", "network")]
+
+
+def zero_filled(bundle, grid, ratio=0.125):
+    """Network input of an unseen subject, intensities of order 1."""
+    policy, measurement, _ = shipped(bundle)
+    subject = {
+        "subjects": 1,
+        "slices_per_subject": 1,
+        "grid": grid,
+        "seed": 5,
+        "complex_valued": not bundle.real_valued,
+    }
+    image = torch.as_tensor(embedded_subjects("test", **subject)[0]["image"])[None]
+    with torch.no_grad():
+        mask = policy.for_grid(grid)(ratio, grid, torch.Generator().manual_seed(0)).mask
+        return complex_to_channels(
+            measurement.adjoint(measurement(image, mask, torch.Generator().manual_seed(1)), mask)
+        )
+
+
 def gate(bundle, name, *arguments):
     return succeeded(command(["-m", "monai.bundle", name], arguments, bundle.root))
 
@@ -38,7 +65,7 @@ def assert_agrees(bundle, exported, grid, ratio):
     """All channels of what was exported and of the Python network agree to 1e-4, absolute."""
     inputs = zero_filled(bundle, grid, ratio)
     with torch.no_grad():
-        out, expected = exported(inputs), shipped(bundle).network(inputs)
+        out, expected = exported(inputs), shipped(bundle)[2](inputs)
     assert out.shape == expected.shape == (1, bundle.channels, *(grid if bundle.maps else ()))
     assert float((out - expected).abs().max()) <= 1e-4
 
@@ -66,7 +93,7 @@ def test_metadata_is_valid_and_true(bundle):
     image, pred = (
         metadata["network_data_format"][way][name] for way, name in (("inputs", "image"), ("outputs", "pred"))
     )
-    assert image["spatial_shape"] == list(shipped(bundle).policy.grid) == list(bundle.grid)
+    assert image["spatial_shape"] == list(shipped(bundle)[0].grid) == list(bundle.grid)
     assert pred["num_channels"] == bundle.channels
 
 
@@ -111,65 +138,40 @@ def test_onnx_agrees_with_python(bundle, tmp_path):
         assert_agrees(bundle, exported, bundle.grid, ratio)
 
 
-def initialized(bundle, name, kind, output_dir, **values):
-    """The workflow of a configuration, with what every bundle must have."""
-    workflow = ConfigWorkflow(
-        config_file=f"configs/{name}.json",
-        meta_file="configs/metadata.json",
-        workflow_type=kind,
-        logging_file=False,
-        output_dir=str(output_dir),
-        **values,
-    )
-    workflow.initialize()
-    assert not workflow.check_properties()
-    for required in ("bundle_root", "device", "dataset_dir"):
-        assert getattr(workflow, required) is not None
-    return workflow
-
-
 @every_bundle
 def test_training_has_the_properties_of_the_specification(bundle, monkeypatch, tmp_path):
     monkeypatch.chdir(bundle.root)
-    tiny = {"train_data#subjects": 1, "validation_data#subjects": 1, "grid": [32, 32], **bundle.tiny_model}
-    workflow = initialized(bundle, "train", "train", tmp_path, **tiny)
+    workflow = ConfigWorkflow(
+        config_file="configs/train.json",
+        meta_file="configs/metadata.json",
+        workflow_type="train",
+        logging_file=False,
+        output_dir=str(tmp_path),
+        **{"train_data#subjects": 1, "validation_data#subjects": 1, "grid": [32, 32], **bundle.tiny_model},
+    )
+    workflow.initialize()
+    assert not workflow.check_properties()
+    for required in ("bundle_root", "device", "dataset_dir", "evaluator", "train_inferer"):
+        assert getattr(workflow, required) is not None
     assert workflow.max_epochs == workflow.trainer.state.max_epochs
     assert len(workflow.train_dataset) == 4
-    assert workflow.train_inferer is not None
     assert workflow.val_interval >= 1
     (name,) = workflow.val_key_metric
     assert workflow.evaluator.state.key_metric_name == name
 
 
-@every_bundle
-def test_inference_has_the_properties_of_the_specification(bundle, monkeypatch, tmp_path):
-    monkeypatch.chdir(bundle.root)
-    workflow = initialized(bundle, "inference", "infer", tmp_path)
-    for required in ("network_def", "inferer", "evaluator"):
-        assert getattr(workflow, required) is not None
-
-
-def test_the_shipped_weights_are_calibrated():
-    state = torch.load(RECON.root / "models" / "model.pt", weights_only=True)
-    assert state["log_variance_line"].abs().max() > 0
-
-
 def test_the_exported_call_without_a_mask_is_the_call_with_it():
     """What Deploy and the zoo call recovers the mask from the image's own k-space (paper, III-D)."""
-    inputs = zero_filled(RECON)
+    inputs = zero_filled(RECON, RECON.grid)
     policy, _, network = shipped(RECON)
-    mask = policy(0.125, (96, 96), torch.Generator().manual_seed(0)).mask.detach()
+    mask = policy(0.125, RECON.grid, torch.Generator().manual_seed(0)).mask.detach()
     with torch.no_grad():
-        out, expected = network(inputs), network(inputs, mask)
-    assert out.shape == expected.shape
-    assert float((out - expected).abs().max()) <= 1e-4
+        torch.testing.assert_close(network(inputs), network(inputs, mask), rtol=0, atol=1e-4)
 
 
-def test_the_channels_are_the_classes_and_two_maps():
-    assert shipped(SEGMENTATION).network.num_classes + 2 == SEGMENTATION.channels
-
-
-def test_shipped_files_are_without_what_only_training_needs():
-    state = torch.load(SEGMENTATION.root / "models" / "model.pt", weights_only=True)
-    assert not [name for name in state if name.startswith("posterior_encoder")]
+def test_shipped_files_hold_the_calibration_and_nothing_that_only_training_needs():
+    recon, segmentation = (torch.load(b.root / "models" / "model.pt", weights_only=True) for b in (RECON, SEGMENTATION))
+    assert recon["log_variance_line"].abs().max() > 0
+    assert not [name for name in segmentation if name.startswith("posterior_encoder")]
     assert 0 < load_threshold(SEGMENTATION.root / "models" / "triage.json").threshold <= 1
+    assert shipped(SEGMENTATION)[2].num_classes + 2 == SEGMENTATION.channels

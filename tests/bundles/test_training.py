@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import shutil
@@ -13,7 +12,20 @@ import numpy as np
 import pytest
 import torch
 from bundle_table import RECON, SEGMENTATION, bundles, every_bundle
-from running import TORCHRUN, assert_same_weights, command, curve, evaluate, files, parse, succeeded, table, tiny, train
+from running import (
+    TORCHRUN,
+    assert_same_weights,
+    command,
+    csv_rows,
+    curve,
+    evaluate,
+    files,
+    parse,
+    succeeded,
+    table,
+    tiny,
+    train,
+)
 
 
 def written(bundle, *epochs):
@@ -159,11 +171,6 @@ def test_a_few_steps_leave_no_image_worse_than_doing_nothing(evaluated):
         assert row["psnr"] > row["zero_filled_psnr"] - 0.05
 
 
-def rows_of(path):
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 @bundles(SEGMENTATION)
 def test_the_loss_is_its_terms_and_the_task_gets_better(trained):
     curves = curve(trained)
@@ -176,7 +183,7 @@ def test_the_loss_is_its_terms_and_the_task_gets_better(trained):
 
 @bundles(SEGMENTATION)
 def test_the_worklist_and_the_cases_are_those_of_the_table(evaluated):
-    cases, listed = (rows_of(evaluated / "evaluation" / f"{name}.csv") for name in ("cases", "worklist"))
+    cases, listed = (csv_rows(evaluated / "evaluation" / f"{name}.csv") for name in ("cases", "worklist"))
     assert len(cases) == len(listed) == 32
     agreement = [float(row["agreement"]) for row in listed]
     assert agreement == sorted(agreement)

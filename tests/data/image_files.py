@@ -46,3 +46,9 @@ def write_png(path, shape=(6, 8), depth=np.uint8, seed=0):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path)
     return pixels
+
+
+def random_kspace(*shape, seed=0):
+    """Complex standard normal deviates."""
+    draw = np.random.default_rng(seed)
+    return (draw.normal(size=shape) + 1j * draw.normal(size=shape)).astype(np.complex64)

@@ -9,6 +9,7 @@ import torch
 from helper import refuses
 from monai.data import CacheDataset, DataLoader, Dataset
 from PIL import Image
+from refusals import refuses_each
 
 from infomri_monai.data import ReadLabelledSliced, decathlon_slices
 from infomri_monai.data.prepare import prepare_images
@@ -38,14 +39,9 @@ def write_item(folder, name, shape=(7, 6, 3), seed=0, raters=None):
 
 def write_list(folder, **sections):
     """``dataset.json`` with the published metadata around the sections."""
-    content = {
-        "name": "Hippocampus",
-        "modality": {"0": "MRI"},
-        "labels": {"0": "background", "1": "Anterior"},
-        **sections,
-    }
+    metadata = {"name": "Hippocampus", "modality": {"0": "MRI"}, "labels": {"0": "background", "1": "Anterior"}}
     path = folder / "dataset.json"
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps({**metadata, **sections}))
     return path
 
 
@@ -66,25 +62,24 @@ def test_the_decathlons_training_list_is_divided_by_item(published):
     assert sorted(n for entries in parts.values() for n in subjects(entries)) == list(range(10))
     assert parts["train"] == decathlon_slices(published, "train")
     assert subjects(decathlon_slices(published, "train", seed=3)) != subjects(parts["train"])
-    for entry in parts["train"]:
-        assert entry["volume"] == f"hippocampus_{entry['subject']:03d}"
-    one = [e["slice"] for e in parts["train"] if e["subject"] == parts["train"][0]["subject"]]
-    assert one == list(range(2 + parts["train"][0]["subject"] % 2))
+    of_item = [(e["slice"], e["volume"]) for e in parts["train"] if e["subject"] == parts["train"][0]["subject"]]
+    number = parts["train"][0]["subject"]
+    assert of_item == [(i, f"hippocampus_{number:03d}") for i in range(2 + number % 2)]
 
 
 def test_a_lists_own_parts_are_kept(tmp_path):
     items = [write_item(tmp_path, f"case{n}", seed=n)[0] for n in range(8)]
-    path = write_list(tmp_path, training=items[:5], validation=items[5:6], test=items[6:])
-    assert [subjects(decathlon_slices(path, s)) for s in ("train", "validation", "test")] == [
-        [0, 1, 2, 3, 4],
-        [5],
-        [6, 7],
-    ]
-    path = write_list(tmp_path, training=items[:5], validation=items[5:6], test=[])
-    held = subjects(decathlon_slices(path, "test", fractions=(0.6, 0.1, 0.3)))
+
+    def of(split, **options):
+        return subjects(decathlon_slices(tmp_path / "dataset.json", split, **options))
+
+    write_list(tmp_path, training=items[:5], validation=items[5:6], test=items[6:])
+    assert [of(split) for split in ("train", "validation", "test")] == [[0, 1, 2, 3, 4], [5], [6, 7]]
+    write_list(tmp_path, training=items[:5], validation=items[5:6], test=[])
+    held = of("test", fractions=(0.6, 0.1, 0.3))
     assert len(held) == 2
-    assert subjects(decathlon_slices(path, "train", fractions=(0.6, 0.1, 0.3))) == sorted(set(range(5)) - set(held))
-    assert subjects(decathlon_slices(path, "validation")) == [5]
+    assert of("train", fractions=(0.6, 0.1, 0.3)) == sorted(set(range(5)) - set(held))
+    assert of("validation") == [5]
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
@@ -136,11 +131,10 @@ def test_several_raters_and_missing_ones(tmp_path):
 
 def test_only_slices_that_a_rater_labelled(tmp_path):
     item, _, labels = write_item(tmp_path, "case0", raters=2)
-    labels[0][..., 1:] = 0
-    labels[1][..., 2] = 0
-    labels[1][3, 3, 1] = 1
-    for path, label in zip(item["label"], labels, strict=True):
-        write(tmp_path / path, label)
+    for label, path in zip(labels, item["label"], strict=True):
+        write(tmp_path / path, np.zeros_like(label))
+    labels[1][..., [0, 2]] = 0
+    write(tmp_path / item["label"][1], labels[1])
     path = write_list(tmp_path, training=[item])
     kept = decathlon_slices(path, "train", raters=2, labelled_only=True, fractions=(1, 0, 0))
     assert [entry["slice"] for entry in kept] == [1]
@@ -234,33 +228,17 @@ def test_bad_label_values_and_pixels_are_named(tmp_path):
     assert ReadLabelledSliced("image", allow_missing_keys=True)({"slice": 0}) == {"slice": 0}
 
 
-@pytest.mark.parametrize(
-    ("change", "named"),
-    [
-        ({"split": "training"}, "split must be one of"),
-        ({"axis": 3}, "axis must be 0, 1 or 2"),
-        ({"raters": 0}, "raters must be at least 1"),
-        ({"channel": 1}, "item . has 1 image channels, channel=1"),
-        ({"fractions": (0.5, 0.5)}, "fractions"),
-        ({"fractions": (0.5, 0.6, 0.1)}, "fractions"),
-        ({"split": "validation", "fractions": (0.7, 0.0, 0.3)}, "'validation' is empty"),
-        ({"seed": -1}, "seed"),
-    ],
-)
-def test_bad_arguments_are_named(published, change, named):
-    refuses(ValueError, named, decathlon_slices, **{"data_list": published, "split": "train", **change})
-
-
-def test_bad_lists_are_named(tmp_path):
-    refuses(FileNotFoundError, "data_list: there is no file", decathlon_slices, tmp_path / "absent.json", "train")
+def test_bad_lists_are_named(published, tmp_path):
+    fractions = [(0.5, 0.5), (0.5, 0.6, 0.1)]
+    refuses_each(decathlon_slices, {"data_list": published, "split": "train"}, fractions=fractions, seed=[-1])
+    empty = {"fractions": (0.7, 0.0, 0.3)}
+    refuses(ValueError, "'validation' is empty", decathlon_slices, published, "validation", **empty)
+    refuses(ValueError, "item . has 1 image channels, channel=1", decathlon_slices, published, "train", channel=1)
+    path = tmp_path / "dataset.json"
+    for text, named in (("no JSON", "a JSON object"), ("[]", "a JSON object"), ('{"test": []}', "no 'training'")):
+        path.write_text(text)
+        refuses(ValueError, named, decathlon_slices, path, "train")
     item, _, _ = write_item(tmp_path, "case0")
-    for text, named in (
-        ("no JSON", "must be a JSON object"),
-        ("[]", "must be a JSON object"),
-        ('{"test": []}', "no 'training'"),
-    ):
-        (tmp_path / "dataset.json").write_text(text)
-        refuses(ValueError, named, decathlon_slices, tmp_path / "dataset.json", "train")
     for broken, error, named in (
         ({"image": item["image"]}, ValueError, "item 0 of the data list lacks label"),
         ({"label": item["label"]}, ValueError, "item 0 of the data list lacks image"),
@@ -268,5 +246,5 @@ def test_bad_lists_are_named(tmp_path):
         ({**item, "label": "gone.nii.gz"}, FileNotFoundError, r"no file gone\.nii\.gz"),
         ({**item, "image": "dataset.json"}, ValueError, r"dataset\.json must be a NIfTI"),
     ):
-        path = write_list(tmp_path, training=[broken])
+        write_list(tmp_path, training=[broken])
         refuses(error, named, decathlon_slices, path, "train", fractions=(1, 0, 0))

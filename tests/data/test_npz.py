@@ -1,14 +1,14 @@
 """``.npz`` stacks: selection, k-space crop, scaling, the shared splits, and refused files."""
 
 import pickle
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from helper import refuses
+from refusals import refuses_each
 
-from infomri_monai.data import brain_50, brain_complex_180, npz_slices, prepare_images
+from infomri_monai.data import brain_50, brain_complex_180, npz_slices
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the shared data are not here")
@@ -93,9 +93,8 @@ def test_non_finite_values_name_the_slice_only_if_chosen(tmp_path, value):
     assert len(npz_slices(tmp_path / "bad.npz", "images", rows=(0, 2))) == 2
 
 
-@pytest.mark.parametrize(
-    ("options", "named"),
-    [
+def test_bad_arguments_are_named(path):
+    for options, named in (
         ({}, "image_key"),
         ({"image_key": "complex", "real_key": "real", "imag_key": "imag"}, "image_key"),
         ({"real_key": "real"}, "imag_key"),
@@ -104,15 +103,24 @@ def test_non_finite_values_name_the_slice_only_if_chosen(tmp_path, value):
         ({"image_key": "complex", "subjects": [0]}, "subject_key"),
         ({"image_key": "complex", "subject_key": "subject", "subjects": [7]}, r"subjects \[0, 1, 2\]"),
         ({"image_key": "complex", "subject_key": "real"}, "subject numbers"),
-        ({"image_key": "complex", "rows": (3, 3)}, "rows"),
-        ({"image_key": "complex", "rows": (0, 7)}, "rows"),
-        ({"image_key": "complex", "kspace_crop": (18, 8)}, "kspace_crop"),
-        ({"image_key": "complex", "kspace_crop": 8}, "kspace_crop"),
-        ({"image_key": "complex", "kspace_crop": (0, 8)}, "kspace_crop"),
-    ],
-)
-def test_bad_arguments_are_named(path, options, named):
-    refuses(ValueError, named, npz_slices, path, **options)
+    ):
+        refuses(ValueError, named, npz_slices, path, **options)
+    good = {"path": path, "image_key": "complex"}
+    refuses_each(npz_slices, good, rows=[(3, 3), (0, 7)], kspace_crop=[(18, 8), 8, (0, 8)])
+    refuses(ValueError, "test set", brain_50, path, "train")
+    refuses(ValueError, "split", brain_complex_180, path, "training")
+
+
+@needs_shared
+@pytest.mark.shared_data
+def test_shared_brains():
+    for split, subject in (("validation", 4), ("test", 5)):
+        entries = brain_complex_180(SHARED / "brain_complex_180.npz", split, (64, 64))
+        assert [entry["subject"] for entry in entries] == [subject] * 30
+        assert (entries[0]["image"].shape, entries[0]["image"].dtype) == ((1, 64, 64), np.complex64)
+    entries = brain_50(SHARED / "brain_50.npz", kspace_crop=(96, 96))
+    assert (len(entries), entries[0]["image"].dtype) == (50, np.float32)
+    assert all(entry["image"].max() == pytest.approx(1) for entry in entries)
 
 
 def test_unreadable_files(tmp_path):
@@ -135,36 +143,3 @@ def test_a_pickle_is_not_executed(tmp_path):
     for name in ("object.npz", "pickle.npz"):
         refuses(ValueError, name, npz_slices, tmp_path / name, "images")
     assert not (tmp_path / "executed").exists()
-
-
-def test_a_training_set_is_cropped_within_three_seconds():
-    stack = np.ones((120, 270, 256), dtype=np.complex64)
-    start = time.process_time()
-    prepare_images(stack, (64, 64))
-    assert time.process_time() - start < 3
-
-
-def test_test_sets_refuse_to_be_trained_on(path):
-    refuses(ValueError, "test set", brain_50, path, "train")
-    refuses(ValueError, "split", brain_complex_180, path, "training")
-
-
-@needs_shared
-@pytest.mark.shared_data
-def test_shared_complex_brain():
-    entries = {
-        split: brain_complex_180(SHARED / "brain_complex_180.npz", split, (64, 64)) for split in ("validation", "test")
-    }
-    assert [len(entries[split]) for split in entries] == [30, 30]
-    assert {entry["subject"] for entry in entries["validation"]} == {4}
-    assert {entry["subject"] for entry in entries["test"]} == {5}
-    assert (entries["test"][0]["image"].shape, entries["test"][0]["image"].dtype) == ((1, 64, 64), np.complex64)
-
-
-@needs_shared
-@pytest.mark.shared_data
-def test_shared_real_brain():
-    entries = brain_50(SHARED / "brain_50.npz", kspace_crop=(96, 96))
-    assert len(entries) == 50
-    assert entries[0]["image"].dtype == np.float32
-    assert all(entry["image"].max() == pytest.approx(1) for entry in entries)

@@ -4,6 +4,7 @@ import nibabel
 import numpy as np
 import pytest
 from helper import refuses
+from refusals import refuses_each
 
 from infomri_monai.data import qubiq_prostate
 from infomri_monai.transforms import MISSING_RATER
@@ -58,34 +59,16 @@ def test_native_grid_keeps_every_pixel_and_rater(folder):
             assert np.array_equal(label, np.full((24, 24), MISSING_RATER) if gone else disc(4 + rater))
 
 
-def test_tasks_differ(folder):
-    first, second = (qubiq_prostate(folder, "test", task)[0]["label"].sum() for task in (1, 2))
-    assert 0 < first < second
-
-
 def test_coarse_grid_keeps_field_of_view_position_and_missing_rater(folder):
     """A disc of radius 8 around the centre becomes one of radius 4; a 30 x 24 slice is padded to a square first."""
-    entries = {
-        e["subject"]: e for split in ("train", "validation") for e in qubiq_prostate(folder, split, grid=(12, 12))
-    }
-    label = entries[1]["label"][4]
-    y, x = np.indices((12, 12)) - 6
-    radius = np.hypot(y, x)
-    assert label[radius < 3].all()
-    assert not label[radius > 5].any()
-    assert (entries[3]["label"][3] == MISSING_RATER).all()
-    assert (entries[3]["label"][4] >= 0).all()
-    tall = qubiq_prostate(folder, "test", grid=(15, 15))[0]
-    areas = tall["label"].sum((1, 2))
-    assert np.allclose(areas, [disc(3 + r).sum() / 4 for r in range(1, 7)], rtol=0.25)
-    rows, columns = np.nonzero(tall["label"][5])
-    assert np.allclose([rows.mean(), columns.mean()], 7.5, atol=0.6)
-
-
-def test_complex_on_demand(folder):
-    entry = qubiq_prostate(folder, "test", grid=(12, 12), magnitude=False)[0]
-    assert entry["image"].dtype == np.complex64
-    assert np.abs(entry["image"]).max() == pytest.approx(1)
+    entries = [e for split in ("train", "validation") for e in qubiq_prostate(folder, split, grid=(12, 12))]
+    missing = {entry["subject"]: entry["label"][3] for entry in entries if (entry["label"][3] == MISSING_RATER).all()}
+    assert list(missing) == [3]
+    radius = np.hypot(*(np.indices((12, 12)) - 6))
+    assert all(entry["label"][4][radius < 3].all() and not entry["label"][4][radius > 5].any() for entry in entries)
+    tall = qubiq_prostate(folder, "test", grid=(15, 15))[0]["label"]
+    assert np.allclose(tall.sum((1, 2)), [disc(3 + r).sum() / 4 for r in range(1, 7)], rtol=0.25)
+    assert np.allclose([axis.mean() for axis in np.nonzero(tall[5])], 7.5, atol=0.6)
 
 
 def test_splits_are_disjoint_reproducible_and_the_same_for_both_tasks(folder):
@@ -97,62 +80,42 @@ def test_splits_are_disjoint_reproducible_and_the_same_for_both_tasks(folder):
     assert (len(train), len(validation), test) == (7, 3, [49, 50])
     assert subjects("validation", validation=0.3, task=2) == validation
     assert any(subjects("validation", validation=0.3, seed=seed) != validation for seed in (1, 2, 3))
+    refuses_each(qubiq_prostate, {"folder": folder, "split": "train"}, validation=[1.0], seed=[-1])
 
 
-def test_an_empty_mask_is_a_label(folder):
+def test_empty_masks_and_complex_images(folder):
     write(folder / VALIDATION / "case49" / "task01_seg02.nii.gz", np.zeros((30, 24), np.uint8))
-    label = qubiq_prostate(folder, "test", grid=(12, 12))[0]["label"]
-    assert not label[1].any()
-    assert label[0].any()
+    entry = qubiq_prostate(folder, "test", grid=(12, 12), magnitude=False)[0]
+    assert entry["label"].any((1, 2)).tolist() == [True, False, True, True, True, True]
+    assert entry["image"].dtype == np.complex64
+    assert np.abs(entry["image"]).max() == pytest.approx(1)
 
 
 def test_files_that_do_not_fit_are_named(folder):
-    case = folder / VALIDATION / "case50"
-    write(case / "task01_seg02.nii.gz", disc(4, (24, 24)))
-    refuses(ValueError, r"case50/task01_seg02.*one grid, got \(24, 24\) and \(30, 24\)", qubiq_prostate, folder, "test")
-    write(case / "task01_seg02.nii.gz", 255 * disc(4, (30, 24)))
-    refuses(ValueError, r"case50/task01_seg02.*classes 0 to 1.*255", qubiq_prostate, folder, "test")
-    write(case / "task01_seg02.nii.gz", np.zeros((30, 24, 3), np.uint8))
-    refuses(ValueError, r"case50/task01_seg02.* axes", qubiq_prostate, folder, "test")
+    case, named = folder / VALIDATION / "case50", "case50/task01_seg02"
+    for label, error, reason in (
+        (disc(4, (24, 24)), ValueError, r".*one grid, got \(24, 24\) and \(30, 24\)"),
+        (255 * disc(4, (30, 24)), ValueError, ".*classes 0 to 1.*255"),
+        (np.zeros((30, 24, 3), np.uint8), ValueError, ".* axes"),
+    ):
+        write(case / "task01_seg02.nii.gz", label)
+        refuses(error, named + reason, qubiq_prostate, folder, "test")
     (case / "task01_seg02.nii.gz").write_bytes(b"no NIfTI")
-    refuses(OSError, "case50/task01_seg02", qubiq_prostate, folder, "test")
-
-
-def test_missing_and_superfluous_files(folder):
-    refuses(ValueError, r"rater 6: raters=5 is too few", qubiq_prostate, folder, "test", raters=5)
-    label = qubiq_prostate(folder, "test", raters=8, grid=(12, 12))[0]["label"]
-    assert (label[6:] == MISSING_RATER).all()
-    for path in (folder / VALIDATION / "case49").glob("task02*"):
-        path.unlink()
-    with pytest.raises(ValueError, match=r"case49 holds no label task02_segRR\.nii\.gz of any of the 6 raters"):
-        qubiq_prostate(folder, "test", task=2)
-    (folder / VALIDATION / "case49" / "image.nii.gz").unlink()
-    refuses(FileNotFoundError, r"case49 lacks image\.nii\.gz", qubiq_prostate, folder, "test")
-
-
-def test_an_image_with_nan_is_refused(folder):
-    image = np.ones((30, 24), np.float32)
-    image[3, 4] = np.nan
-    write(folder / VALIDATION / "case49" / "image.nii.gz", image)
+    refuses(OSError, named, qubiq_prostate, folder, "test")
+    write(folder / VALIDATION / "case49" / "image.nii.gz", np.full((30, 24), np.nan, np.float32))
     refuses(ValueError, "case49/image holds NaN", qubiq_prostate, folder, "test")
 
 
-@pytest.mark.parametrize(
-    ("change", "named"),
-    [
-        ({"split": "val"}, "split must be one of"),
-        ({"task": 3}, r"task must be one of \(1, 2\), got 3"),
-        ({"raters": 0}, "raters must be at least 1"),
-        ({"grid": (0, 8)}, "grid"),
-        ({"validation": 1.0}, "validation must lie between 0 and 1"),
-        ({"seed": -1}, "seed"),
-    ],
-)
-def test_bad_arguments_are_named(folder, change, named):
-    refuses(ValueError, named, qubiq_prostate, **{"folder": folder, "split": "train", **change})
-
-
-def test_empty_folders(tmp_path):
-    refuses(FileNotFoundError, "there is no folder", qubiq_prostate, tmp_path, "train")
-    (tmp_path / TRAINING).mkdir(parents=True)
-    refuses(FileNotFoundError, "holds no folder caseNN", qubiq_prostate, tmp_path, "train")
+def test_missing_and_superfluous_files(folder, tmp_path):
+    case = folder / VALIDATION / "case49"
+    refuses(ValueError, r"rater 6: raters=5 is too few", qubiq_prostate, folder, "test", raters=5)
+    label = qubiq_prostate(folder, "test", raters=8, grid=(12, 12))[0]["label"]
+    assert (label[6:] == MISSING_RATER).all()
+    for path in case.glob("task02*"):
+        path.unlink()
+    named = r"case49 holds no label task02_segRR\.nii\.gz of any of the 6 raters"
+    refuses(ValueError, named, qubiq_prostate, folder, "test", task=2)
+    (case / "image.nii.gz").unlink()
+    refuses(FileNotFoundError, r"case49 lacks image\.nii\.gz", qubiq_prostate, folder, "test")
+    (tmp_path / "empty" / TRAINING).mkdir(parents=True)
+    refuses(FileNotFoundError, "holds no folder caseNN", qubiq_prostate, tmp_path / "empty", "train")

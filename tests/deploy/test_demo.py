@@ -27,7 +27,7 @@ from hospital.orthanc import orthanc_missing
 from hospital.report import report_text
 from hospital.result import drawn_masks, read_result, recognised
 from infomri_monai.data import embedded_segmentation
-from infomri_monai.deploy.bundle import DeployBundle, volume_of
+from infomri_monai.deploy.bundle import DeployBundle
 from infomri_monai.deploy.dicom.scan import find_series
 from infomri_monai.deploy.dicom.series import read_series
 
@@ -72,10 +72,9 @@ def result(demonstrated, retrieved):
 
 @pytest.fixture(scope="module")
 def inferred(demonstrated):
-    """The bundle on the series as it was sent, in memory, and the case."""
+    """The bundle on the series as it was sent, in memory."""
     case = read_series(find_series(demonstrated / "output/source").candidates[0])
-    bundle = DeployBundle(MODELS, "segmentation", SETTINGS)
-    return bundle, case, bundle(case).result
+    return DeployBundle(MODELS, "segmentation", SETTINGS)(case).result
 
 
 def test_everything_lies_in_the_output_folder(demonstrated):
@@ -119,24 +118,11 @@ def test_the_pacs_gave_back_what_was_sent_and_made_and_all_is_valid(demonstrated
         assert_valid_dicom(path)
 
 
-def test_what_came_back_is_what_the_bundle_says(result, inferred):
-    bundle, case, expected = inferred
-    np.testing.assert_array_equal(result.images, case.data[0].numpy().transpose(2, 1, 0))
-    labels = volume_of(expected.segmentation, case, bundle).transpose(2, 1, 0)
-    for number, mask in enumerate(result.masks, 1):
-        np.testing.assert_array_equal(mask, labels == number)
-    probabilities = volume_of(expected.class_probabilities, case, bundle, 1).transpose(0, 3, 2, 1)
-    np.testing.assert_allclose(result.probabilities, probabilities[1:], rtol=0, atol=1 / 510 + 1e-5)
-    entropy = volume_of(expected.entropy, case, bundle).transpose(2, 1, 0)
-    np.testing.assert_allclose(result.entropy, entropy, rtol=0, atol=1e-5)
-    assert f"agreement of the samples {expected.agreement:.2f}" in result.triage
-    assert result.acceleration == pytest.approx(1 / float(expected.ratio.mean()), rel=1e-4)
-
-
-def test_the_masks_in_the_picture_are_those_of_the_run(result, inferred):
-    _, _, expected = inferred
+def test_the_picture_shows_the_masks_and_numbers_of_the_run(result, inferred):
     masks = drawn_masks(MODELS, *result.images.shape)
-    np.testing.assert_array_equal(masks, expected.mask.numpy().transpose(2, 0, 1) > 0)
+    assert f"agreement of the samples {inferred.agreement:.2f}" in result.triage
+    assert result.acceleration == pytest.approx(1 / float(inferred.ratio.mean()), rel=1e-4)
+    np.testing.assert_array_equal(masks, inferred.mask.numpy().transpose(2, 0, 1) > 0)
 
 
 def test_the_segmentation_is_good_and_upright_and_oblique(result, retrieved):

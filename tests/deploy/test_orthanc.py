@@ -51,31 +51,25 @@ def failure(options: dict[str, Any], timeout: float = 120.0) -> str:
     return str(raised.value)
 
 
-def test_answers_and_leaves_nothing(tmp_path: Path) -> None:
-    with local_orthanc() as pacs:
-        assert runs(pacs.process)
-        assert echo(pacs) == ""
-        urllib.request.urlopen(pacs.http_url + "/system").close()
-        urllib.request.urlopen(pacs.dicomweb_url + "/studies").close()
-        assert list(tmp_path.glob("orthanc-*/*/storage"))
-    assert not runs(pacs.process)
-    assert not list(tmp_path.iterdir())
-    with pytest.raises(OSError, match="refused"):
-        socket.create_connection(("127.0.0.1", pacs.dicom_port))
-
-
-def test_leaves_nothing_after_an_exception(tmp_path: Path) -> None:
+def test_answers_and_leaves_nothing_even_after_an_exception(tmp_path: Path) -> None:
     seen: list[LocalPacs] = []
 
     def fail() -> None:
         with local_orthanc() as pacs:
             seen.append(pacs)
+            assert runs(pacs.process)
+            assert echo(pacs) == ""
+            urllib.request.urlopen(pacs.http_url + "/system").close()
+            urllib.request.urlopen(pacs.dicomweb_url + "/studies").close()
+            assert list(tmp_path.glob("orthanc-*/*/storage"))
             raise RuntimeError("of the block")
 
     with pytest.raises(RuntimeError, match="of the block"):
         fail()
     assert not runs(seen[0].process)
     assert not list(tmp_path.iterdir())
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(("127.0.0.1", seen[0].dicom_port))
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
@@ -128,7 +122,8 @@ def test_not_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_does_not_start(tmp_path: Path) -> None:
-    """A port that is taken, for good, and a configuration that is wrong."""
+    """No time, a port that is taken, for good, and a configuration that is wrong."""
+    assert "has not started within 0 s" in failure({}, timeout=0.0)
     with socket.socket() as taken:
         taken.bind(("0.0.0.0", 0))
         taken.listen()
@@ -147,8 +142,3 @@ def test_tries_other_ports(monkeypatch: pytest.MonkeyPatch) -> None:
         with local_orthanc() as pacs:
             assert pacs.dicom_port != taken.getsockname()[1]
             assert echo(pacs) == ""
-
-
-def test_has_not_started_in_time(tmp_path: Path) -> None:
-    assert "has not started within 0 s" in failure({}, timeout=0.0)
-    assert not list(tmp_path.iterdir())

@@ -72,7 +72,7 @@ def test_pictures_of_a_page_that_lives_elsewhere_come_along():
         ('<link rel="stylesheet" href="//fonts.example/css">', True),
         ("<img src=http://pictures.example/a.png>", True),
         ('<link rel="canonical" href="https://example.org/">', False),
-        ('<a href="https://arxiv.org">paper</a><img src="a.png">', False),
+        ('<a href="https://arxiv.org">paper</a><img src="./index.html">', False),
     ],
 )
 def test_a_site_that_loads_from_elsewhere_is_refused(tmp_path, page, refused):
@@ -83,6 +83,12 @@ def test_a_site_that_loads_from_elsewhere_is_refused(tmp_path, page, refused):
             site_build.on_post_build(config)
     else:
         site_build.on_post_build(config)
+
+
+def test_a_picture_that_is_not_there_is_refused(tmp_path):
+    (tmp_path / "index.html").write_text('<p><img alt="a" src="../a.png" /></p>')
+    with pytest.raises(PluginError, match=r"index.html: no file ../a.png"):
+        site_build.on_post_build(SimpleNamespace(site_dir=tmp_path))
 
 
 def test_every_example_has_a_title_and_says_what_to_change():
@@ -110,7 +116,9 @@ def test_the_site_builds(tmp_path):
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     pages = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.html")}
-    assert {"index.html", "gallery/08_dicom_study.html", "bundles/infomri_recon.html", "contributing.html"} <= pages
-    api = (tmp_path / "api" / "transforms.html").read_text()
+    assert {
+        f"{page}index.html" for page in ("", "gallery/08_dicom_study/", "bundles/infomri_recon/", "contributing/")
+    } <= pages
+    api = (tmp_path / "api" / "transforms" / "index.html").read_text()
     assert "SimulateAcquisitiond" in api
     assert "standard deviation per real component" in api

@@ -54,6 +54,18 @@ def test_refuses_shapes_kinds_and_reduction():
     refuses(ValueError, "must have one shape", gaussian_nll, x, mean[:1], log_variance)
     refuses(ValueError, "both be real or both complex", gaussian_nll, x.to(torch.complex128), mean, log_variance)
     refuses(ValueError, "reduction must be", gaussian_nll, x, mean, log_variance, "sum")
+    q, variance, p, other = case()
+    refuses(ValueError, r"must have one shape, got .*\(2, 2, 4, 5\)", gaussian_kl, q, variance, p, other[:2])
+    reductions = "reduction must be 'sum', 'batch' or 'none', got 'mean'"
+    refuses(ValueError, reductions, gaussian_kl, q, variance, p, other, "mean")
+
+
+@pytest.mark.parametrize("reduction", ["sum", "batch", "none"])
+def test_gradient_and_batch_of_the_divergence(reduction):
+    assert_gradient(lambda *a: gaussian_kl(*a, reduction), *case((2, 2, 3)))
+    if reduction == "batch":
+        assert_batch_equals_elements(lambda *a: gaussian_kl(*a, "batch"), *case())
+        assert gaussian_kl(*[torch.zeros(3, 0, 1, 1)] * 4, "batch").tolist() == [0, 0, 0]  # latents of no elements
 
 
 SHAPE_DIVERGENCE = (3, 2, 4, 5)
@@ -85,15 +97,6 @@ def test_is_the_mean_log_ratio_of_samples(generator):
     assert float(gaussian_kl(*(a[None] for a in arguments))) == pytest.approx(float(ratio.mean()), abs=4 * error)
 
 
-@pytest.mark.parametrize("reduction", ["sum", "batch", "none"])
-def test_gradient(reduction):
-    assert_gradient(lambda *a: gaussian_kl(*a, reduction), *case((2, 2, 3)))
-
-
-def test_batch_is_its_elements():
-    assert_batch_equals_elements(lambda *a: gaussian_kl(*a, "batch"), *case())
-
-
 @settings(deadline=None, max_examples=50)
 @given(values=st.lists(st.floats(-20, 20), min_size=4, max_size=4))
 def test_is_positive_and_zero_for_equal_distributions(values):
@@ -116,13 +119,11 @@ def test_nearly_equal_variances_in_float32(difference, sign):
 def test_extreme_variances_are_finite_and_are_drawn_together(log_variance_q, log_variance_p):
     """16 x 64 x 64 latents whose means differ by 30: no Inf, no NaN, and the gradient has the right sign even there."""
     shape = (1, 16, 64, 64)
-    mean_q, mean_p = torch.zeros(shape, requires_grad=True), torch.full(shape, 30.0, requires_grad=True)
-    q, p = (torch.full(shape, value, requires_grad=True) for value in (log_variance_q, log_variance_p))
-    kl = gaussian_kl(mean_q, q, mean_p, p)
+    mean_q, q, mean_p, p = tensors = [torch.full(shape, v) for v in (0.0, log_variance_q, 30.0, log_variance_p)]
+    kl = gaussian_kl(*(tensor.requires_grad_() for tensor in tensors))
     assert 0 <= float(kl.detach()) < math.inf
     kl.backward()
-    for tensor in (mean_q, q, mean_p, p):
-        assert torch.isfinite(tensor.grad).all()
+    assert all(torch.isfinite(tensor.grad).all() for tensor in tensors)
     assert (mean_q.grad <= 0).all()
     assert (mean_p.grad >= 0).all()
     assert (q.grad * (log_variance_q - log_variance_p) >= 0).all()
@@ -130,40 +131,19 @@ def test_extreme_variances_are_finite_and_are_drawn_together(log_variance_q, log
         assert (p.grad < 0).all()
 
 
-def test_large_ratios_are_a_lower_bound():
-    zero, ratio = torch.zeros(1, 1, dtype=torch.float64), torch.full((1, 1), 70.0, dtype=torch.float64)
-    bound, exact = float(gaussian_kl(zero, ratio, zero, zero)), 0.5 * (math.expm1(70) - 70)
-    assert 0.5 * math.exp(60) < bound < exact
-
-
-def test_latents_of_no_elements_have_no_divergence():
-    none = torch.zeros(3, 0, 1, 1, requires_grad=True)
-    kl = gaussian_kl(none, none, none, none)
-    kl.backward()
-    assert kl.item() == 0
-    assert gaussian_kl(none, none, none, none, "batch").tolist() == [0, 0, 0]
-
-
-def test_refuses_shapes_and_reduction():
-    q, variance, p, other = case()
-    refuses(ValueError, r"must have one shape, got .*\(2, 2, 4, 5\)", gaussian_kl, q, variance, p, other[:2])
-    with pytest.raises(ValueError, match="reduction must be 'sum', 'batch' or 'none', got 'mean'"):
-        gaussian_kl(q, variance, p, other, "mean")
+def test_entropies_and_their_gradients_are_torchs():
+    probabilities = simplex()
+    torch.testing.assert_close(categorical_entropy(probabilities), Categorical(probabilities.movedim(1, -1)).entropy())
+    torch.testing.assert_close(bernoulli_entropy(probabilities), Bernoulli(probabilities).entropy())
+    assert_gradient(categorical_entropy, simplex((2, 3, 2)))
+    assert_gradient(bernoulli_entropy, simplex((2, 3)))
+    tiny = torch.tensor([1e-45, 1e-40, 1e-38, 1e-20])
+    expected = -tiny * torch.log(tiny.double()).float() + tiny
+    torch.testing.assert_close(bernoulli_entropy(tiny), expected, rtol=0.2, atol=1e-40)
 
 
 def simplex(shape=(3, 4, 2, 5), dim=1):
     return torch.softmax(random_tensor(shape, torch.float64), dim)
-
-
-def test_is_torchs():
-    probabilities = simplex()
-    torch.testing.assert_close(categorical_entropy(probabilities), Categorical(probabilities.movedim(1, -1)).entropy())
-    torch.testing.assert_close(bernoulli_entropy(probabilities), Bernoulli(probabilities).entropy())
-
-
-def test_a_binary_variable_is_two_classes():
-    p = torch.linspace(0, 1, 11)[None]
-    torch.testing.assert_close(bernoulli_entropy(p)[0], categorical_entropy(torch.stack([p, 1 - p], 1))[0])
 
 
 @pytest.mark.parametrize("classes", [2, 3, 10])
@@ -177,18 +157,6 @@ def test_uniform_is_log_c_and_certain_is_exactly_zero(classes, dtype):
     assert float(bernoulli_entropy(torch.tensor(0.5, dtype=dtype))) == pytest.approx(math.log(2))
 
 
-def test_smallest_numbers_of_float32():
-    tiny = torch.tensor([1e-45, 1e-40, 1e-38, 1e-20])
-    torch.testing.assert_close(
-        bernoulli_entropy(tiny), -tiny * torch.log(tiny.double()).float() + tiny, rtol=0.2, atol=1e-40
-    )
-
-
-def test_gradient_entropy():
-    assert_gradient(categorical_entropy, simplex((2, 3, 2)))
-    assert_gradient(bernoulli_entropy, simplex((2, 3)))
-
-
 @pytest.mark.parametrize("entropy", [categorical_entropy, bernoulli_entropy])
 def test_gradient_is_finite_and_points_to_uncertainty_at_the_ends(entropy):
     p = torch.eye(3).requires_grad_()
@@ -196,3 +164,9 @@ def test_gradient_is_finite_and_points_to_uncertainty_at_the_ends(entropy):
     assert torch.isfinite(p.grad).all()
     assert (p.grad[p == 0] > 10).all()
     assert (p.grad[p == 1] < 0).all()
+
+
+def test_large_ratios_are_a_lower_bound():
+    zero, ratio = torch.zeros(1, 1, dtype=torch.float64), torch.full((1, 1), 70.0, dtype=torch.float64)
+    bound, exact = float(gaussian_kl(zero, ratio, zero, zero)), 0.5 * (math.expm1(70) - 70)
+    assert 0.5 * math.exp(60) < bound < exact

@@ -110,16 +110,8 @@ def test_a_bundle_trains_evaluates_and_infers(place):
 
 def test_masks_are_exported(place):
     policy = place / "infomri_recon" / "models" / "policy.pt"
-    command = [
-        place / "venv" / "bin" / "infomri-export-masks",
-        "--checkpoint",
-        policy,
-        "--ratios",
-        "0.25",
-        "--out",
-        "masks",
-    ]
-    assert "mask_ratio0.25_seed0.npz" in run(*command, cwd=place)
+    words = ["--checkpoint", policy, "--ratios", "0.25", "--out", "masks"]
+    assert "mask_ratio0.25_seed0.npz" in run(place / "venv" / "bin" / "infomri-export-masks", *words, cwd=place)
     assert (place / "masks" / "mask_ratio0.25_seed0.npz").exists()
 
 

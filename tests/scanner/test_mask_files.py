@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
 from helper import refuses
 from PIL import Image
+from refusals import refuses_each
 
-from infomri_monai.sampling import Equispaced, PatternGenerationNetwork, UniformRandom, VariableDensity, save_policy
+from infomri_monai.sampling import PatternGenerationNetwork, UniformRandom, VariableDensity, save_policy
 from infomri_monai.scanner import GradientEcho, read_phase_encodes, read_pulseq_lines, write_masks
 from infomri_monai.scanner.export import main
 from infomri_monai.scanner.mask_files import FORMATS
 
-PROTOCOL = GradientEcho(fov_mm=(220, 200))
+PROTOCOL, HASTY = GradientEcho(fov_mm=(220, 200)), GradientEcho(fov_mm=(220, 200), te_ms=1)
 
 
 def test_npz_and_png_hold_the_mask_and_how_it_was_made(tmp_path):
@@ -30,25 +28,14 @@ def test_npz_and_png_hold_the_mask_and_how_it_was_made(tmp_path):
         with np.load(npz, allow_pickle=False) as file:
             assert file["mask"].dtype == np.uint8
             np.testing.assert_array_equal(file["mask"], expected)
-            assert float(file["ratio_requested"]) == ratio
-            assert float(file["ratio_realised"]) == pytest.approx(expected.mean())
-            assert int(file["seed"]) == 7
-            assert str(file["policy"]) == "VariableDensity"
+            kept = [file[key].item() for key in ("ratio_requested", "ratio_realised", "seed", "policy")]
+            assert kept == [ratio, pytest.approx(expected.mean()), 7, "VariableDensity"]
             assert file["grid"].tolist() == [20, 30]
             assert "lines" not in file
         with Image.open(png) as image:
             np.testing.assert_array_equal(np.asarray(image), expected * 255)
-            assert image.text["seed"] == "7"
-            assert image.text["ratio_requested"] == str(ratio)
+            assert (image.text["seed"], image.text["ratio_requested"]) == ("7", str(ratio))
     assert len(list((tmp_path / "new" / "masks").iterdir())) == 4
-
-
-def test_lines_are_written_as_lines_and_as_a_full_mask(tmp_path):
-    (npz,) = write_masks(Equispaced(readout_axis=0), [0.25], (6, 16), tmp_path, seed=1, formats=["npz"])
-    with np.load(npz, allow_pickle=False) as file:
-        assert len(file["lines"]) == 4
-        assert file["mask"].shape == (6, 16)
-        np.testing.assert_array_equal(np.flatnonzero(file["mask"][3]), file["lines"])
 
 
 def test_npy_has_its_record_beside_it(tmp_path):
@@ -58,43 +45,37 @@ def test_npy_has_its_record_beside_it(tmp_path):
     assert len(content["lines"]) == 4
 
 
-def test_a_volume_has_no_image(tmp_path):
-    write_masks(UniformRandom(), [0.5], (4, 4, 4), tmp_path, seed=0, formats=["npz"])
-    refuses(ValueError, "png", write_masks, UniformRandom(), [0.5], (4, 4, 4), tmp_path, seed=0)
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"ratios": [0.2, 1.5]}, "ratios"),
-        ({"ratios": []}, "ratios"),
         ({"ratios": [0.2, 0.2]}, "different"),
         ({"ratios": [0.2, 1e-5]}, "cannot be met"),
-        ({"seed": -1}, "seed"),
-        ({"formats": ["tiff"]}, "formats"),
-        ({"formats": []}, "formats"),
         ({"shape": (8, 9)}, "for_grid"),
         ({"formats": ["csv"], "ordering": "zigzag"}, "ordering"),
         ({"formats": ["csv"], "ordering": "interleaved", "shots": 65}, "shots"),
         ({"formats": ["seq"]}, "protocol"),
         ({"formats": ["npz"], "protocol": PROTOCOL}, "protocol"),
         ({"formats": ["npz", "seq"], "protocol": PROTOCOL}, "single positions"),
+        ({"policy": UniformRandom(), "shape": (4, 4, 4), "formats": ["npz", "png"]}, "png"),
+        ({"policy": UniformRandom(), "shape": (4, 4, 4), "formats": ["csv"]}, "'csv' for 3 phase-encode axes"),
+        ({"policy": UniformRandom(0), "shape": (4, 4, 4), "formats": ["seq"], "protocol": PROTOCOL}, "2D grid"),
+        ({"policy": UniformRandom(0), "formats": ["npz", "csv", "seq"], "protocol": HASTY}, "shortest"),
     ],
 )
 def test_bad_input_writes_nothing(change, message, tmp_path):
-    arguments = {"ratios": [0.2], "shape": (8, 8), "seed": 0, "formats": ["npz"], **change}
-    refuses(ValueError, message, write_masks, PatternGenerationNetwork((8, 8)), folder=tmp_path, **arguments)
+    pytest.importorskip("pypulseq")
+    policy = PatternGenerationNetwork((8, 8))
+    arguments = {"policy": policy, "ratios": [0.2], "shape": (8, 8), "seed": 0, "formats": ["npz"], **change}
+    refuses(ValueError, message, write_masks, folder=tmp_path, **arguments)
+    good = {**arguments, **change, "folder": tmp_path}
+    refuses_each(write_masks, good, ratios=[[0.2, 1.5], []], seed=[-1], formats=[["tiff"], []])
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_file_in_place_of_the_folder(tmp_path):
-    (tmp_path / "taken").write_text("")
-    refuses(NotADirectoryError, "taken", write_masks, UniformRandom(), [0.2], (8, 8), tmp_path / "taken", seed=0)
 
 
 def test_a_failure_while_writing_leaves_the_old_files(tmp_path, monkeypatch):
     (old,) = write_masks(UniformRandom(), [0.2], (8, 8), tmp_path, seed=0, formats=["npz"])
     before = old.read_bytes()
+    refuses(NotADirectoryError, old.name, write_masks, UniformRandom(), [0.2], (8, 8), old, seed=0)
 
     def full_disk(stem, drawn):
         raise OSError("no space left")
@@ -107,37 +88,34 @@ def test_a_failure_while_writing_leaves_the_old_files(tmp_path, monkeypatch):
 
 def test_command_line(tmp_path, capsys):
     checkpoint = save_policy(PatternGenerationNetwork((16, 16)), tmp_path / "policy.pt")
-    main(
-        ["--checkpoint", str(checkpoint), "--ratios", "0.1", "0.2", "--out", str(tmp_path / "a"), "--grid", "24", "20"]
-    )
+    options = "--ratios 0.1 0.2 --grid 24 20"
+    main(["--checkpoint", str(checkpoint), "--out", str(tmp_path / "a"), *options.split()])
     assert len(capsys.readouterr().out.split()) == len(list((tmp_path / "a").iterdir())) == 4
     with np.load(tmp_path / "a" / "mask_ratio0.2_seed0.npz") as file:
         assert file["mask"].shape == (24, 20)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("options", "message"),
     [
-        (["--ratios", "2"], "ratio"),
-        (["--ratios", "0.1", "--checkpoint", "none.pt"], "none.pt"),
-        (["--ratios", "0.1"], "--grid"),
+        ("--ratios 2", "ratio"),
+        ("--checkpoint none.pt", "none.pt"),
+        ("--formats seq", "--fov is needed"),
+        ("--formats seq --fov 1 2 3", "--fov"),
+        ("--formats seq --fov 0", "fov_mm"),
+        ("--formats csv --te 5", "--formats seq"),
+        ("--formats csv --fov 220", "--formats seq"),
+        ("--formats seq --fov 220 --te 1", "shortest"),
+        ("--formats csv --shots 2", "interleaved"),
     ],
 )
-def test_command_line_errors_are_one_clear_line(arguments, message, tmp_path, capsys):
-    checkpoint = save_policy(UniformRandom(), tmp_path / "policy.pt")
-    grid = [] if message == "--grid" else ["--grid", "8", "8"]
-    refuses(SystemExit, "2", main, ["--checkpoint", str(checkpoint), "--out", str(tmp_path / "a"), *grid, *arguments])
+def test_command_line_errors_are_one_clear_line(options, message, tmp_path, capsys):
+    pytest.importorskip("pypulseq")
+    checkpoint = save_policy(PatternGenerationNetwork((8, 8), readout_axis=0), tmp_path / "policy.pt")
+    start = ["--checkpoint", str(checkpoint), "--out", str(tmp_path / "a"), "--ratios", "0.5"]
+    refuses(SystemExit, "2", main, [*start, *options.split()])
     assert message in capsys.readouterr().err.splitlines()[-1]
     assert not (tmp_path / "a").exists()
-
-
-@pytest.mark.slow
-def test_command_line_as_a_module(tmp_path):
-    checkpoint = save_policy(UniformRandom(), tmp_path / "policy.pt")
-    command = [sys.executable, "-W", "error::RuntimeWarning", "-m", "infomri_monai.scanner.export"]
-    arguments = ["--checkpoint", str(checkpoint), "--ratios", "0.5", "--out", str(tmp_path / "a"), "--grid", "4", "4"]
-    result = subprocess.run(command + arguments, capture_output=True, text=True, check=True, env=os.environ)
-    assert result.stdout.count("mask_ratio0.5_seed0") == 2
 
 
 def test_says_where_a_ratio_lies_outside_the_trained_range(tmp_path, caplog):
@@ -167,29 +145,6 @@ def test_all_formats_hold_the_same_lines(axis, grid, tmp_path):
         assert '"policy": "PatternGenerationNetwork"' in table.read_text()
 
 
-def test_single_positions_are_the_phase_encodes_of_a_3d_sequence(tmp_path):
-    (table,) = write_masks(VariableDensity(), [0.3], (8, 10), tmp_path, 0, ["csv"], "centric")
-    found = read_phase_encodes(table)
-    assert found.signed[0].tolist() == [0, 0]
-    assert len(found.positions) == found.mask.sum() == 24
-
-
-def test_a_table_needs_one_or_two_phase_encode_axes(tmp_path):
-    with pytest.raises(ValueError, match="'csv' for 3 phase-encode axes"):
-        write_masks(UniformRandom(), [0.5], (4, 4, 4), tmp_path / "a", 0, ["csv"])
-    with pytest.raises(ValueError, match="2D grid"):
-        write_masks(UniformRandom(0), [0.5], (4, 4, 4), tmp_path / "a", 0, ["seq"], protocol=PROTOCOL)
-    assert not (tmp_path / "a").exists()
-
-
-def test_a_sequence_that_cannot_be_timed_leaves_no_file(tmp_path):
-    pytest.importorskip("pypulseq")
-    hasty = GradientEcho(fov_mm=(220, 200), te_ms=1)
-    with pytest.raises(ValueError, match="shortest"):
-        write_masks(UniformRandom(0), [0.5], (8, 8), tmp_path / "a", 0, ["npz", "csv", "seq"], protocol=hasty)
-    assert not (tmp_path / "a").exists()
-
-
 def test_command_line_for_a_scanner(tmp_path):
     pypulseq = pytest.importorskip("pypulseq")
     checkpoint = save_policy(PatternGenerationNetwork((32, 32), readout_axis=0), tmp_path / "policy.pt")
@@ -206,27 +161,6 @@ def test_command_line_for_a_scanner(tmp_path):
     parsed.read(str(sequence))
     kept = [float(parsed.definitions[key]) for key in ("TE", "TR", "FlipAngle", "Dummies")]
     assert kept == pytest.approx([0.006, 0.0155, 20, 4])
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ("--formats seq", "--fov is needed"),
-        ("--formats seq --fov 1 2 3", "--fov"),
-        ("--formats seq --fov 0", "fov_mm"),
-        ("--formats csv --te 5", "--formats seq"),
-        ("--formats csv --fov 220", "--formats seq"),
-        ("--formats seq --fov 220 --te 1", "shortest"),
-        ("--formats csv --shots 2", "interleaved"),
-    ],
-)
-def test_command_line_errors_for_a_scanner(options, message, tmp_path, capsys):
-    pytest.importorskip("pypulseq")
-    checkpoint = save_policy(PatternGenerationNetwork((8, 8), readout_axis=0), tmp_path / "policy.pt")
-    with pytest.raises(SystemExit, match="2"):
-        main(["--checkpoint", str(checkpoint), "--out", str(tmp_path / "a"), "--ratios", "0.5", *options.split()])
-    assert message in capsys.readouterr().err.splitlines()[-1]
-    assert not (tmp_path / "a").exists()
 
 
 def test_an_export_leaves_no_file_behind_that_belongs_to_another(tmp_path):

@@ -13,6 +13,7 @@ from helper import refuses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.utils import OptionalImportError
+from refusals import refuses_each
 
 from infomri_monai.scanner import gradient_echo as protocol_module
 from infomri_monai.scanner import pulseq as pulseq_module
@@ -160,7 +161,8 @@ def test_every_repetition_ends_with_the_same_moments(tmp_path):
     assert steps[0, 2] * PROTOCOL.slice_thickness_mm * 1e-3 > 4  # and over the slice
 
 
-def test_definitions_say_what_it_is(written):
+def test_definitions_say_what_it_is(written, tmp_path):
+    """And the same mask gives the same file."""
     found = read_back(written).definitions
     np.testing.assert_allclose(found["FOV"], [0.22, 0.18, 0.005])
     assert found["Matrix"].tolist() == [8, 11]
@@ -170,25 +172,17 @@ def test_definitions_say_what_it_is(written):
     assert found["PhaseResolution"] == pytest.approx((220 / 8) / (180 / 11))
     digest = hashlib.sha256(line_mask((8, 11), 0, LINES).astype(np.uint8).tobytes()).hexdigest()
     assert found["MaskChecksum"] == f"sha256:{digest}"
-
-
-def test_the_same_mask_gives_the_same_file(written, tmp_path):
     again = write_pulseq(encodes_of(), PROTOCOL, tmp_path / "again.seq", {"Policy": "any", "Ratio": 5 / 11})
     assert again.read_bytes() == written.read_bytes()
     assert read_back(written).signature_value in written.read_text()
 
 
 @pytest.mark.parametrize(
-    ("name", "step", "text"),
-    [
-        ("te_ms", 0.001, "te_ms"),
-        ("tr_ms", 0.01, "tr_ms"),
-        ("dwell_us", 0.1, "dwell_us"),
-        ("slice_thickness_mm", 0.01, "slice"),
-    ],
+    ("name", "start", "step"),
+    [("te_ms", 0.5, 0.001), ("tr_ms", 2.0, 0.01), ("dwell_us", 1.0, 0.1), ("slice_thickness_mm", 0.2, 0.01)],
 )
-def test_the_shortest_that_an_error_names_is_the_shortest(name, step, text):
-    start = {"te_ms": 0.5, "tr_ms": 2.0, "dwell_us": 1.0, "slice_thickness_mm": 0.2}[name]
+def test_the_shortest_that_an_error_names_is_the_shortest(name, start, step):
+    text = name.removesuffix("_thickness_mm")
     lowest = "(?:shortest of this protocol is|at least|thinnest slice is) ([0-9.]+[0-9])"
     with pytest.raises(ValueError, match=text) as error:
         gradient_echo_sequence(encodes_of(), replace(PROTOCOL, **{name: start}))
@@ -199,33 +193,23 @@ def test_the_shortest_that_an_error_names_is_the_shortest(name, step, text):
         gradient_echo_sequence(encodes_of(), replace(PROTOCOL, **{name: round(least - step, 6), **room}))
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"fov_mm": (0, 200)}, "fov_mm"),
-        ({"fov_mm": (200, -1)}, "fov_mm"),
-        ({"fov_mm": (200,)}, "fov_mm"),
-        ({"fov_mm": (2000, 200)}, "fov_mm"),
-        ({"fov_mm": (float("nan"), 200)}, "fov_mm"),
-        ({"te_ms": 0}, "te_ms"),
-        ({"tr_ms": float("inf")}, "tr_ms"),
-        ({"tr_ms": 12.345}, "tr_ms must be a multiple of 0.01"),
-        ({"rf_ms": 1.001}, "rf_ms must be a multiple of 0.01"),
-        ({"dwell_us": 10.05}, "dwell_us must be a multiple of 0.1"),
-        ({"flip_angle_deg": 91}, "flip_angle_deg"),
-        ({"flip_angle_deg": -5}, "flip_angle_deg"),
-        ({"slice_thickness_mm": 0}, "slice_thickness_mm"),
-        ({"slice_thickness_mm": 0.5}, "max_grad=22"),
-        ({"max_grad": 0}, "max_grad"),
-        ({"rf_dead_us": -1}, "rf_dead_us"),
-        ({"rf_dead_us": 0.5}, "rf_dead_us must be a multiple of 1"),
-        ({"adc_dead_us": float("nan")}, "adc_dead_us"),
-        ({"dummies": -1}, "dummies"),
-        ({"dummies": 1.5}, "dummies"),
-    ],
-)
-def test_a_protocol_out_of_range(change, message):
-    refuses(ValueError, message, replace, PROTOCOL, **change)
+def test_a_protocol_out_of_range():
+    bad = {
+        "fov_mm": [(0, 200), (200, -1), (200,), (2000, 200), (float("nan"), 200)],
+        "te_ms": [0],
+        "tr_ms": [float("inf")],
+        "flip_angle_deg": [91, -5],
+        "slice_thickness_mm": [0],
+        "max_grad": [0],
+        "rf_dead_us": [-1],
+        "adc_dead_us": [float("nan")],
+        "dummies": [-1, 1.5],
+    }
+    refuses_each(GradientEcho, {"fov_mm": (220, 180)}, **bad)
+    for name, value, step in (("tr_ms", 12.345, 0.01), ("rf_ms", 1.001, 0.01), ("dwell_us", 10.05, 0.1)):
+        refuses(ValueError, f"{name} must be a multiple of {step}", replace, PROTOCOL, **{name: value})
+    refuses(ValueError, "rf_dead_us must be a multiple of 1", replace, PROTOCOL, rf_dead_us=0.5)
+    refuses(ValueError, "max_grad=22", replace, PROTOCOL, slice_thickness_mm=0.5)
 
 
 def test_only_lines_of_a_2d_grid_can_be_measured():
@@ -233,11 +217,8 @@ def test_only_lines_of_a_2d_grid_can_be_measured():
     refuses(ValueError, "whole lines", gradient_echo_sequence, phase_encodes(np.ones((4, 4, 4)), 0), PROTOCOL)
     empty = encodes_of()._replace(positions=np.empty((0, 1), np.int64), shot=np.empty(0, np.int64))
     refuses(ValueError, "at least one line", gradient_echo_sequence, empty, PROTOCOL)
-
-
-@pytest.mark.parametrize("record", [{"two words": 1}, {"": 1}, {"Note": "two\nlines"}])
-def test_a_definition_that_would_break_the_file(record):
-    refuses(ValueError, "record", gradient_echo_sequence, encodes_of(), PROTOCOL, record)
+    for record in ({"two words": 1}, {"": 1}, {"Note": "two\nlines"}):  # would break the file
+        refuses(ValueError, "record", gradient_echo_sequence, encodes_of(), PROTOCOL, record)
 
 
 def test_a_file_that_measures_other_lines_is_not_written(tmp_path, monkeypatch):
@@ -268,7 +249,6 @@ def without(name):
     ("change", "message"),
     [
         (lambda text: text[: len(text) // 2], "no signature"),
-        (lambda text: "", "no signature"),
         (lambda text: text.replace("Policy any", "Policy new"), "changed or damaged"),
         (lambda text: signed("not a sequence\n\n[SIGNATURE]"), "cannot be read"),
         (lambda text: signed(re.sub(r"(?m)^(\d+ )3 LIN", r"\g<1>4 LIN", text)), "labels LIN"),
@@ -278,11 +258,8 @@ def without(name):
         (lambda text: signed(text.replace("FOV 0.22 0.18", "FOV 0.22 0.00")), "positive"),
         (lambda text: signed(text.replace("Matrix 8 11", "Matrix 9 11")), "9 samples"),
         (lambda text: signed(text.replace("Matrix 8 11", "Matrix 8 5")), "outside the grid"),
-        (lambda text: signed(text.replace("Matrix 8 11", "Matrix 8 12")), "labels LIN"),
         (lambda text: signed(text.replace("ReadoutAxis 0", "ReadoutAxis 2")), "readout_axis"),
         (without("Matrix"), "define Matrix"),
-        (without("FOV"), "define FOV"),
-        (without("ReadoutAxis"), "define ReadoutAxis"),
     ],
 )
 def test_a_damaged_or_changed_sequence_is_refused(change, message, written):
@@ -292,6 +269,23 @@ def test_a_damaged_or_changed_sequence_is_refused(change, message, written):
     refuses(ValueError, message, read_pulseq_lines, written)
 
 
+def test_sequences_by_another_hand(tmp_path):
+    """A line twice, no read-out, none, and the older format that docs/scanner.md offers to programmers of interpreters."""
+    path, given = tmp_path / "lines.seq", {"grid": (8, 11), "fov_mm": (220, 180), "readout_axis": 0}
+    refuses(FileNotFoundError, r"lines\.seq", read_pulseq_lines, path)
+    gradient_echo_sequence(encodes_of(), PROTOCOL).write(str(path), v141_compat=True)
+    np.testing.assert_array_equal(read_pulseq_lines(path).mask, line_mask((8, 11), 0, LINES))
+    sequence = gradient_echo_sequence(encodes_of(lines=[3]), PROTOCOL)
+    for number in list(sequence.block_events):
+        sequence.add_block(sequence.get_block(number))
+    sequence.write(str(path))
+    refuses(ValueError, "twice", read_pulseq_lines, path)
+    sequence = pypulseq.Sequence(PROTOCOL.system())
+    sequence.add_block(pypulseq.make_delay(0.01))
+    sequence.write(str(path))
+    refuses(ValueError, "8 samples", read_pulseq_lines, path, **given)
+
+
 def test_sizes_can_be_given_instead_of_believed(written):
     for name in ("Matrix", "FOV", "ReadoutAxis", "MaskChecksum"):
         written.write_text(without(name)(written.read_text()))
@@ -299,32 +293,6 @@ def test_sizes_can_be_given_instead_of_believed(written):
     np.testing.assert_array_equal(found.mask, line_mask((8, 11), 0, LINES))
     turned = read_pulseq_lines(written, grid=(11, 8), fov_mm=(180, 220), readout_axis=1)
     np.testing.assert_array_equal(turned.mask, line_mask((11, 8), 1, LINES))
-    with pytest.raises(ValueError, match="between two lines"):
-        read_pulseq_lines(written, grid=(8, 11), fov_mm=(220, 200), readout_axis=0)
-    refuses(ValueError, "grid", read_pulseq_lines, written, grid=(8,), fov_mm=(220, 200), readout_axis=0)
-
-
-def test_a_line_measured_twice_is_refused(tmp_path):
-    sequence = gradient_echo_sequence(encodes_of(lines=[3]), PROTOCOL)
-    for number in list(sequence.block_events):
-        sequence.add_block(sequence.get_block(number))
-    sequence.write(str(tmp_path / "twice.seq"))
-    refuses(ValueError, "twice", read_pulseq_lines, tmp_path / "twice.seq")
-
-
-def test_a_sequence_without_read_outs_is_refused(tmp_path):
-    sequence = pypulseq.Sequence(PROTOCOL.system())
-    sequence.add_block(pypulseq.make_delay(0.01))
-    sequence.write(str(tmp_path / "pause.seq"))
-    with pytest.raises(ValueError, match="8 samples"):
-        read_pulseq_lines(tmp_path / "pause.seq", grid=(8, 11), fov_mm=(220, 180), readout_axis=0)
-
-
-def test_no_sequence(tmp_path):
-    refuses(FileNotFoundError, r"none\.seq", read_pulseq_lines, tmp_path / "none.seq")
-
-
-def test_the_older_file_format_can_be_checked_too(tmp_path):
-    """docs/scanner.md offers it to programmers of interpreters for Pulseq 1.4."""
-    gradient_echo_sequence(encodes_of(), PROTOCOL).write(str(tmp_path / "old.seq"), v141_compat=True)
-    np.testing.assert_array_equal(read_pulseq_lines(tmp_path / "old.seq").mask, line_mask((8, 11), 0, LINES))
+    wrong = {"fov_mm": (220, 200), "readout_axis": 0}
+    refuses(ValueError, "between two lines", read_pulseq_lines, written, grid=(8, 11), **wrong)
+    refuses(ValueError, "grid", read_pulseq_lines, written, grid=(8,), **wrong)

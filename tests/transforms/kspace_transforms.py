@@ -6,28 +6,9 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 
+from infomri_monai import transforms
 from infomri_monai.sampling import SamplingPolicy
 from infomri_monai.sampling.draw import exact_count_threshold
-from infomri_monai.transforms import (
-    CropKSpace,
-    CropKSpaced,
-    ImageToKSpace,
-    ImageToKSpaced,
-    KSpaceToImage,
-    KSpaceToImaged,
-    RandKSpaceNoise,
-    RandKSpaceNoised,
-    RandRater,
-    RandRaterd,
-    RandSampleMask,
-    RandSampleMaskd,
-    SimulateAcquisition,
-    SimulateAcquisitiond,
-    SimulateRatersd,
-    Undersampled,
-    ZeroFilled,
-    ZeroFilledd,
-)
 
 AFFINE = torch.tensor([[2.0, 0, 0, -5], [0, 3.0, 0, 7], [0, 0, 4.0, 1], [0, 0, 0, 1]], dtype=torch.float64)
 
@@ -78,39 +59,43 @@ def many_raters(*shape, seed=0):
 
 #: (array transform, data it takes)
 DETERMINISTIC = [
-    (ImageToKSpace(), real_image),
-    (ImageToKSpace(), complex_data),
-    (KSpaceToImage(), complex_data),
-    (CropKSpace((4, 3)), complex_data),
-    (CropKSpace((4, 3), domain="image"), real_image),
-    (CropKSpace((4, 3), domain="image"), complex_data),
-    (ZeroFilled(channels=False), complex_data),
+    (transforms.ImageToKSpace(), real_image),
+    (transforms.ImageToKSpace(), complex_data),
+    (transforms.KSpaceToImage(), complex_data),
+    (transforms.CropKSpace((4, 3)), complex_data),
+    (transforms.CropKSpace((4, 3), domain="image"), real_image),
+    (transforms.CropKSpace((4, 3), domain="image"), complex_data),
+    (transforms.ZeroFilled(channels=False), complex_data),
 ]
 
 #: (constructor of an array transform, of its dictionary version, data it takes)
 RANDOM = [
-    (RandKSpaceNoise, lambda keys: RandKSpaceNoised(keys), complex_data),
-    (lambda: RandSampleMask(Flat(), (0.2, 0.6)), lambda keys: RandSampleMaskd(keys, Flat(), (0.2, 0.6)), real_image),
+    (transforms.RandKSpaceNoise, lambda keys: transforms.RandKSpaceNoised(keys), complex_data),
     (
-        lambda: SimulateAcquisition(Flat(), (0.2, 0.6)),
-        lambda keys: SimulateAcquisitiond(keys, Flat(), (0.2, 0.6)),
+        lambda: transforms.RandSampleMask(Flat(), (0.2, 0.6)),
+        lambda keys: transforms.RandSampleMaskd(keys, Flat(), (0.2, 0.6)),
         real_image,
     ),
-    (RandRater, lambda keys: RandRaterd(keys), many_raters),
+    (
+        lambda: transforms.SimulateAcquisition(Flat(), (0.2, 0.6)),
+        lambda keys: transforms.SimulateAcquisitiond(keys, Flat(), (0.2, 0.6)),
+        real_image,
+    ),
+    (transforms.RandRater, lambda keys: transforms.RandRaterd(keys), many_raters),
 ]
 
 #: (dictionary transform of key "x", data it takes, keys it adds)
 DICTIONARY = [
-    (ImageToKSpaced("x"), real_image, set()),
-    (KSpaceToImaged("x"), complex_data, set()),
-    (CropKSpaced("x", 4), complex_data, set()),
-    (RandKSpaceNoised("x"), complex_data, set()),
-    (RandSampleMaskd("x", Flat(), 0.3), real_image, {"mask", "ratio"}),
-    (Undersampled("x", mask_key="given"), complex_data, set()),
-    (ZeroFilledd("x"), complex_data, {"zero_filled"}),
-    (SimulateAcquisitiond("x", Flat(), 0.3), real_image, {"kspace", "mask", "ratio", "zero_filled"}),
-    (RandRaterd("x"), expert_label, set()),
-    (SimulateRatersd("x", "index"), expert_label, {"simulated_raters"}),
+    (transforms.ImageToKSpaced("x"), real_image, set()),
+    (transforms.KSpaceToImaged("x"), complex_data, set()),
+    (transforms.CropKSpaced("x", 4), complex_data, set()),
+    (transforms.RandKSpaceNoised("x"), complex_data, set()),
+    (transforms.RandSampleMaskd("x", Flat(), 0.3), real_image, {"mask", "ratio"}),
+    (transforms.Undersampled("x", mask_key="given"), complex_data, set()),
+    (transforms.ZeroFilledd("x"), complex_data, {"zero_filled"}),
+    (transforms.SimulateAcquisitiond("x", Flat(), 0.3), real_image, {"kspace", "mask", "ratio", "zero_filled"}),
+    (transforms.RandRaterd("x"), expert_label, set()),
+    (transforms.SimulateRatersd("x", "index"), expert_label, {"simulated_raters"}),
 ]
 
 
