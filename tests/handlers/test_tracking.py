@@ -118,7 +118,7 @@ class Interrupt:
 
 
 def test_an_interrupted_run_is_continued_not_opened_again(tmp_path, uri):
-    refuses(KeyboardInterrupt, "", train, tmp_path / "out", uri, handlers=[Interrupt()])
+    refuses(KeyboardInterrupt, "^$", train, tmp_path / "out", uri, handlers=[Interrupt()])
     assert runs(uri)[1][0].info.status == "RUNNING"
     train(tmp_path / "out", uri)
     _, (run,) = runs(uri)
