@@ -16,7 +16,7 @@ EXTRAS = {
     "data": ["h5py", "nilearn", "pillow", "pydicom"],
     "figures": ["matplotlib"],
     "export": ["onnx", "onnxruntime", "onnxscript"],
-    "bundle": ["fire", "tqdm", "jsonschema", "pandas"],
+    "bundle": ["fire", "jsonschema", "pandas"],
 }
 # the MONAI Deploy App SDK has wheels for Linux only; python-gdcm decodes compressed pixel data
 DEPLOY = [
@@ -63,7 +63,17 @@ setup(
     packages=["infomri_monai.transforms", *find_packages(include=["infomri_monai", "infomri_monai.*"])],
     package_dir={"infomri_monai.transforms": "transforms"},
     package_data={"infomri_monai": ["py.typed", "deploy/*/app.yaml", "deploy/*/requirements.txt"]},
-    install_requires=["monai>=1.6.1", "torch>=2.6", "numpy>=2", "nibabel", "pytorch-ignite", "itk", "mlflow", "einops"],
+    install_requires=[
+        "monai>=1.6.1",
+        "torch>=2.6",
+        "numpy>=2",
+        "nibabel",
+        "pytorch-ignite",
+        "itk",
+        "mlflow",
+        "einops",
+        "tqdm",
+    ],
     extras_require={
         **EXTRAS,
         "all": sorted({p for extra in EXTRAS.values() for p in extra}),

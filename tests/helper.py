@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -19,6 +20,11 @@ GRIDS_3D = [(3, 4, 5), (4, 4, 2)]
 def random_tensor(shape: Sequence[int], dtype: torch.dtype = torch.complex128, seed: int = 0) -> Tensor:
     """Standard normal deviates of a real or complex type."""
     return torch.randn(tuple(shape), generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    """A generator with this seed."""
+    return torch.Generator().manual_seed(seed)
 
 
 def inner(a: Tensor, b: Tensor) -> Tensor:
@@ -85,3 +91,14 @@ def refuses(
     """``call`` raises ``error``, and its message matches: one line for what ``with pytest.raises`` says in two."""
     with pytest.raises(error, match=match):
         call(*args, **options)
+
+
+def refusals(*rows: tuple[Callable[[], object], str] | tuple[Callable[[], object], str, type[Exception]]) -> Any:
+    """A test with a row for every bad input: a call, what its message matches, and the error if it is no ``ValueError``."""
+
+    @pytest.mark.parametrize("row", rows, ids=[row[1] for row in rows])
+    def test(row: tuple[Any, ...]) -> None:
+        call, match, *error = row
+        refuses(error[0] if error else ValueError, match, call)
+
+    return test

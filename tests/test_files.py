@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 import zipfile
 
 import numpy as np
@@ -32,49 +33,71 @@ def flip(path):
     path.write_bytes(raw)
 
 
-@pytest.fixture
-def weights(tmp_path):
-    torch.save(nn.Linear(64, 3).state_dict(), tmp_path / "model.pt")
-    return tmp_path / "model.pt"
+@pytest.fixture(params=["network", "policy"])
+def saved(request, tmp_path):
+    """A file of weights and what loads it."""
+    path = tmp_path / "model.pt"
+    if request.param == "policy":
+        return save_policy(PatternGenerationNetwork((8, 8)), path), load_policy
+    torch.save(nn.Linear(64, 3).state_dict(), path)
+    return path, lambda path: load_network(nn.Linear(64, 3), path)
 
 
-@pytest.fixture
-def policy(tmp_path):
-    return save_policy(PatternGenerationNetwork((8, 8)), tmp_path / "policy.pt")
+def test_a_flipped_byte(saved):
+    path, load = saved
+    load(path)
+    flip(path)
+    torch.load(path, weights_only=True)  # PyTorch says nothing
+    refuses(ValueError, r"model\.pt is damaged: a checksum in it does not fit\.", load, path)
 
 
-def test_a_flipped_byte_in_a_network(weights):
-    load_network(nn.Linear(64, 3), weights)
-    flip(weights)
-    torch.load(weights, weights_only=True)  # PyTorch says nothing
-    with pytest.raises(ValueError, match=r"model\.pt is damaged: a checksum in it does not fit\."):
-        load_network(nn.Linear(64, 3), weights)
+class Exploit:
+    """A pickle that runs code when it is loaded."""
+
+    def __reduce__(self):
+        return (exec, ("raise SystemExit('code was executed')",))
 
 
-def test_a_flipped_byte_in_a_policy(policy):
-    load_policy(policy)
-    flip(policy)
-    torch.load(policy, weights_only=True)
-    refuses(ValueError, r"policy\.pt is damaged: a checksum in it does not fit\.", load_policy, policy)
+@pytest.mark.parametrize("writer", ["torch", "pickle"])
+def test_a_pickle_that_executes_code_is_refused(saved, writer):
+    path, load = saved
+    content = {"policy": "UniformRandom", "config": Exploit(), "state_dict": {}}
+    if writer == "torch":
+        torch.save(content, path)
+    else:
+        path.write_bytes(pickle.dumps(content, protocol=2))
+    refuses(ValueError, "execute code", load, path)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
+def test_a_truncated_file_is_refused(saved, share):
+    path, load = saved
+    data = path.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
+    refuses(ValueError, r"model\.pt is", load, path)
+
+
+@pytest.mark.parametrize("content", [b"RUBBISH", b"rubbish" * 99, b".", b"t."])
+def test_rubbish_is_refused_by_the_files_name(saved, content):
+    """PyTorch's reader of old files takes it for a pickle and fails with an IndexError."""
+    path, load = saved
+    path.write_bytes(content)
+    refuses(IndexError, ".", torch.load, path, weights_only=True)
+    refuses(ValueError, r"model\.pt is damaged or not a PyTorch checkpoint \(IndexError\)\.", load, path)
 
 
 @pytest.mark.parametrize("legacy", [True, False], ids=["no zip archive", "no checksums"])
-def test_what_has_no_checksums_is_read_as_before(weights, policy, legacy):
-    content, other = (torch.load(path, weights_only=True) for path in (weights, policy))
-    if legacy:
-        torch.save(content, weights, _use_new_zipfile_serialization=False)
-        torch.save(other, policy, _use_new_zipfile_serialization=False)
-        assert not zipfile.is_zipfile(weights)
-    else:
-        torch.serialization.set_crc32_options(False)
-        try:
-            torch.save(content, weights)
-            torch.save(other, policy)
-        finally:
-            torch.serialization.set_crc32_options(True)
-        assert zipfile.is_zipfile(weights)
-    assert torch.equal(load_network(nn.Linear(64, 3), weights).weight, content["weight"])
-    assert type(load_policy(policy)) is PatternGenerationNetwork
+def test_what_has_no_checksums_is_read_as_before(saved, legacy):
+    path, load = saved
+    content, before = torch.load(path, weights_only=True), load(path).state_dict()
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(content, path, _use_new_zipfile_serialization=not legacy)
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert zipfile.is_zipfile(path) != legacy
+    after = load(path).state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
 
 
 @settings(max_examples=300, deadline=None)
@@ -112,13 +135,13 @@ def test_a_file_that_cannot_be_read_is_not_called_damaged(load, tmp_path):
     assert error.value.filename == str(tmp_path / "model.pt")
 
 
-def test_a_right_that_is_missing(weights, monkeypatch):
+def test_a_right_that_is_missing(saved, monkeypatch):
     def refuse(*args, **kwargs):
         raise PermissionError(13, "Permission denied")
 
+    path, load = saved
     monkeypatch.setattr(torch, "load", refuse)
-    with pytest.raises(PermissionError):
-        load_network(nn.Linear(64, 3), weights)
+    refuses(PermissionError, "denied", load, path)
 
 
 @given(st.one_of(st.floats(), st.integers(), st.text(), st.booleans(), st.none()))

@@ -56,7 +56,7 @@ mask_figure(lines, [0.125, 0.25, 0.5], (128, 128), generator)
 #
 # `write_masks` writes a mask as arrays (`npz`, `npy`), picture (`png`), table of phase encodes in measuring order
 # (`csv`) and Pulseq sequence (`seq`): a gradient echo that measures exactly these lines. The sequence is read back
-# before its file is kept. From a shell the same is `python -m infomri_monai.scanner.export --checkpoint policy.pt
+# before its file is kept. From a shell the same is `infomri-export-masks --checkpoint policy.pt
 # --ratios 0.25 --out masks --formats npz csv seq --fov 220`.
 
 import tempfile

@@ -52,8 +52,8 @@ def orientation_warning(case: DeployCase) -> str:
         >>> import torch
         >>> from infomri_monai.deploy.case import CaseSource
         >>> affine = np.diag([-2.0, -2.0, 4.0, 1.0])  # RAS: the readout runs to the left, phase encoding to the back
-        >>> orientation_warning(DeployCase(1, "kspace", torch.zeros(1, 8, 8, 1), affine, CaseSource((), None)))[:63]
-        'the anatomy lies on its side for the model: the axial slices we'
+        >>> orientation_warning(DeployCase(1, "kspace", torch.zeros(1, 8, 8, 1), affine, CaseSource((), None)))[:94]
+        'the anatomy lies on its side for the model: the axial slices were read out from right to left,'
 
     References:
         DICOM PS3.3 (2024), C.7.6.2.1.1: the axes of the patient.

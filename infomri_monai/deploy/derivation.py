@@ -45,6 +45,8 @@ class Derivation(NamedTuple):
         >>> made = Derivation("sigma 8x", "Posterior deviation.", True, ModelIdentity("unet", "1", "0"))
         >>> made.series_description, made.content("Predictive entropy")
         ('sigma 8x SIMULATED', 'SIMULATED: Predictive entropy')
+        >>> made._replace(title="Simulated 8x").series_description, made._replace(simulated=False).series_description
+        ('Simulated 8x', 'sigma 8x')
         >>> made.description
         'SIMULATED from magnitude images, not acquired. Posterior deviation.'
     """
@@ -127,6 +129,13 @@ def derived(
         model: which model gave it.
         more: a further sentence.
         warnings: what a reader must know; a text that gets too long ends in "...".
+
+    Example:
+        >>> import torch
+        >>> measured = AcquisitionRecord(False, *(None,) * 7, (64, 64), "native", (0, 0))
+        >>> model = ModelIdentity("unet", "1", "0")
+        >>> [derived("sigma", measured, torch.tensor([ratio]), model).title for ratio in (0.125, 0.3, 0.0)]
+        ['InfoMRI sigma 8x', 'InfoMRI sigma 3.33x', 'InfoMRI sigma']
     """
     mean = float(ratio.double().mean())
     rate = f" {1 / mean:.3g}x" if mean > 0 else ""

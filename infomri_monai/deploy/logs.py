@@ -13,9 +13,9 @@ from infomri_monai.deploy.case import DeployError, system_words
 
 __all__ = ["LOGGERS", "CaseFormatter", "about_case", "guarded", "quiet"]
 
-#: they log data sets, UIDs, URLs that hold UIDs, what stands in an ISMRMRD header, or names of files; the applications silence them
-#: for good, :func:`quiet` for a while
-LOGGERS = ("pynetdicom", "pydicom", "dicomweb_client", "urllib3", "highdicom", "xsdata", "ismrmrd", "monai")
+#: they log data sets, UIDs, what stands in an ISMRMRD header, or names of files; the applications silence them for good,
+#: :func:`quiet` for a while
+LOGGERS = ("pydicom", "highdicom", "xsdata", "ismrmrd", "monai")
 
 _lock = threading.Lock()
 _stack = ExitStack()

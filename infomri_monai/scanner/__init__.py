@@ -1,6 +1,6 @@
 """What leaves for a scanner: masks as files, phase encodes in measuring order and their tables, a Pulseq gradient echo.
 
-The command ``python -m infomri_monai.scanner.export`` writes them from a policy's checkpoint.
+The command ``infomri-export-masks`` writes them from a policy's checkpoint.
 """
 
 from infomri_monai.scanner.gradient_echo import GradientEcho

@@ -1,4 +1,4 @@
-"""The command that writes a policy's masks to files: ``python -m infomri_monai.scanner.export --help``."""
+"""The command that writes a policy's masks to files: ``infomri-export-masks --help``."""
 
 from __future__ import annotations
 

@@ -35,7 +35,9 @@ def load_pypulseq() -> Any:
     """
     pypulseq, found = optional_import("pypulseq")
     if not found:
-        raise OptionalImportError("Pulseq files need pypulseq: pip install 'infomri-monai[deploy]'.")
+        raise OptionalImportError(
+            "Pulseq files need pypulseq: pip install pypulseq, or the extra infomri-monai[deploy]."
+        )
     return pypulseq
 
 

@@ -26,68 +26,49 @@ def report(gain=5.0, stopped=True, best_step=200, probe=None, name="unet"):
     row = RateDistortionRow(0.25, 0.25, verdict.psnr, 8.0, 0.8, 0.3, images=400)
     course = Course(300, best_step, stopped, {"step": [0, 300], "psnr": [8.0, 15.0], "mse": [1.0, 0.1]})
     attacker = AttackerReport("unet", "GaussianUNet", 12345, 1e-3, [((0.25,), course)], [row])
-    facts = {"policy": "UniformRandom"}
-    return AuditReport(
-        "demo",
-        facts,
-        Budget(),
-        3.0,
-        [attacker],
-        (10.5, 0.1),
-        [verdict],
-        probe or ProbeReport("", "none was asked for."),
-    )
-
-
-@pytest.mark.parametrize(
-    ("gain", "verdict"),
-    [(5.0, "recoverable"), (1.0, "leaks"), (0.0, "no better than guessing"), (-2.0, "attacks too weak")],
-)
-def test_verdict(gain, verdict):
-    found = judged(gain)
-    assert found.verdict == verdict
-    assert found.gain == pytest.approx(gain, abs=0.1)
-    assert found.gain_error == pytest.approx(0.5 / 20, rel=0.1)
-    low, high = found.interval
-    assert low < found.gain < high
+    facts, probe = {"policy": "UniformRandom"}, probe or ProbeReport("", "none was asked for.")
+    return AuditReport("demo", facts, Budget(), 3.0, [attacker], (10.5, 0.1), [verdict], probe)
 
 
 def test_verdict_takes_the_best_attack_and_leaves_empty_images_out():
+    """Of one image there is no interval."""
     nan = math.nan
     attacks = {"a": torch.tensor([12.0, 14.0, nan]), "zero-filled": torch.tensor([20.0, 16.0, nan])}
     found = judge(0.5, attacks, torch.tensor([10.0, 11.0, nan]), 3.0)
     assert (found.best, found.psnr, found.constant_psnr, found.gain) == ("zero-filled", 18.0, 10.5, 7.5)
     assert found.highest_psnr == pytest.approx(19.8)
-
-
-def test_one_image_has_no_interval():
-    found = judge(0.5, {"a": torch.tensor([12.0])}, torch.tensor([11.0]), 3.0)
-    assert math.isnan(found.gain_error)
-    assert found.verdict == "leaks"
+    one = judge(0.5, {"a": torch.tensor([12.0])}, torch.tensor([11.0]), 3.0)
+    assert (math.isnan(one.gain_error), one.verdict) == (True, "leaks")
 
 
 CLAIMS = {
-    5.0: "The image is recoverable to that extent",
-    1.0: "The measurement gives something of the image away",
-    0.0: "None of these attacks was measurably better than guessing: resistance to these attackers, not a guarantee",
-    -2.0: "so they show no resistance",
+    "recoverable": "The image is recoverable to that extent",
+    "leaks": "The measurement gives something of the image away",
+    "no better than guessing": "None of these attacks was measurably better than guessing: resistance to these",
+    "attacks too weak": "so they show no resistance",
 }
 
 
-@pytest.mark.parametrize("gain", CLAIMS)
-def test_each_claim_is_made_for_its_numbers_only(gain):
-    made = report(gain)
+@pytest.mark.parametrize(("gain", "verdict"), zip((5.0, 1.0, 0.0, -2.0), CLAIMS, strict=True))
+def test_each_claim_is_made_for_its_numbers_only(gain, verdict):
+    found, made = judged(gain), report(gain)
+    assert found.verdict == verdict
+    assert (found.gain, found.gain_error) == (pytest.approx(gain, abs=0.1), pytest.approx(0.5 / 20, rel=0.1))
+    low, high = found.interval
+    assert low < found.gain < high
     text = made.markdown()
-    assert [claim in text for claim in CLAIMS.values()] == [other == gain for other in CLAIMS]
+    assert [name for name, claim in CLAIMS.items() if claim in text] == [verdict]
     assert "not a guarantee" in made.summary()
     assert f"{made.verdicts[0].gain:+.2f} dB" in text
     assert ("resistance to these attackers" in text) == (gain == 0.0)
 
 
-def test_the_end_of_the_training_is_told():
+def test_the_training_is_told():
+    """Its end, and that networks without a mask's input are not said to know it."""
     text = report(stopped=True).markdown()
     assert "stopped because validation no longer improved after 300 steps, best at step 200" in text
     assert "with more steps it may recover more" not in text
+    assert "are given the masks (networks without a mask input do not use them)" in text
     text = report(stopped=False).markdown()
     assert "ended with its budget after 300 steps" in text
     assert "The training of unet ended with its budget" in text
@@ -123,11 +104,10 @@ def test_the_probe_is_told_by_its_numbers(accuracy, majority, balanced, told):
     assert f"accuracy is {accuracy:.3f}" in line
 
 
-def test_a_probe_that_fails_on_complete_data_shows_nothing():
-    weak = ProbeReport("sex", "", [probe_row(0.6)], probe_row(0.6, balanced=0.5, ratio=1.0)).words()
-    assert any("no sign of protection" in line for line in weak)
-    strong = ProbeReport("sex", "", [probe_row(0.6)], probe_row(0.95, ratio=1.0)).words()
-    assert not any("no sign of protection" in line for line in strong)
+@pytest.mark.parametrize(("full", "shows"), [((0.6, 0.6, 0.5, 1.0), False), ((0.95, 0.6, None, 1.0), True)])
+def test_a_probe_that_fails_on_complete_data_shows_nothing(full, shows):
+    words = ProbeReport("sex", "", [probe_row(0.6)], probe_row(*full)).words()
+    assert any("no sign of protection" in line for line in words) != shows
 
 
 def test_a_skipped_probe_is_told():
@@ -142,10 +122,3 @@ def test_the_json_is_plain():
     assert again == content
     assert content["attackers"][0]["rows"][0]["coverage"] is None
     assert content["attribute_probe"]["rows"][0]["accuracy"] == 0.9
-
-
-def test_networks_that_ignore_the_mask_are_not_said_to_know_it():
-    text = report().markdown()
-    assert "are given the masks (networks without a mask input do not use them)" in text
-    assert "train on measurements with the defender's noise" in text
-    assert "noise model" not in text

@@ -32,23 +32,17 @@ def kept(tmp_path):
     return store, row, course, images
 
 
-def same(a, b):
-    return repr(a) == repr(b)  # NaN too
-
-
 def test_infinity_and_nan_survive(kept):
     store, row, course, images = kept
     found = store.finished("a", "f")
-    assert same(found.course, course)
-    assert same(found.rows, [row._asdict()])
+    assert repr((found.course, found.rows)) == repr((course, [row._asdict()]))  # NaN too
     torch.testing.assert_close(found.images, images, equal_nan=True)
     text = (store.folder / "a" / "record.json").read_text()
     json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
 
 
 def test_other_settings_and_unknown_names_are_not_finished(kept):
-    assert kept[0].finished("a", "g") is None
-    assert kept[0].finished("b", "f") is None
+    assert [kept[0].finished(*of) for of in (("a", "g"), ("b", "f"))] == [None, None]
 
 
 @pytest.mark.parametrize("file", ["images.pt", "weights.pt"])
@@ -91,16 +85,9 @@ def files(tmp_path):
     return made
 
 
-def test_equal_data_has_one_checksum(files):
-    assert checksum_of_data(Dataset(files, Load()), "image") == checksum_of_data(Dataset(files, Load()), "image")
-
-
-def test_another_transform_is_other_data(files):
-    assert checksum_of_data(Dataset(files, Load()), "image") != checksum_of_data(Dataset(files, Load(0.5)), "image")
-
-
-def test_another_file_of_the_same_path_is_other_data(files):
-    before = checksum_of_data(Dataset(files, Load()), "image")
+def test_other_transforms_and_other_files_of_the_same_path_are_other_data(files):
+    before, again = (checksum_of_data(Dataset(files, Load()), "image") for _ in range(2))
+    assert again == before != checksum_of_data(Dataset(files, Load(0.5)), "image")
     np.save(files[3]["path"], np.zeros((1, 16, 16), np.float32))
     assert checksum_of_data(Dataset(files, Load()), "image") != before
 

@@ -105,8 +105,7 @@ class Runs:
 
     def _start(self, name: str, way: str, folder: Path) -> None:
         places = {"INPUT": self.source, "OUTPUT": folder / "output"}
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("HOLOSCAN_")}
-        environment |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        variables = environment()
         if way == "module":
             program = ["-m", f"infomri_monai.deploy.{name}", "-i", self.source, "-o", folder / "output"]
             program += ["-m", ROOT / "bundles"]
@@ -114,9 +113,9 @@ class Runs:
             app = folder / "app"
             shutil.copytree(ROOT / "infomri_monai/deploy" / name, app, ignore=shutil.ignore_patterns("__pycache__"))
             places["MODEL"], program = self.archives, [app]
-            environment |= {f"HOLOSCAN_{key}_PATH": str(value) for key, value in places.items()}
+            variables |= {f"HOLOSCAN_{key}_PATH": str(value) for key, value in places.items()}
         command = [sys.executable, *map(str, program)]
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
+        done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=600)
         (folder / "log.txt").write_text(done.stdout + done.stderr)
         (folder / "code.txt").write_text(str(done.returncode))
 
@@ -137,6 +136,12 @@ class Runs:
                     runpy.run_module("monai.bundle", run_name="__main__")  # python -m monai.bundle run ...
         finally:
             torch.set_num_threads(threads)
+
+
+def environment() -> dict[str, str]:
+    """Of an application in a process of its own."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("HOLOSCAN_")}
+    return {**kept, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
 def _write_source(folder: Path) -> None:

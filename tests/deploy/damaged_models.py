@@ -8,29 +8,14 @@ import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
-from faults import Bomb
+from faults import Bomb, Fault
 
 ROOT = Path(__file__).parents[2]
-#: which makes PyTorch's reader of pickles fail with an IndexError
+#: which makes PyTorch's reader of old pickles fail with an IndexError
 RUBBISH = b"RUBBISH"
 BUNDLE = ROOT / "bundles/infomri_segmentation"
-
-
-class ModelFault(NamedTuple):
-    """A damaged models folder.
-
-    Attributes:
-        name: short.
-        write: writes it into a new folder.
-        message: what the segmentation says of it, in part.
-    """
-
-    name: str
-    write: Callable[[Path], None]
-    message: str
 
 
 def _copied(change: Callable[[Path], object], source: Path = BUNDLE) -> Callable[[Path], None]:
@@ -70,19 +55,13 @@ def _another_network(folder: Path) -> None:
     shutil.copy(ROOT / "bundles/infomri_recon/models/model.pt", folder / "models/model.pt")
 
 
-def _rubbish(name: str) -> Callable[[Path], object]:
-    """What PyTorch's reader of old pickles stumbles over with an error of another kind."""
-    return lambda folder: (folder / "models" / name).write_bytes(RUBBISH)
-
-
-def _broken_threshold(folder: Path) -> None:
-    (folder / "models/triage.json").write_text("{broken")
+def _written(name: str, content: bytes) -> Callable[[Path], object]:
+    """Another content of a file."""
+    return lambda folder: (folder / name).write_bytes(content)
 
 
 def _flipped_archive(folder: Path) -> None:
     """An archive of which one byte is another."""
-    folder.mkdir()
-    shutil.copy(BUNDLE / "models/policy.pt", folder)
     _archive(folder, b"weights" * 99)
     raw = (folder / "model.ts").read_bytes()
     (folder / "model.ts").write_bytes(raw.replace(b"weights", b"weighty", 1))
@@ -92,18 +71,14 @@ def _pickled(name: str) -> Callable[[Path], None]:
     return lambda folder: torch.save({"weight": Bomb()}, folder / "models" / name)
 
 
-def _without_configuration(folder: Path) -> None:
-    (folder / "configs/inference.json").write_text("{")
-
-
 def _pickled_archive(folder: Path) -> None:
     """What a TorchScript archive looks like, with a pickle that would execute code."""
-    folder.mkdir()
-    shutil.copy(BUNDLE / "models/policy.pt", folder)
     _archive(folder, pickle.dumps(Bomb()))
 
 
 def _archive(folder: Path, content: bytes) -> None:
+    folder.mkdir()
+    shutil.copy(BUNDLE / "models/policy.pt", folder)
     with zipfile.ZipFile(folder / "model.ts", "w") as archive:
         for name in ("inference.json", "metadata.json"):
             archive.writestr(f"model/extra/{name}", json.dumps(json.loads((BUNDLE / "configs" / name).read_text())))
@@ -117,31 +92,26 @@ def _no_archive(folder: Path) -> None:
     (folder / "model.ts").write_bytes(pickle.dumps(Bomb()))
 
 
+_RECON = ROOT / "bundles/infomri_recon"
+_NO_BUNDLE, _NO_CHECKPOINT = "models: the folder holds no bundle (found: ", "is damaged or not a PyTorch checkpoint"
+_NO_CHECKSUM, _CODE = "is damaged: a checksum in it does not fit", "objects that would execute code; it is refused"
+
+#: what the segmentation says of a models folder
 MODEL_FAULTS = (
-    ModelFault("missing", lambda folder: None, "models: the path does not exist"),
-    ModelFault(
-        "empty", lambda folder: folder.mkdir(), "models: the folder holds no bundle (found: none) for segmentation"
-    ),
-    ModelFault(
-        "of another task",
-        _copied(lambda folder: None, ROOT / "bundles/infomri_recon"),
-        "models: the folder holds no bundle (found: reconstruction) for segmentation",
-    ),
-    ModelFault("broken configuration", _copied(_without_configuration), "models: configuration of"),
-    ModelFault("truncated weights", _copied(_truncated), "is damaged or not a PyTorch checkpoint"),
-    ModelFault("flipped weights", _copied(_flipped("model.pt")), "model.pt is damaged: a checksum in it does not fit"),
-    ModelFault("flipped policy", _copied(_flipped("policy.pt")), "policy.pt is damaged: a checksum in it does not fit"),
-    ModelFault("policy of rubbish", _copied(_rubbish("policy.pt")), "policy.pt is damaged or not a PyTorch checkpoint"),
-    ModelFault("broken threshold", _copied(_broken_threshold), "triage.json is not JSON"),
-    ModelFault("flipped archive", _flipped_archive, "model.ts is damaged: a checksum in it does not fit"),
-    ModelFault("NaN weights", _copied(_not_a_number), "the training diverged or the file is damaged"),
-    ModelFault("weights of another network", _copied(_another_network), "is the checkpoint of another architecture"),
-    ModelFault(
-        "weights that execute code", _copied(_pickled("model.pt")), "objects that would execute code; it is refused"
-    ),
-    ModelFault(
-        "policy that executes code", _copied(_pickled("policy.pt")), "objects that would execute code; it is refused"
-    ),
-    ModelFault("archive that executes code", _pickled_archive, "models: the bundle cannot be built: "),
-    ModelFault("no archive", _no_archive, "model.ts is damaged, or no TorchScript archive"),
+    Fault("missing", lambda folder: None, "models: the path does not exist"),
+    Fault("empty", lambda folder: folder.mkdir(), f"{_NO_BUNDLE}none) for segmentation"),
+    Fault("of another task", _copied(lambda folder: None, _RECON), f"{_NO_BUNDLE}reconstruction) for segmentation"),
+    Fault("broken configuration", _copied(_written("configs/inference.json", b"{")), "models: configuration of"),
+    Fault("truncated weights", _copied(_truncated), _NO_CHECKPOINT),
+    Fault("flipped weights", _copied(_flipped("model.pt")), f"model.pt {_NO_CHECKSUM}"),
+    Fault("flipped policy", _copied(_flipped("policy.pt")), f"policy.pt {_NO_CHECKSUM}"),
+    Fault("policy of rubbish", _copied(_written("models/policy.pt", RUBBISH)), f"policy.pt {_NO_CHECKPOINT}"),
+    Fault("broken threshold", _copied(_written("models/triage.json", b"{broken")), "triage.json is not JSON"),
+    Fault("flipped archive", _flipped_archive, f"model.ts {_NO_CHECKSUM}"),
+    Fault("NaN weights", _copied(_not_a_number), "the training diverged or the file is damaged"),
+    Fault("weights of another network", _copied(_another_network), "is the checkpoint of another architecture"),
+    Fault("weights that execute code", _copied(_pickled("model.pt")), _CODE),
+    Fault("policy that executes code", _copied(_pickled("policy.pt")), _CODE),
+    Fault("archive that executes code", _pickled_archive, "models: the bundle cannot be built: "),
+    Fault("no archive", _no_archive, "model.ts is damaged, or no TorchScript archive"),
 )

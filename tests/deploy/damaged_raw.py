@@ -111,21 +111,13 @@ def _archive(folder: Path) -> None:
     np.savez(folder / FOLDER / f"{FILE}.npz", DOE_JANE=np.ones((2, 8, 8), np.complex64))
 
 
+_RADIAL = _xml("<trajectory>cartesian</trajectory>", "<trajectory>radial</trajectory>")
+
 RAW_FAULTS = (
-    Fault(
-        "radial trajectory",
-        _xml("<trajectory>cartesian</trajectory>", "<trajectory>radial</trajectory>"),
-        "raw data: the trajectory must be cartesian, the header says radial",
-    ),
-    Fault(
-        "3D encoding", _xml("<z>1</z>", "<z>8</z>"), "raw data: the encoding must be 2D, the header describes a 3D one"
-    ),
+    Fault("radial trajectory", _RADIAL, "raw data: the trajectory must be cartesian, the header says radial"),
+    Fault("3D encoding", _xml("<z>1</z>", "<z>8</z>"), "raw data: the encoding must be 2D, the header describes a 3D"),
     Fault("damaged ISMRMRD header", _xml("</patientName>", "<"), "raw data: the ISMRMRD header cannot be read ("),
-    Fault(
-        "name for a count",
-        _xml("<center>32</center>", "<center>DOE^JANE</center>"),
-        "raw data: the encoding limits must hold integers",
-    ),
+    Fault("name for a count", _xml("<center>32<", "<center>DOE^JANE<"), "the encoding limits must hold integers"),
     Fault("several repetitions", _counter("repetition"), "raw data: the file must hold one repetition, it holds 2"),
     Fault("several contrasts", _counter("contrast"), "raw data: the file must hold one contrast, it holds 2"),
     Fault("slices at one place", _lines(_one_place), "raw data: several slices lie at one place"),

@@ -35,7 +35,7 @@ def good(folder: Path) -> None:
     save(datasets(folder), folder)
 
 
-def _changed(change: Callable[[list[pydicom.Dataset]], Any], kind: str = "classic") -> Callable[[Path], None]:
+def changed(change: Callable[[list[pydicom.Dataset]], Any], kind: str = "classic") -> Callable[[Path], None]:
     def write(folder: Path) -> None:
         series = datasets(folder, kind)
         with quiet():  # pydicom warns of what is wrong
@@ -51,14 +51,14 @@ def _set(series: Iterable[pydicom.Dataset], values: dict[str, Any]) -> None:
             setattr(dataset, keyword, value)
 
 
-def _every(**values: Any) -> Callable[[Path], None]:
+def every(kind: str = "classic", **values: Any) -> Callable[[Path], None]:
     """A series with other values in all of its headers."""
-    return _changed(lambda series: _set(series, values))
+    return changed(lambda series: _set(series, values), kind)
 
 
-def _of_one(**values: Any) -> Callable[[Path], None]:
+def of_one(**values: Any) -> Callable[[Path], None]:
     """A series with other values in one of its headers."""
-    return _changed(lambda series: _set(series[1:2], values))
+    return changed(lambda series: _set(series[1:2], values))
 
 
 def _of_another_size(series: list[pydicom.Dataset]) -> None:
@@ -82,7 +82,7 @@ def _encoded(syntax: str, content: bytes) -> Callable[[Path], None]:
             d["PixelData"].VR, d["PixelData"].is_undefined_length = "OB", True
             d.file_meta.TransferSyntaxUID = pydicom.uid.UID(syntax)
 
-    return _changed(change)
+    return changed(change)
 
 
 def _damaged_compression(folder: Path) -> None:
@@ -125,53 +125,36 @@ def _hostile_numbers(folder: Path) -> None:
         path.write_bytes(raw[:at] + b"DOE^JANE\\" + raw[at + 9 :])
 
 
-_AXIAL = [1, 0, 0, 0, 1, 0]
 _HTJ2K, _JPEG2000 = "1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.90"
+_UNCOMPRESSED = (
+    "transfer syntax of an image (High-Throughput JPEG 2000 Image Compression (Lossless Only)) cannot be decoded"
+)
+
+
+def _at_one_place(series: list[pydicom.Dataset]) -> None:
+    series[1].ImagePositionPatient = series[2].ImagePositionPatient
+
 
 SERIES_FAULTS = (
-    Fault(
-        "two orientations",
-        _of_one(ImageOrientationPatient=_AXIAL),
-        "mixes acquisitions: its 4 images differ in orienta",
-    ),
-    Fault("two sizes", _changed(_of_another_size), "its 4 images differ in rows (2 values)"),
-    Fault("two patients", _of_one(PatientID="ID-4711-OTHER"), "its 4 images differ in patient (2 values)"),
-    Fault("two echoes", _of_one(EchoTime=80), "its 4 images differ in echo time (2 values)"),
-    Fault("missing slice", _changed(lambda s: s.pop(1)), "missing slices: gap of 1 between slice 1 and 2"),
+    Fault("two orientations", of_one(ImageOrientationPatient=[1, 0, 0, 0, 1, 0]), "its 4 images differ in orientation"),
+    Fault("two sizes", changed(_of_another_size), "its 4 images differ in rows (2 values)"),
+    Fault("two patients", of_one(PatientID="ID-4711-OTHER"), "its 4 images differ in patient (2 values)"),
+    Fault("two echoes", of_one(EchoTime=80), "its 4 images differ in echo time (2 values)"),
+    Fault("missing slice", changed(lambda s: s.pop(1)), "missing slices: gap of 1 between slice 1 and 2"),
     Fault("copies", _copied, "1 of 5 files are copies of others; keep one of each"),
-    Fault(
-        "two at one position",
-        _changed(lambda s: setattr(s[1], "ImagePositionPatient", s[2].ImagePositionPatient)),
-        "each position must hold one image; 1 of 4 images lie where another one does",
-    ),
-    Fault(
-        "not MR",
-        _every(SOPClassUID="1.2.840.10008.5.1.4.1.1.2", Modality="CT"),
-        "the series must hold MR images, found CT",
-    ),
-    Fault("phase", _every(ImageType=["ORIGINAL", "PRIMARY", "P"]), "must hold magnitude images, found phase"),
-    Fault("colour", _changed(_coloured), "pixels must be greyscale (MONOCHROME2), found colours"),
-    Fault("no position", _every(ImagePositionPatient=None), "an image must have ImagePositionPatient; it is missing"),
-    Fault(
-        "undecodable compression",
-        _encoded(_HTJ2K, b"DOE^JANE" * 64),
-        "transfer syntax of an image (High-Throughput JPEG 2000 Image Compression (Lossless Only)) cannot be decoded",
-    ),
+    Fault("two at one position", changed(_at_one_place), "1 of 4 images lie where another one does"),
+    Fault("not MR", every(SOPClassUID="1.2.840.10008.5.1.4.1.1.2", Modality="CT"), "must hold MR images, found CT"),
+    Fault("phase", every(ImageType=["ORIGINAL", "PRIMARY", "P"]), "must hold magnitude images, found phase"),
+    Fault("colour", changed(_coloured), "pixels must be greyscale (MONOCHROME2), found colours"),
+    Fault("no position", every(ImagePositionPatient=None), "an image must have ImagePositionPatient; it is missing"),
+    Fault("undecodable compression", _encoded(_HTJ2K, b"DOE^JANE" * 64), _UNCOMPRESSED),
     Fault("no compression", _encoded(_JPEG2000, b"DOE^JANE" * 64), "the pixel data of an image cannot be decoded ("),
     Fault("damaged compression", _damaged_compression, "the pixel data of an image cannot be decoded ("),
     Fault("truncated header", _cut(lambda raw: 700), "1 of 4 files cannot be used: truncated: its header ends before"),
-    Fault(
-        "truncated pixels", _cut(lambda raw: len(raw) - 999), "the pixel data of an image are truncated: 7193 of 8192"
-    ),
+    Fault("truncated pixels", _cut(lambda raw: len(raw) - 999), "data of an image are truncated: 7193 of 8192"),
     Fault("name for a number", _hostile_numbers, "4 of 4 files cannot be used: damaged values in its header ("),
     Fault("text called .dcm", _text, "the file cannot be used: no readable DICOM file (InvalidDicomError)"),
-    Fault(
-        "Inf after rescaling", _every(RescaleSlope="1e300", RescaleIntercept="0"), "NaN or Inf values after rescaling"
-    ),
-    Fault("NaN as slope", _every(RescaleSlope="NaN", RescaleIntercept="0"), "RescaleSlope must hold 1 finite number"),
-    Fault(
-        "frames not described",
-        _changed(lambda s: setattr(s[0], "NumberOfFrames", 3), "enhanced"),
-        "must describe each of its 3 frames, found 4 descriptions",
-    ),
+    Fault("Inf after rescaling", every(RescaleSlope="1e300", RescaleIntercept="0"), "or Inf values after rescaling"),
+    Fault("NaN as slope", every(RescaleSlope="NaN", RescaleIntercept="0"), "RescaleSlope must hold 1 finite number"),
+    Fault("frames not described", every("enhanced", NumberOfFrames=3), "each of its 3 frames, found 4 descriptions"),
 )

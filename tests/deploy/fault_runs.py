@@ -15,18 +15,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from damaged_models import ROOT
+from application_runs import APPLICATIONS, ROOT
 from faults import EXECUTED, secrets
 
 from infomri_monai.deploy.command import run_application
 from infomri_monai.deploy.logs import LOGGERS
-
-#: what each application's bundle is called, and does
-BUNDLES = {
-    "reconstruction": ("infomri_recon", "reconstruction"),
-    "segmentation": ("infomri_segmentation", "segmentation"),
-    "privacy_classification": ("infomri_privacy_classification", "classification"),
-}
 
 
 class Outcome(NamedTuple):
@@ -51,6 +44,12 @@ class Outcome(NamedTuple):
     def summary(self) -> dict[str, Any]:
         content: dict[str, Any] = json.loads((self.output / "summary.json").read_text())
         return content
+
+    def assert_says(self, code: int, *words: str, hidden: Path) -> None:
+        """This exit code and these words, and no identifier."""
+        assert self.code == code, self.said
+        assert [text for text in words if text not in self.said] == []
+        self.assert_silent(hidden)
 
     def assert_silent(self, *hidden: Path) -> None:
         """No identifier, and none of these paths, stands in anything that was said or written, or in a name."""
@@ -83,7 +82,7 @@ class Place:
 
     def models(self, name: str = "segmentation") -> Path:
         """The shipped bundle of an application."""
-        return ROOT / "bundles" / BUNDLES[name][0]
+        return ROOT / "bundles" / APPLICATIONS[name]
 
     def run(self, *more: object, name: str = "segmentation", models: Path | None = None) -> Outcome:
         """Run an application on the input, with further arguments."""
@@ -95,7 +94,7 @@ class Place:
         before = [_checksums(path) for path in watched if path != self.output]
         self.monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
         self.capfd.readouterr()
-        with _logging_as_before(), pytest.raises(SystemExit) as caught:
+        with logging_as_before(), pytest.raises(SystemExit) as caught:
             run_application(name)
         assert [_checksums(path) for path in watched if path != self.output] == before
         assert not any(self.temporary.iterdir())
@@ -111,7 +110,7 @@ def _checksums(folder: Path) -> dict[str, str]:
 
 
 @contextmanager
-def _logging_as_before() -> Iterator[None]:
+def logging_as_before() -> Iterator[None]:
     """An application sets up the logging of its process."""
     root, names = logging.getLogger(), ("infomri_monai", *LOGGERS)
     handlers, level = root.handlers[:], root.level
@@ -125,27 +124,21 @@ def _logging_as_before() -> Iterator[None]:
             logging.getLogger(name).setLevel(value)
 
 
-def closed(place: Place, folder: Path) -> None:
-    """A folder that cannot be listed, whoever runs the test."""
+def closed(monkeypatch: pytest.MonkeyPatch, *folders: Path) -> None:
+    """Folders that cannot be listed, whoever runs the test."""
 
     def refusing(listing: Callable[[Any], Any]) -> Callable[[Any], Any]:
         def refuse(path: Any = ".") -> Any:
-            if str(path) == str(folder):
+            if str(path) in map(str, folders):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
             return listing(path)
 
         return refuse
 
     for name in ("scandir", "listdir"):
-        place.monkeypatch.setattr(os, name, refusing(getattr(os, name)))
+        monkeypatch.setattr(os, name, refusing(getattr(os, name)))
 
 
 def named(faults: Sequence[Any]) -> pytest.MarkDecorator:
     """Run a test for every fault."""
     return pytest.mark.parametrize("fault", faults, ids=[fault.name for fault in faults])
-
-
-def environment() -> dict[str, str]:
-    """Of an application in a process of its own."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("HOLOSCAN_")}
-    return {**kept, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}

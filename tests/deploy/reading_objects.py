@@ -28,43 +28,34 @@ def datasets(folder: Path) -> list[Dataset]:
     return [pydicom.dcmread(path) for path in sorted(folder.iterdir())]
 
 
-def slices(instances: Sequence[Dataset]) -> list[dict[str, Any]]:
-    """Position, orientation, spacing and reference (instance, frame or None) of every slice, classic or multi-frame."""
-    found = []
-    for instance in instances:
-        uid = instance.SOPInstanceUID
-        if "PerFrameFunctionalGroupsSequence" not in instance:
-            place = (
-                instance.ImagePositionPatient,
-                instance.ImageOrientationPatient,
-                instance.PixelSpacing,
-                (uid, None),
-            )
-            found.append(place)
-            continue
-        shared = instance.SharedFunctionalGroupsSequence[0]
-        orientation = shared.PlaneOrientationSequence[0].ImageOrientationPatient
-        spacing = shared.PixelMeasuresSequence[0].PixelSpacing
-        for number, frame in enumerate(instance.PerFrameFunctionalGroupsSequence, 1):
-            place = (frame.PlanePositionSequence[0].ImagePositionPatient, orientation, spacing, (uid, number))
-            found.append(place)
-    names = ("position", "orientation", "spacing")
-    return [
-        {name: np.array(value, dtype=float) for name, value in zip(names, place, strict=False)}
-        | {"reference": place[3]}
-        for place in found
-    ]
+def frame_places(instances: Sequence[Dataset]) -> list[tuple[Any, Any, Any]]:
+    """Position, orientation and pixel spacing of every slice, classic or multi-frame."""
+    if "PerFrameFunctionalGroupsSequence" not in instances[0]:
+        return [(d.ImagePositionPatient, d.ImageOrientationPatient, d.PixelSpacing) for d in instances]
+    shared = instances[0].SharedFunctionalGroupsSequence[0]
+    orientation = shared.PlaneOrientationSequence[0].ImageOrientationPatient
+    spacing = shared.PixelMeasuresSequence[0].PixelSpacing
+    frames = instances[0].PerFrameFunctionalGroupsSequence
+    return [(frame.PlanePositionSequence[0].ImagePositionPatient, orientation, spacing) for frame in frames]
+
+
+def grid_affine(instances: Sequence[Dataset]) -> NDArray[np.float64]:
+    """Affine of slices in their order (PS3.3, C.7.6.2.1.1), to RAS; a single one is 8 mm thick."""
+    places = frame_places(instances)
+    first, orientation, spacing = (np.array(value, dtype=float) for value in places[0])
+    last, affine = np.array(places[-1][0], dtype=float), np.eye(4)
+    affine[:3, 0], affine[:3, 1] = orientation[:3] * spacing[1], orientation[3:] * spacing[0]
+    normal = np.cross(orientation[:3], orientation[3:])
+    affine[:3, 2] = (last - first) / (len(places) - 1) if len(places) > 1 else normal * 8
+    affine[:3, 3] = first
+    affine[:2] *= -1
+    return affine
 
 
 def grid_of(instances: Sequence[Dataset]) -> Grid:
-    """Of a series of several slices in their order (PS3.3, C.7.6.2.1.1)."""
-    every = slices(instances)
-    first, affine = every[0], np.eye(4)
-    affine[:3, 0] = first["orientation"][:3] * first["spacing"][1]
-    affine[:3, 1] = first["orientation"][3:] * first["spacing"][0]
-    affine[:3, 2] = (every[-1]["position"] - first["position"]) / (len(every) - 1)
-    affine[:3, 3] = first["position"]
-    return Grid(LPS_TO_RAS @ affine, (int(instances[0].Columns), int(instances[0].Rows), len(every)))
+    """Of a series in the order of its slices."""
+    shape = (int(instances[0].Columns), int(instances[0].Rows), len(frame_places(instances)))
+    return Grid(grid_affine(instances), shape)
 
 
 def volume(path: Path) -> Any:
@@ -94,11 +85,8 @@ def on_grid(found: Any, grid: Grid) -> tuple[NDArray[Any], float]:
 
 def numbers(group: Any) -> dict[tuple[str, str | None], tuple[float, str]]:
     """{(name, derivation): (number, unit)} of a measurement group."""
-    found = {}
-    for measurement in group.get_measurements():
-        derivation = None if measurement.derivation is None else measurement.derivation.meaning
-        found[measurement.name.meaning, derivation] = (measurement.value, measurement.unit.value)
-    return found
+    rows = group.get_measurements()
+    return {(m.name.meaning, m.derivation and m.derivation.meaning): (m.value, m.unit.value) for m in rows}
 
 
 def evaluations(group: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fault_runs import logging_as_before
 from helper import refuses
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,11 +24,7 @@ from infomri_monai.deploy.bundle import DeployBundle, orientation_warning
 from infomri_monai.deploy.case import EXIT_USAGE, CaseSource, DeployCase, DeployError
 from infomri_monai.deploy.cases import find_cases
 from infomri_monai.deploy.command import _quiet
-from infomri_monai.deploy.logs import LOGGERS
 from infomri_monai.deploy.model_files import sha256
-
-pytest.importorskip("pydicom")
-
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
 RECON, SEGMENTATION, PRIVACY = (
@@ -85,10 +82,10 @@ def test_settings_are_those_of_the_configuration(root):
     assert bundle.identity == default.identity
     weights, policy, triage = (root / "models" / name for name in ("model.pt", "policy.pt", "triage.json"))
     assert bundle.identity.checksum == sha256(weights)
-    assert bundle.beside == {
-        "policy_checksum": sha256(policy),
-        "triage_checksum": sha256(triage) if root is SEGMENTATION else "",
-    }
+    assert (bundle.beside["policy_checksum"], bool(bundle.beside["triage_checksum"])) == (
+        sha256(policy),
+        triage.exists(),
+    )
 
 
 @pytest.mark.parametrize("root", [RECON, PRIVACY], ids=lambda root: root.name)
@@ -129,48 +126,30 @@ def test_a_single_slice_of_kspace_is_its_slice():
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"ratoi": 0.1}, ["no setting 'ratoi'", "ratio, seed"]),
         ({"output_dir": "/tmp"}, ["no setting 'output_dir'"]),
-        ({"handlers": []}, ["no setting 'handlers'"]),
         ({"ratio": 2.0}, ["settings: ratio must lie in (0, 1]", "got [2.0]"]),
-        ({"ratio": 0}, ["settings: ratio must lie in (0, 1]", "got [0.0]"]),
-        ({"ratio": "0,25"}, ["settings: ratio must be a number, got '0,25'; in YAML"]),
-        ({"ratio": None}, ["settings: ratio must be a number, got None."]),
-        ({"ratio": True}, ["settings: ratio must be a number, got True."]),
         ({"noise_std": "5e-4"}, ["settings: noise_std must be a number, got '5e-4'", "sign: 5.0e-4"]),
         ({"noise_std": -1.0}, ["settings: noise_std must be a finite number >= 0, got -1.0"]),
-        ({"seed": "x"}, ["settings: seed must be a whole number, got 'x'"]),
-        ({"seed": 1.5}, ["settings: seed must be a whole number, got 1.5."]),
         ({"seed": "$'x'"}, ["settings: seed must be a whole number, got 'x'."]),  # an expression of MONAI
-        ({"seed": -1}, ["settings: seed must be >= 0, got -1."]),
         ({"grid_mode": "stretch"}, ["settings: grid_mode must be 'adapt' or 'crop_pad', got 'stretch'"]),
-        ({"grid_mode": 3}, ["settings: grid_mode must be a text, got 3."]),
-        ({"swap_axes": "yes"}, ["settings: swap_axes must be true or false, got 'yes'."]),
-        ({"swap_axes": 1}, ["settings: swap_axes must be true or false, got 1."]),
         ({"policy_path": "/nowhere/policy.pt"}, ["settings: policy_path: ", "/nowhere/policy.pt"]),
         ({"model_path": "/nowhere/model.pt"}, ["settings: model_path: ", "/nowhere/model.pt"]),
-        ({"channels": 7}, ["no setting 'channels'"]),
         ({"seed": "$open('/nowhere')"}, ['settings: seed cannot be evaluated (FileNotFoundError), got "$open(']),
-        ({"ratio": "@foo"}, ["settings: ratio cannot be evaluated (ValueError), got '@foo'."]),
         ({"swap_axes": "$[1"}, ["settings: swap_axes cannot be evaluated (SyntaxError), got '$[1'."]),
     ],
 )
 def test_bad_settings_are_refused(settings, words):
-    with pytest.raises(DeployError) as error:
+    with pytest.raises(DeployError, match=r"^settings: ") as error:
         DeployBundle(RECON, "reconstruction", settings)
     assert error.value.code == EXIT_USAGE
-    assert str(error.value).startswith(words[0] if words[0].startswith("settings") else "settings: the bundle has no")
-    assert all(word in str(error.value) for word in words), str(error.value)
+    assert [word for word in words if word not in str(error.value)] == []
 
 
 @pytest.mark.parametrize(
     ("names", "message"),
     [
         ("csf", "must be a list, got 'csf'."),
-        (None, "must be a list, got None."),
         ("$'csf'", "must be a list of NUMBER different names, got 'csf'."),
-        (["csf"], "must be a list of NUMBER different names, got ['csf']."),
-        (["csf"] * 9, "must be a list of NUMBER different names, got ["),
         (["csf", " "], "must be a list of NUMBER different names, got ['csf', ' ']."),
         (["csf", 3, "white"], "must be a list of NUMBER different names, got ['csf', 3, 'white']."),
         (["a", "b ", "b"], "must be a list of NUMBER different names, got ['a', 'b ', 'b']."),
@@ -193,10 +172,8 @@ def test_names_of_a_user(tmp_path):
     root = Path(shutil.copytree(SEGMENTATION, tmp_path / "bundle"))
     path = root / "configs/inference.json"
     path.write_text(path.read_text().replace('["csf", "grey", "white"]', '["csf", "grey"]'))
-    with pytest.raises(
-        DeployError, match=r"^models: the bundle cannot be built: ValueError: structures must be a list of 3"
-    ):
-        DeployBundle(root, "segmentation")
+    message = r"^models: the bundle cannot be built: ValueError: structures must be a list of 3"
+    refuses(DeployError, message, DeployBundle, root, "segmentation")
 
 
 @pytest.mark.parametrize("name", ["models/model.pt", "models/policy.pt"])
@@ -228,22 +205,13 @@ def test_warnings_belong_to_every_case_that_deserves_them():
     assert not [h for h in logging.getLogger("infomri_monai").handlers if type(h).__name__ == "_Warnings"]
 
 
-@pytest.fixture
-def own_logging(monkeypatch):
-    """Changes of logging end with the test."""
-    root = logging.getLogger()
-    levels = {name: logging.getLogger(name).level for name in (None, "infomri_monai", *LOGGERS)}
-    monkeypatch.setattr(root, "handlers", [])
-    monkeypatch.setenv("HOLOSCAN_LOG_LEVEL", "ERROR")
-    yield
-    for name, level in levels.items():
-        logging.getLogger(name).setLevel(level)
-
-
 @pytest.mark.parametrize("level", ["INFO", "WARN", "ERROR", "CRITICAL"])
-def test_warnings_get_into_the_objects_whether_they_are_shown_or_not(own_logging, level, capfd):
-    _quiet(level)
-    warnings = DeployBundle(RECON, "reconstruction", {"ratio": 0.5})(case(head())).warnings
+def test_warnings_get_into_the_objects_whether_they_are_shown_or_not(level, monkeypatch, capfd):
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    monkeypatch.setenv("HOLOSCAN_LOG_LEVEL", "ERROR")
+    with logging_as_before():
+        _quiet(level)
+        warnings = DeployBundle(RECON, "reconstruction", {"ratio": 0.5})(case(head())).warnings
     assert len(warnings) == 1
     said = capfd.readouterr().err
     assert ("WARNING case 3: ratio=0.5 is extrapolated" in said) is (level in ("INFO", "WARN"))
@@ -257,21 +225,14 @@ def test_a_case_that_fails_says_why_and_leaves_the_bundle_usable(caplog):
     broken = case(head())
     object.__setattr__(broken, "data", broken.data[0, 0])
     refuses(DeployError, "inference", bundle, broken)
-    with pytest.raises(DeployError, match="nothing was acquired"):
-        bundle(case(measured().data[0], "kspace", mask=torch.zeros(1, 1, GRID[1], 1)))
+    nothing = case(measured().data[0], "kspace", mask=torch.zeros(1, 1, GRID[1], 1))
+    refuses(DeployError, "nothing was acquired", bundle, nothing)
     edge = torch.zeros(1, *GRID, 1)
     edge[:, :2, :2] = 1  # which the policy never measures, and no DC
     with pytest.raises(DeployError, match="no overlap") as failed:
         bundle(case(measured().data[0], "kspace", mask=edge))
     assert "the DC position of k-space was not measured in 2 of 2 slices" in failed.value.warnings
     assert_same(bundle(case(head())).result, DeployBundle(RECON, "reconstruction")(case(head())).result)
-
-
-def test_an_unforeseen_error_is_a_deploy_error(monkeypatch):
-    bundle = DeployBundle(RECON, "reconstruction")
-    monkeypatch.setattr(bundle.evaluator, "inferer", lambda *args, **kwargs: {}["DOE^JANE"])
-    refuses(DeployError, r"^inference failed \(KeyError\)\.$", bundle, case(head()))
-    assert bundle.dataset.data == [None]
 
 
 @every_bundle
@@ -303,44 +264,15 @@ def test_weights_are_filled_in_not_run(runs):
     assert not bundle.network.training
 
 
-pytest.importorskip("ismrmrd")
-pytest.importorskip("pydicom")
-
-
-R, L, A, P, F, H = (np.array(v, float) for v in ((-1, 0, 0), (1, 0, 0), (0, -1, 0), (0, 1, 0), (0, 0, -1), (0, 0, 1)))
-RECON_ORIENTATION = Path(__file__).parents[2] / "bundles/infomri_recon"
+L, P, F = (np.array(v, float) for v in ((1, 0, 0), (0, 1, 0), (0, 0, -1)))
 UPRIGHT = {"axial": (P, L), "coronal": (F, L), "sagittal": (F, P)}
 
 
-def case_orientation(read, phase, **options):
-    """A case_orientation whose axes run towards these directions (LPS)."""
+def turned_case(read, phase, **options):
+    """A turned_case whose axes run towards these directions (LPS)."""
     affine = np.eye(4)
     affine[:3, :3] = np.stack([2 * read, 3 * phase, 5 * np.cross(read, phase)], 1) * np.array([[-1], [-1], [1]])
     return DeployCase(1, "kspace", torch.zeros(1, 8, 8, 2), affine, CaseSource((), Dataset()), **options)
-
-
-@pytest.mark.parametrize(
-    ("read", "phase", "told"),
-    [
-        (P, L, ""),
-        (P, R, ""),  # mirrored
-        (A, L, "is upside down for the model: the axial slices were read out from posterior to anterior"),
-        (L, P, "lies on its side for the model: the axial slices were read out from right to left"),
-        (R, P, "lies on its side for the model: the axial slices were read out from left to right"),
-        (F, L, ""),
-        (H, L, "is upside down for the model: the coronal slices were read out from feet to head"),
-        (R, H, "lies on its side for the model: the coronal slices were read out from left to right"),
-        (F, P, ""),
-        (H, A, "is upside down for the model: the sagittal slices were read out from feet to head"),
-        (A, F, "lies on its side for the model: the sagittal slices were read out from posterior to anterior"),
-    ],
-)
-def test_every_plane(read, phase, told):
-    found = orientation_warning(case_orientation(read, phase))
-    assert found.startswith(f"the anatomy {told}" if told else "")
-    assert bool(found) is bool(told)
-    wanted = "anterior to posterior" if "axial" in told else "head to feet"
-    assert found.endswith(f"upright ones, read out from {wanted}; its results may be worse.") is bool(told)
 
 
 @settings(deadline=None)
@@ -361,7 +293,10 @@ def test_turned_in_its_plane_however_that_is_tilted(plane, turn, tilt, about_ver
         down = down * np.cos(angle) + normal * np.sin(angle)
     angle = np.deg2rad(turn)
     read, phase = down * np.cos(angle) + right * np.sin(angle), right * np.cos(angle) - down * np.sin(angle)
-    found = orientation_warning(case_orientation(read, phase))
+    found = orientation_warning(turned_case(read, phase))
+    wanted = "anterior to posterior" if plane == "axial" else "head to feet"
+    assert not found or f" for the model: the {plane} slices were read out from " in found
+    assert not found or found.endswith(f" upright ones, read out from {wanted}; its results may be worse.")
     if abs(turn) < 45 - 1e-3:
         assert found == ""
     elif 45 + 1e-3 < abs(turn) < 135 - 1e-3:
@@ -371,11 +306,11 @@ def test_turned_in_its_plane_however_that_is_tilted(plane, turn, tilt, about_ver
 
 
 def test_images_and_made_up_geometry_are_passed_over(tmp_path):
-    assert orientation_warning(case_orientation(L, P))
-    assert orientation_warning(case_orientation(L, P, has_geometry=False)) == ""
+    assert orientation_warning(turned_case(L, P))
+    assert orientation_warning(turned_case(L, P, has_geometry=False)) == ""
     write_example_fastmri(tmp_path / "knee.h5", example_head(1, (24, 20)))
     assert orientation_warning(find_cases(tmp_path)[0][0](1)) == ""
-    image = case_orientation(L, P)
+    image = turned_case(L, P)
     object.__setattr__(image, "domain", "image")
     assert orientation_warning(image) == ""
 
@@ -386,7 +321,7 @@ def test_from_file_to_result(tmp_path, turn, told, caplog):
     geometry = ExampleGeometry(angles=(12.0, -7.0, turn))
     write_example_ismrmrd(tmp_path / "scan.h5", example_head(1, (64, 64)), range(0, 64, 2), geometry=geometry)
     scan = find_cases(tmp_path)[0][0](1)
-    upright, reader = (DeployBundle(RECON_ORIENTATION, "reconstruction", {"swap_axes": swap}) for swap in (True, False))
+    upright, reader = (DeployBundle(RECON, "reconstruction", {"swap_axes": swap}) for swap in (True, False))
     found, other = upright(scan), reader(scan)
     side = "the anatomy lies on its side for the model: the axial slices were read out from "
     assert any(text.startswith(side) for text in found.warnings) is told

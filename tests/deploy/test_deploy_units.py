@@ -16,12 +16,9 @@ from helper import refuses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-pytest.importorskip("pydicom")
 from infomri_monai.deploy.bundle import TimedNetwork, volume_of
-from infomri_monai.deploy.case import CaseSource, DeployCase, DeployError
 from infomri_monai.deploy.derivation import ModelIdentity, acquisition_words, derived
-from infomri_monai.deploy.journal import CaseFacts, Delivery
-from infomri_monai.deploy.launch import SIGNALS, end_quietly, raise_stack_limit
+from infomri_monai.deploy.launch import SIGNALS, raise_stack_limit
 from infomri_monai.engines.case import AcquisitionRecord
 
 MODEL = ModelIdentity("InfoMRI segmentation", "0.1.0", "ab" * 32)
@@ -31,30 +28,21 @@ SIMULATED = AcquisitionRecord(
 )
 
 
-def test_words_of_an_acquisition():
-    ratio = torch.tensor([0.2, 0.3])
-    measured = "k-space was measured by the scanner at 25 % of its positions (4x undersampled)."
-    assert acquisition_words(MEASURED, ratio) == measured
-    assert acquisition_words(SIMULATED, ratio) == (
-        "k-space was sampled at 25 % of its positions (4x undersampled) by UniformRandom, seed 7, with noise of standard "
-        "deviation 0.0005 of the DC magnitude."
-    )
-    absolute = acquisition_words(SIMULATED._replace(noise_relative_to_dc=False), ratio)
-    assert absolute.endswith("noise of standard deviation 0.0005.")
-    assert acquisition_words(SIMULATED._replace(noise_std=None), ratio).endswith("seed 7.")
-    assert acquisition_words(MEASURED, torch.zeros(2)).endswith(" at none of its positions.")
-    assert acquisition_words(MEASURED, torch.ones(2)).endswith(" at all of its positions.")
-    assert acquisition_words(MEASURED, torch.tensor([1 / 3])).endswith(
-        " at 33.33 % of its positions (3x undersampled)."
-    )
-
-
-def test_a_description_says_once_how_kspace_came_about():
-    for record in (MEASURED, SIMULATED):
-        text = derived("sigma", record, torch.tensor([0.25]), MODEL).description.lower()
-        assert text.count("simulated") == record.simulated
-        assert text.count("measured") == (not record.simulated)
-        assert text.count("k-space") == 1
+@pytest.mark.parametrize(
+    ("record", "ratio", "end"),
+    [
+        (MEASURED, [0.2, 0.3], "k-space was measured by the scanner at 25 % of its positions (4x undersampled)."),
+        (MEASURED, [0.0, 0.0], " at none of its positions."),
+        (MEASURED, [1.0, 1.0], " at all of its positions."),
+        (MEASURED, [1 / 3], " at 33.33 % of its positions (3x undersampled)."),
+        (SIMULATED, [0.2, 0.3], "seed 7, with noise of standard deviation 0.0005 of the DC magnitude."),
+        (SIMULATED, [0.25], "k-space was sampled at 25 % of its positions (4x undersampled) by UniformRandom, seed 7"),
+        (SIMULATED._replace(noise_relative_to_dc=False), [0.2], "noise of standard deviation 0.0005."),
+        (SIMULATED._replace(noise_std=None), [0.2], "seed 7."),
+    ],
+)
+def test_words_of_an_acquisition(record, ratio, end):
+    assert end in acquisition_words(record, torch.tensor(ratio))
 
 
 @settings(deadline=None)
@@ -65,20 +53,14 @@ def test_a_description_says_once_how_kspace_came_about():
     st.sampled_from(["sigma", "x" * 30]),
 )
 def test_a_derivation_always_fits_into_dicom(ratio, record, more, what):
-    """64 characters of a series description, 1024 of a derivation's text, with the mark of a simulation."""
+    """64 characters of a series description, 1024 of a derivation's text, which says once how k-space came about."""
     made = derived(what, record, torch.tensor([ratio], dtype=torch.float64), MODEL, more)
-    assert made.simulated is record.simulated
-    assert made.model == MODEL
-    assert made.series_description.startswith(f"InfoMRI {what}")
+    assert (made.simulated, made.model) == (record.simulated, MODEL)
+    assert made.title.startswith(f"InfoMRI {what}")
     assert "Research software, not for clinical use." in made.description
+    said = [made.description.lower().count(word) for word in ("simulated", "measured", "k-space")]
+    assert said == [record.simulated, not record.simulated, 1]
     assert ("SIMULATED" in made.series_description) is record.simulated
-
-
-def test_a_derivation_names_the_acceleration():
-    assert derived("sigma", SIMULATED, torch.tensor([0.125]), MODEL).title == "InfoMRI sigma 8x"
-    assert derived("sigma", MEASURED, torch.tensor([0.3]), MODEL).title == "InfoMRI sigma 3.33x"
-    assert derived("sigma", MEASURED, torch.zeros(1), MODEL).title == "InfoMRI sigma"
-    assert derived("sigma", MEASURED, torch.ones(1), MODEL, "In nats.").text.endswith("clinical use. In nats.")
 
 
 @pytest.mark.parametrize("leading", [0, 1, 2])
@@ -109,7 +91,7 @@ class Network(torch.nn.Module):
 
     def __init__(self, clock):
         super().__init__()
-        self.clock, self.real_valued = clock, True
+        self.clock = clock
 
     def forward(self, x):
         self.clock[0] += 1
@@ -122,9 +104,6 @@ class Network(torch.nn.Module):
 
     logits = reconstruct = posterior
 
-    def helper(self):
-        self.clock[0] += 10
-
 
 def test_the_stopwatch_runs_while_the_network_works():
     clock = [0.0]
@@ -133,36 +112,29 @@ def test_the_stopwatch_runs_while_the_network_works():
     assert timed(3) == 3
     assert timed.posterior(3, samples=2) == (3, 2)  # which calls the network: counted once
     assert timed.logits(1) == timed.reconstruct(1) == (1, 1)
-    assert timed.seconds == 4
     refuses(ValueError, "nothing", timed, None)
-    assert timed.seconds == 5
-    timed.helper()
     clock[0] += 100
     assert timed.seconds == 5
-    assert timed.real_valued
     assert timed.eval() is network
-    assert not network.training
-    assert isinstance(TimedNetwork(network).seconds, float)
     with pytest.raises(AttributeError):
         _ = timed.absent
 
 
-def test_a_step_that_fails_keeps_what_the_error_says():
-    """The warnings of the bundle before it failed, too; later steps pass the case by."""
-    pytest.importorskip("holoscan")
-    from infomri_monai.deploy.operators import _step
-
-    case = DeployCase(1, "kspace", torch.zeros(1, 4, 5, 3), np.eye(4), CaseSource((), None), warnings=("axial",))
-    delivery = Delivery(1, case)
-
-    def fail():
-        raise DeployError("no overlap.", warnings=("another grid",))
-
-    _step(delivery, "inference", fail)
-    _step(delivery, "write", lambda: pytest.fail("it has failed"))
-    assert (delivery.failure, delivery.case) == ("no overlap.", None)
-    assert delivery.known() == CaseFacts("kspace", 3, ("axial",), ("another grid",))
-    assert delivery.seconds.keys() == {"inference"}
+def started(folder, program, *arguments, soft=8, hard=None):
+    """A program run with limits of its stack in MiB; skips where this process may not have them."""
+    (folder / "program.py").write_text(program)
+    unlimited = resource.getrlimit(resource.RLIMIT_STACK)[1]
+    if unlimited != resource.RLIM_INFINITY and unlimited < 64 * 2**20:
+        pytest.skip("the stack of this process may not be enlarged")
+    limits = (soft * 2**20, unlimited if hard is None else hard * 2**20)
+    return subprocess.run(
+        [sys.executable, "-X", "utf8", str(folder / "program.py"), *arguments],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_STACK, limits),
+        capture_output=True,
+        text=True,
+        env={key: value for key, value in os.environ.items() if key != "INFOMRI_STACK_RAISED"},
+        timeout=600,
+    )
 
 
 PROGRAM = """
@@ -178,24 +150,9 @@ print(resource.getrlimit(resource.RLIMIT_STACK)[0] // 2**20, sys.argv[1:])
 )
 def test_a_program_starts_anew_with_a_larger_stack(soft, hard, wanted, tmp_path):
     """With the same arguments, whatever is in them, as far as it may."""
-    (tmp_path / "program.py").write_text(PROGRAM)
-    unlimited = resource.getrlimit(resource.RLIMIT_STACK)[1]
-    if unlimited != resource.RLIM_INFINITY and unlimited < 64 * 2**20:
-        pytest.skip("the stack of this process may not be enlarged")
-    limit = unlimited if hard is None else hard * 2**20
     arguments = ["-l", "a b", "--c=$HOME", "", "ü"]
-    environment = {key: value for key, value in os.environ.items() if key != "INFOMRI_STACK_RAISED"}
-    done = subprocess.run(
-        [sys.executable, "-X", "utf8", str(tmp_path / "program.py"), *arguments],
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_STACK, (soft * 2**20, limit)),
-        capture_output=True,
-        text=True,
-        env=environment,
-        check=True,
-        timeout=600,
-    )
-    assert done.stdout == f"{wanted} {arguments}\n"
-    assert done.stderr == ""
+    done = started(tmp_path, PROGRAM, *arguments, soft=soft, hard=hard)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{wanted} {arguments}\n", "")
 
 
 def test_a_program_starts_anew_only_once(monkeypatch):
@@ -227,27 +184,6 @@ print("never")
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_while_a_program_starts_anew(number, tmp_path):
     """It waits until the new process can end in one line."""
-    (tmp_path / "program.py").write_text(STARTING)
-    hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
-    if hard != resource.RLIM_INFINITY and hard < 32 * 2**20:
-        pytest.skip("the stack of this process may not be enlarged")
-    done = subprocess.run(
-        [sys.executable, str(tmp_path / "program.py"), str(int(number))],
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_STACK, (8 * 2**20, hard)),
-        capture_output=True,
-        text=True,
-        env={key: value for key, value in os.environ.items() if key != "INFOMRI_STACK_RAISED"},
-        timeout=600,
-    )
+    done = started(tmp_path, STARTING, str(int(number)))
     assert (done.returncode, done.stdout) == (128 + number, "waits\n")
     assert done.stderr == "interrupted; what is in the output folder is complete.\n"
-
-
-def test_signals_that_are_ignored_stay_ignored():
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in SIGNALS}
-    try:
-        end_quietly()
-        assert {signal.getsignal(number) for number in SIGNALS} == {signal.SIG_IGN}
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

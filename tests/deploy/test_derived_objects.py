@@ -15,7 +15,6 @@ import highdicom
 import numpy as np
 import pydicom
 import pytest
-import torch
 from derived_cases import DERIVATION, GRID, image_case, measured
 from helper import refuses
 from hypothesis import given
@@ -33,7 +32,7 @@ from infomri_monai.deploy.dicom.geometry import decimal, dicom_frames, slice_geo
 from infomri_monai.deploy.dicom.identity import copied, series_attributes
 from infomri_monai.deploy.dicom.mr_series import mr_series
 from infomri_monai.deploy.dicom.parametric_map import parametric_map
-from infomri_monai.deploy.dicom.references import slice_references, source_image_item
+from infomri_monai.deploy.dicom.references import slice_references
 from infomri_monai.deploy.dicom.save import IMPLEMENTATION_CLASS_UID, save_objects
 from infomri_monai.deploy.dicom.segmentation import binary_segmentation, fractional_segmentation
 from infomri_monai.deploy.logs import guarded
@@ -100,17 +99,6 @@ def test_a_tilted_stack_keeps_every_position():
 )
 def test_refused_affines(affine, message):
     refuses(ValueError, rf"affine.*{message}", slice_geometry, affine, 2)
-
-
-@pytest.mark.parametrize("shape", [(5, 4), (5, 4, 3), (1, 5, 4, 3)])
-@pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor])
-def test_frames_are_slices_of_rows_and_columns(shape, kind):
-    values = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
-    frames = dicom_frames(kind(values))
-    expected = values if values.ndim < 4 else values[0]
-    assert frames.shape == (expected.shape[2] if expected.ndim == 3 else 1, 4, 5)
-    for k, frame in enumerate(frames):
-        assert np.array_equal(frame, (expected[..., k] if expected.ndim == 3 else expected).T)
 
 
 @pytest.mark.parametrize(
@@ -205,43 +193,20 @@ def test_a_source_without_study_or_frame_of_reference_is_refused(missing):
     refuses(ValueError, missing, series_attributes, source, SIMULATED, 1, "MR")
 
 
-def test_series_number_is_positive():
-    refuses(ValueError, "series_number must be at least 1, got 0", series_attributes, raw_source(), SIMULATED, 0, "MR")
-
-
-def test_a_simulation_says_so_and_an_acquisition_does_not():
-    assert SIMULATED.series_description == "InfoMRI reconstruction 8x SIMULATED"
-    assert SIMULATED._replace(title="Simulated 8x").series_description == "Simulated 8x"
-    assert ACQUIRED.series_description == "InfoMRI reconstruction 8x"
-    assert SIMULATED.description.startswith("SIMULATED from magnitude images, not acquired. ")
-    assert ACQUIRED.description == ACQUIRED.text
-
-
 @pytest.mark.parametrize(
-    ("derivation", "message"),
+    ("derivation", "number", "message"),
     [
-        (SIMULATED._replace(title="x" * 60), "derivation.title must have 1 to 64"),
-        (ACQUIRED._replace(title=""), "derivation.title"),
-        (SIMULATED._replace(text="x" * 1000), "derivation.text must have 1 to 1024"),
-        (ACQUIRED._replace(text="a\\b"), "backslash"),
-        (ACQUIRED._replace(model=MODEL._replace(name="x" * 65)), "derivation.model"),
-        (ACQUIRED._replace(model=MODEL._replace(checksum="")), "derivation.model"),
+        (SIMULATED, 0, "series_number must be at least 1, got 0"),
+        (SIMULATED._replace(title="x" * 60), 1, "derivation.title must have 1 to 64"),
+        (ACQUIRED._replace(title=""), 1, "derivation.title"),
+        (SIMULATED._replace(text="x" * 1000), 1, "derivation.text must have 1 to 1024"),
+        (ACQUIRED._replace(text="a\\b"), 1, "backslash"),
+        (ACQUIRED._replace(model=MODEL._replace(name="x" * 65)), 1, "derivation.model"),
+        (ACQUIRED._replace(model=MODEL._replace(checksum="")), 1, "derivation.model"),
     ],
 )
-def test_texts_that_dicom_does_not_take(derivation, message):
-    refuses(ValueError, re.escape(message), mr_series, np.ones((4, 5)), np.eye(4), raw_source(), derivation, 1)
-
-
-@pytest.mark.parametrize("kind", ["classic", "enhanced"])
-def test_references_name_the_slice(tmp_path, kind):
-    image, affine, source = make_case(tmp_path, kind)
-    references = slice_references(source, slice_geometry(affine, image.shape[2]), (36, 44))
-    for k, reference in enumerate(references):
-        item = source_image_item(reference)
-        instance = source.instances[k if kind == "classic" else 0]
-        assert item.ReferencedSOPInstanceUID == instance.SOPInstanceUID
-        assert item.get("ReferencedFrameNumber") == (None if kind == "classic" else k + 1)
-        assert reference.thickness == pytest.approx(7.2)
+def test_what_dicom_does_not_take(derivation, number, message):
+    refuses(ValueError, re.escape(message), mr_series, np.ones((4, 5)), np.eye(4), raw_source(), derivation, number)
 
 
 @pytest.mark.parametrize("kind", ["classic", "enhanced"])
@@ -267,71 +232,59 @@ def test_a_copied_element_shares_nothing_that_changes():
     assert len(source.ReferencedImageSequence[0]) == 0
 
 
-pytest.importorskip("ismrmrd")
-pytest.importorskip("highdicom")
-
-
-OBJECTS = ("MR series", "sigma", "segmentation", "probability")
-
-
 def objects(shape, affine, source, derivation):
     """One of each kind that is made of slices, as the applications make them: the others refer to the series of raw k-space."""
     values = np.random.default_rng(0).random(shape).astype(np.float32)
     series = mr_series(values, affine, source, derivation, 901)
     source = source if source.instances else replace(source, instances=tuple(series))
     place = affine, source, derivation
-    return {
-        "MR series": series,
-        "sigma": [parametric_map(values, *place, "sigma", 902)],
-        "segmentation": [binary_segmentation((values > 0.5).astype(np.uint8), ["csf"], *place, 903)],
-        "probability": [fractional_segmentation(values[None], ["csf"], *place, 904)],
-    }
+    yield from series
+    yield parametric_map(values, *place, "sigma", 902)
+    yield binary_segmentation((values > 0.5).astype(np.uint8), ["csf"], *place, 903)
+    yield fractional_segmentation(values[None], ["csf"], *place, 904)
 
 
-def measures(made, folder):
-    """(SliceThickness, SpacingBetweenSlices) of all slices, in mm to four digits, from valid files."""
-    found = set()
-    for number, dataset in enumerate(made):
-        path = folder / f"{number}.dcm"
-        dataset.save_as(path, enforce_file_format=True)
-        assert_valid_dicom(path)
-        read = pydicom.dcmread(path)
+def raw_slices(folder, slices, geometry):
+    """Slices as a scanner's file describes them, or fastMRI's, which has no geometry."""
+    image = np.random.default_rng(1).random((slices, *GRID))
+    if geometry is None:
+        write_example_fastmri(folder / "scan.h5", image)
+    else:
+        write_example_ismrmrd(folder / "scan.h5", image, geometry=geometry)
+    case = find_cases(folder)[0][0](1)
+    return case.data.shape[1:], case.affine, case.source, measured()
+
+
+def series_slices(kind):
+    case = image_case(kind, 3)
+    return case.shape, case.affine, case.source, DERIVATION
+
+
+WITH_GAPS = ExampleGeometry(thickness=3.0, spacing=5.0)
+
+
+@pytest.mark.parametrize(
+    ("make", "wanted"),
+    [
+        (lambda folder: raw_slices(folder, 3, WITH_GAPS), (3.0, 5.0)),
+        (lambda folder: raw_slices(folder, 1, WITH_GAPS), (3.0, 3.0)),  # no neighbour: its thickness is its distance
+        (lambda folder: raw_slices(folder, 3, None), (4.0, 4.0)),  # they touch
+        (lambda folder: series_slices("classic"), (7.2, 8.0)),  # the example's thickness is 90 % of the distance
+        (lambda folder: series_slices("enhanced"), (7.2, 8.0)),
+    ],
+)
+def test_every_object_states_thickness_and_distance_of_slices(tmp_path, make, wanted):
+    for number, dataset in enumerate(objects(*make(tmp_path))):
+        dataset.save_as(tmp_path / f"{number}.dcm", enforce_file_format=True)
+        assert_valid_dicom(tmp_path / f"{number}.dcm")
+        read = pydicom.dcmread(tmp_path / f"{number}.dcm")
         shared = read.get("SharedFunctionalGroupsSequence")
         item = shared[0].PixelMeasuresSequence[0] if shared else read
-        found.add((round(float(item.SliceThickness), 4), round(float(item.SpacingBetweenSlices), 4)))
-    return found
-
-
-@pytest.mark.parametrize("kind", OBJECTS)
-@pytest.mark.parametrize(("slices", "spacing"), [(3, 5.0), (1, 3.0)])
-def test_of_raw_data_with_a_gap(tmp_path, kind, slices, spacing):
-    """Slices of 3 mm, 5 mm apart; a single one has no neighbour, and its thickness counts as its distance."""
-    image = np.random.default_rng(1).random((slices, *GRID))
-    write_example_ismrmrd(tmp_path / "scan.h5", image, geometry=ExampleGeometry(thickness=3.0, spacing=5.0))
-    case = find_cases(tmp_path)[0][0](1)
-    made = objects(case.data.shape[1:], case.affine, case.source, measured())[kind]
-    assert measures(made, tmp_path) == {(3.0, spacing)}
-
-
-@pytest.mark.parametrize("kind", OBJECTS)
-def test_of_raw_data_without_geometry_slices_touch(tmp_path, kind):
-    write_example_fastmri(tmp_path / "scan.h5", np.random.default_rng(1).random((3, *GRID)))
-    case = find_cases(tmp_path)[0][0](1)
-    made = objects(case.data.shape[1:], case.affine, case.source, measured())[kind]
-    assert measures(made, tmp_path) == {(4.0, 4.0)}
-
-
-@pytest.mark.parametrize("kind", OBJECTS)
-@pytest.mark.parametrize("source", ["classic", "enhanced"])
-def test_of_a_dicom_series_with_a_gap(tmp_path, kind, source):
-    """The example's slices are 8 mm apart, their thickness is 90 % of it."""
-    case = image_case(source, 3)
-    made = objects(case.shape, case.affine, case.source, DERIVATION)[kind]
-    assert measures(made, tmp_path) == {(7.2, 8.0)}
+        assert (item.SliceThickness, item.SpacingBetweenSlices) == pytest.approx(wanted, abs=1e-4)
 
 
 @pytest.fixture
-def objects_save_objects():
+def patients():
     """Three slices of an invented patient."""
     image = np.random.default_rng(0).random((6, 5, 3))
     series = mr_series(image, np.eye(4), raw_source(), ACQUIRED, 901)
@@ -340,14 +293,6 @@ def objects_save_objects():
 
 def files(folder):
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
-
-
-def assert_anonymous(error, objects_save_objects):
-    """Neither the message nor the trace of the error quotes a header."""
-    said = "".join(traceback.format_exception(error))
-    for dataset in objects_save_objects.values():
-        for secret in (dataset.PatientName, dataset.PatientID, dataset.StudyInstanceUID, dataset.SOPInstanceUID):
-            assert str(secret) not in said
 
 
 def test_written_files_hold_what_was_given(tmp_path):
@@ -368,25 +313,21 @@ def test_written_files_hold_what_was_given(tmp_path):
 
 
 @pytest.mark.parametrize("foreign", ["case_0001", "case_0001/slice_0003.dcm"])
-def test_what_is_there_is_not_replaced(tmp_path, objects_save_objects, foreign):
+def test_what_is_there_is_not_replaced(tmp_path, patients, foreign):
     (tmp_path / foreign).parent.mkdir(exist_ok=True)
     (tmp_path / foreign).write_text("mine")
     before = files(tmp_path)
-    with pytest.raises(DeployError, match=r"writing the DICOM files failed: (Not a directory|Directory not empty)"):
-        save_objects(objects_save_objects, tmp_path / "case_0001")
+    message = r"writing the DICOM files failed: (Not a directory|Directory not empty)"
+    refuses(DeployError, message, save_objects, patients, tmp_path / "case_0001")
     assert files(tmp_path) == before
     assert (tmp_path / foreign).read_text() == "mine"
 
 
-def test_an_object_that_cannot_be_written_leaves_nothing(tmp_path, objects_save_objects):
-    objects_save_objects["slice_0002.dcm"]["PixelData"]._value = "DOE^JANE is no pixel"
-    with pytest.raises(DeployError, match="writing the DICOM files failed") as caught:
-        save_objects(objects_save_objects, tmp_path / "case_0001")
-    assert files(tmp_path) == []
-    assert_anonymous(caught.value, objects_save_objects)
+def not_writable(objects, monkeypatch):
+    objects["slice_0002.dcm"]["PixelData"]._value = "DOE^JANE is no pixel"
 
 
-def test_an_object_that_reads_back_otherwise_leaves_nothing(tmp_path, objects_save_objects, monkeypatch):
+def read_back_otherwise(objects, monkeypatch):
     read = pydicom.dcmread
 
     def damaged(path):
@@ -395,19 +336,30 @@ def test_an_object_that_reads_back_otherwise_leaves_nothing(tmp_path, objects_sa
         return dataset
 
     monkeypatch.setattr(pydicom, "dcmread", damaged)
-    with pytest.raises(DeployError, match=r"case_0001/slice_0001.dcm was not read back as it was written") as caught:
-        save_objects(objects_save_objects, tmp_path / "case_0001")
-    assert files(tmp_path) == []
-    assert_anonymous(caught.value, objects_save_objects)
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left"), KeyboardInterrupt()])
-def test_a_failure_at_the_very_end_leaves_nothing(tmp_path, objects_save_objects, monkeypatch, error):
+def failing_at_the_end(error):
     def fail(start, end):
         raise error
 
-    monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(DeployError if isinstance(error, OSError) else KeyboardInterrupt) as caught:
-        save_objects(objects_save_objects, tmp_path / "case_0001")
+    return lambda objects, monkeypatch: monkeypatch.setattr(os, "replace", fail)
+
+
+@pytest.mark.parametrize(
+    ("damage", "error", "message"),
+    [
+        (not_writable, DeployError, "writing the DICOM files failed"),
+        (read_back_otherwise, DeployError, r"case_0001/slice_0001.dcm was not read back as it was written"),
+        (failing_at_the_end(OSError(28, "No space left")), DeployError, "writing the DICOM files failed"),
+        (failing_at_the_end(KeyboardInterrupt()), KeyboardInterrupt, None),
+    ],
+)
+def test_a_failure_leaves_nothing_and_quotes_no_header(tmp_path, patients, monkeypatch, damage, error, message):
+    damage(patients, monkeypatch)
+    with pytest.raises(error, match=message) as caught:
+        save_objects(patients, tmp_path / "case_0001")
     assert files(tmp_path) == []
-    assert_anonymous(caught.value, objects_save_objects)
+    said = "".join(traceback.format_exception(caught.value))
+    for dataset in patients.values():
+        for secret in (dataset.PatientName, dataset.PatientID, dataset.StudyInstanceUID, dataset.SOPInstanceUID):
+            assert str(secret) not in said

@@ -7,6 +7,7 @@ import numpy as np
 import pydicom
 import pytest
 from helper import refuses
+from reading_objects import grid_affine
 from validate import assert_valid_dicom
 from written_case import ACQUIRED, SIMULATED, make_case, raw_source, write
 
@@ -23,19 +24,13 @@ def sigma(shape, seed=0):
     return np.exp(8 * np.random.default_rng(seed).standard_normal(shape)).astype(np.float32)
 
 
-def read_frames(path):
-    """Values and positions of the frames by pydicom alone, and what they refer to."""
+def assert_holds(path, values, affine, expected_sources):
+    """Every slice is there once, at its place, exactly, and refers to its source."""
     dataset = pydicom.dcmread(path)
     pixels = np.frombuffer(dataset.FloatPixelData, "<f4").reshape(-1, dataset.Rows, dataset.Columns)
     frames = dataset.PerFrameFunctionalGroupsSequence
-    positions = [[float(x) for x in frame.PlanePositionSequence[0].ImagePositionPatient] for frame in frames]
+    positions = np.array([frame.PlanePositionSequence[0].ImagePositionPatient for frame in frames], float)
     sources = [frame.DerivationImageSequence[0].SourceImageSequence[0] for frame in frames]
-    return dataset, pixels, np.array(positions), sources
-
-
-def assert_holds(path, values, affine, expected_sources):
-    """Every slice is there once, at its place, exactly, and refers to its source."""
-    dataset, pixels, positions, sources = read_frames(path)
     assert len(pixels) == values.shape[2]
     expected = (LPS @ affine @ np.array([[0, 0, k, 1] for k in range(values.shape[2])]).T).T[:, :3]
     for k, position in enumerate(expected):
@@ -45,12 +40,7 @@ def assert_holds(path, values, affine, expected_sources):
         assert np.array_equal(pixels[frame].T, values[..., k])
         named = (sources[frame].ReferencedSOPInstanceUID, sources[frame].get("ReferencedFrameNumber"))
         assert named == expected_sources[k]
-    shared = dataset.SharedFunctionalGroupsSequence[0]
-    orientation = np.array(shared.PlaneOrientationSequence[0].ImageOrientationPatient, float).reshape(2, 3)
-    spacing = [float(x) for x in shared.PixelMeasuresSequence[0].PixelSpacing]
-    steps = (LPS @ affine)[:3, :2].T
-    assert np.abs(orientation * spacing[::-1][:1] - steps[:1])[0].max() < 1e-6
-    assert np.abs(orientation[1] * spacing[0] - steps[1]).max() < 1e-6
+    np.testing.assert_allclose(grid_affine([dataset])[:3, :2], affine[:3, :2], rtol=0, atol=1e-6)
     return dataset
 
 
@@ -76,6 +66,10 @@ def test_values_places_and_references(tmp_path, kind, slices, quantity):
     code = mapping.QuantityDefinitionSequence[0].ConceptCodeSequence[0]
     assert (code.CodeValue, code.CodingSchemeDesignator) == QUANTITIES[quantity].code[:2]
     assert made.ContentDescription == f"SIMULATED: {QUANTITIES[quantity].explanation}"
+    assert made.SeriesDescription.endswith("SIMULATED")
+    assert list(made.ImageType) == ["DERIVED", "PRIMARY", "VOLUME", "QUANTITY"]
+    for frame in made.PerFrameFunctionalGroupsSequence:
+        assert frame.DerivationImageSequence[0].DerivationDescription == SIMULATED.description
 
 
 def test_highdicom_reads_the_volume(tmp_path):
@@ -87,17 +81,6 @@ def test_highdicom_reads_the_volume(tmp_path):
     to_ours = np.array([[0, 0, 1, 0], [0, 1, 0, 0], [-1, 0, 0, image.shape[2] - 1], [0, 0, 0, 1.0]])
     assert np.abs(volume.affine - LPS @ affine @ to_ours).max() < 1e-4
     assert made.DimensionOrganizationType == "3D"
-
-
-def test_the_simulation_is_marked(tmp_path):
-    image, affine, source = make_case(tmp_path)
-    made = parametric_map(sigma(image.shape), affine, source, SIMULATED, "sigma", 902)
-    assert list(made.ImageType) == ["DERIVED", "PRIMARY", "VOLUME", "QUANTITY"]
-    assert made.SeriesDescription.endswith("SIMULATED")
-    assert made.ContentDescription == "SIMULATED: Posterior standard deviation, unit of the image"
-    for frame in made.PerFrameFunctionalGroupsSequence:
-        text = frame.DerivationImageSequence[0].DerivationDescription
-        assert text.startswith("SIMULATED from magnitude images, not acquired")
 
 
 @pytest.mark.parametrize("flip", [1, -1])
@@ -142,14 +125,9 @@ def test_orientation_stated_per_frame(tmp_path):
 
 
 def test_a_constant_map(tmp_path):
-    made = parametric_map(
-        np.zeros((4, 5)),
-        np.eye(4),
-        replace(raw_source(), instances=tuple(mr_series(np.ones((4, 5)), np.eye(4), raw_source(), ACQUIRED, 1))),
-        ACQUIRED,
-        "sigma",
-        2,
-    )
+    source = raw_source()
+    source = replace(source, instances=tuple(mr_series(np.ones((4, 5)), np.eye(4), source, ACQUIRED, 1)))
+    made = parametric_map(np.zeros((4, 5)), np.eye(4), source, ACQUIRED, "sigma", 2)
     assert_valid_dicom(write([made], tmp_path)[0])
 
 
@@ -157,22 +135,12 @@ def test_a_constant_map(tmp_path):
     ("change", "message"),
     [
         ({"quantity": "variance"}, "quantity must be one of"),
-        ({"values": np.full((44, 36, 4), np.inf)}, "finite"),
-        ({"values": np.full((44, 36, 4), 1e300)}, "finite"),
-        ({"values": np.zeros((44, 36, 3))}, "3 slices"),
-        ({"values": np.zeros((36, 44, 4))}, "rows and columns"),
+        ({"image": np.full((44, 36, 4), 1e300)}, "finite"),
+        ({"image": np.zeros((44, 36, 3))}, "3 slices"),
         ({"source": raw_source()}, "0 instances"),
-        ({"series_number": 0}, "series_number"),
     ],
 )
 def test_bad_input(tmp_path, change, message):
-    image, affine, source = make_case(tmp_path)
-    arguments = {
-        "values": sigma(image.shape),
-        "affine": affine,
-        "source": source,
-        "derivation": SIMULATED,
-        "quantity": "sigma",
-        "series_number": 902,
-    }
-    refuses(ValueError, message, parametric_map, **arguments | change)
+    given = {**make_case(tmp_path)._asdict(), "quantity": "sigma", **change}
+    arguments = (given["image"], given["affine"], given["source"], SIMULATED, given["quantity"], 902)
+    refuses(ValueError, message, parametric_map, *arguments)

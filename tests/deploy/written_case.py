@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 from monai.data import ITKReader
+from pydicom import Dataset
 
 from hospital.mr_series import example_datasets
 from infomri_monai.deploy.case import CaseSource
@@ -16,6 +17,13 @@ MODEL = ModelIdentity("infomri_reconstruction", "0.3.0", "0123456789abcdef" * 4)
 SIMULATED = Derivation("InfoMRI reconstruction 8x", "Posterior mean of 16 samples, 8x.", True, MODEL)
 ACQUIRED = SIMULATED._replace(simulated=False)
 GRID = (44, 36)
+
+
+#: of a patient and a study
+KNOWN_TO_RAW_DATA = (
+    "PatientName PatientID PatientBirthDate PatientSex StudyInstanceUID StudyID StudyDate StudyTime AccessionNumber "
+    "ReferringPhysicianName FrameOfReferenceUID"
+)
 
 
 class Case(NamedTuple):
@@ -64,11 +72,8 @@ def make_case(folder, kind="classic", slices=4, change=None):
 
 def raw_source():
     """What raw k-space knows: patient and study, no instance."""
-    attributes = without_pixels(example_datasets(slices=1)[0])
-    kept = (
-        "PatientName PatientID PatientBirthDate PatientSex StudyInstanceUID StudyID StudyDate StudyTime AccessionNumber"
-    )
-    for element in list(attributes):
-        if element.keyword not in [*kept.split(), "ReferringPhysicianName", "FrameOfReferenceUID"]:
-            del attributes[element.tag]
+    (header,) = example_datasets(slices=1)
+    attributes = Dataset()
+    for keyword in KNOWN_TO_RAW_DATA.split():
+        attributes[keyword] = header[keyword]
     return CaseSource((), attributes)

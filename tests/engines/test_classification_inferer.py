@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
-from helper import refuses
+from helper import refusals, refuses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infomri_monai.acquisition import ComplexGaussianNoise, FourierMeasurement, image_to_kspace
 from infomri_monai.engines import CaseFailure, ClassificationInferer, TolerantInferer, VolumeInferer
-from infomri_monai.engines.classification import summarised
-from infomri_monai.networks import DeterministicSegmenter, ImageClassifier, UnrolledReconstructor, complex_to_channels
+from infomri_monai.networks import ImageClassifier, complex_to_channels
 from infomri_monai.sampling import UniformRandom, VariableDensity
 
 
@@ -148,56 +147,28 @@ def test_the_first_acquisition_is_that_of_reconstruction_and_more_masks_do_not_c
             assert torch.equal(mask.expand_as(own_mask), own_mask)
 
 
-def test_masks_that_do_not_differ_share_no_information():
-    result = inferer(masks=3)(volume(8, 9, 2), classifier())
-    assert result.mutual_information == pytest.approx(0, abs=1e-9)
-    assert torch.equal(result.ratio, result.ratio_of_all_masks)
-    assert result.masks == 3
-
-
-@settings(deadline=None, max_examples=5)
-@given(batch_size=st.integers(2, 6), seed=st.integers(0, 2**31))
-def test_batch_size_changes_nothing(batch_size, seed):
-    case, net = volume(9, 8, 5), classifier()
-    options = {"policy": VariableDensity(), "ratio": 0.3, "seed": seed, "masks": 2}
-    one, many = (inferer(batch_size=b, **options)(case, net) for b in (1, batch_size))
-    torch.testing.assert_close(one.slice_probabilities, many.slice_probabilities, rtol=1e-5, atol=1e-6)
-    assert torch.equal(one.ratio_of_all_masks, many.ratio_of_all_masks)
-    state = torch.get_rng_state()
-    again = inferer(batch_size=1, **options)(case, net)
-    assert torch.equal(again.slice_probabilities, one.slice_probabilities)
-    assert torch.equal(state, torch.get_rng_state())
-
-
-@pytest.mark.parametrize("given_mask", [False, True])
-def test_measured_kspace_has_one_mask(given_mask):
-    truth, net = volume(7, 10, 3).to(torch.complex64), Recording(classifier())
-    mask = (torch.rand(7, 10, generator=torch.Generator().manual_seed(1)) < 0.4).float()
-    kspace = torch.stack([image_to_kspace(truth[..., i]) * mask for i in range(3)], -1)
-    options = {"domain": "kspace", "mask": mask[None, None] if given_mask else None}
-    result = ClassificationInferer(None, FourierMeasurement(), 0.25, progress=False)(kspace, net, **options)
-    assert all(torch.equal(shown, mask.expand_as(shown)) for _, shown in net.seen)
-    assert result.record.simulated is False
-    torch.testing.assert_close(result.ratio, mask.double().mean().expand(3))
-    net.seen.clear()
+def test_measured_kspace_has_one_mask():
+    net, kspace = Recording(classifier()), image_to_kspace(volume(7, 10).to(torch.complex64))
     several = ClassificationInferer(None, FourierMeasurement(), 0.25, progress=False, masks=4)
-    with pytest.raises(ValueError, match=r"masks must be 1 for measured k-space, .*one mask, got masks=4"):
-        several(kspace, net, **options)
+    message = r"masks must be 1 for measured k-space, .*one mask, got masks=4"
+    refuses(ValueError, message, several, kspace, net, domain="kspace")
     assert not net.seen
 
 
 @pytest.mark.parametrize("domain", ["image", "kspace"])
-@pytest.mark.parametrize("real_valued", [False, True])
-def test_slices_without_signal_do_not_count(domain, real_valued):
-    case, net = volume(8, 9, 3), classifier(real_valued=real_valued)
+@pytest.mark.parametrize("case_rule", ["mean", "max"])
+def test_slices_without_signal_do_not_count(domain, case_rule):
+    case, net, of_case = volume(8, 9, 3), classifier(real_valued=case_rule == "max"), inferer(case_rule=case_rule)
     case[..., 1] = 0
     data = case if domain == "image" else torch.stack([image_to_kspace(case[..., i]) for i in range(3)], -1)
-    result = inferer()(data, net, domain=domain)
+    result = of_case(data, net, domain=domain)
     for field in (result.slice_probabilities, result.slice_entropy, result.slice_mutual_information):
         assert field[1].isnan().all()
         assert torch.isfinite(field[[0, 2]]).all()
-    torch.testing.assert_close(result.probabilities, result.slice_probabilities[[0, 2]].mean(0))
-    refuses(ValueError, "k-space is zero in every slice", inferer(), torch.zeros_like(data), net, domain=domain)
+    others = result.slice_probabilities[[0, 2]]
+    expected = others.mean(0) if case_rule == "mean" else others[others[:, 0].argmin()]
+    torch.testing.assert_close(result.probabilities, expected)
+    refuses(ValueError, "k-space is zero in every slice", of_case, torch.zeros_like(data), net, domain=domain)
 
 
 def test_nothing_in_the_result_is_an_image():
@@ -207,50 +178,17 @@ def test_nothing_in_the_result_is_an_image():
     assert not [field for field in result.record if isinstance(field, torch.Tensor)]
 
 
-def test_the_highest_of_every_label_and_the_slice_with_the_finding():
-    members = torch.tensor([[[0.9, 0.05, 0.05], [0.2, 0.5, 0.3], [0.3, 0.1, 0.6]]])
-    exclusive, independent = classifier(), classifier(multi_label=True)
-    none, first = torch.zeros(3) > 0, torch.tensor([False, True, False])
-    for network, empty, expected in (
-        (exclusive, none, [0.2, 0.5, 0.3]),
-        (exclusive, first, [0.3, 0.1, 0.6]),
-        (independent, none, [0.9, 0.5, 0.6]),
-        (independent, first, [0.9, 0.1, 0.6]),
-    ):
-        _, (probabilities, _, shared) = summarised(members, empty, network, "max")
-        assert probabilities.tolist() == pytest.approx(expected)
-        assert float(shared) == pytest.approx(0, abs=1e-6)
-
-
-def test_mixed_precision_is_close():
-    case, net = volume(16, 16), classifier()
-    full, half = inferer()(case, net), inferer(amp=True)(case, net)
-    assert half.probabilities.dtype == torch.float64
-    torch.testing.assert_close(half.probabilities, full.probabilities, rtol=0, atol=0.02)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"masks": 0}, "masks must be >= 1, got 0"),
-        ({"masks": 1.0}, "masks must be a whole number, got 1.0"),
-        ({"case_rule": "median"}, "case_rule must be one of .*'mean', 'max'.*, got 'median'"),
-    ],
-)
-def test_refuses_options(options, message):
-    refuses(ValueError, message, inferer, **options)
-
-
-@pytest.mark.parametrize(
-    "network", [UnrolledReconstructor(phases=1, channels=4), DeterministicSegmenter(channels=(8, 8))]
-)
-def test_refuses_networks_that_do_not_classify(network):
-    refuses(TypeError, f"must be an ImageClassifier, got {type(network).__name__}", inferer(), volume(8, 8), network)
-
-
 def test_a_network_that_diverges_fails_its_case():
     net = classifier()
     with torch.no_grad():
         net.backbone[-1].bias[0] = math.nan
     failed = TolerantInferer(inferer())(volume(8, 8), net)
     assert failed == CaseFailure("ValueError: the network returned NaN or Inf.")
+
+
+test_refuses = refusals(
+    (lambda: inferer()(volume(8, 8), torch.nn.Identity()), "must be an ImageClassifier, got Identity", TypeError),
+    (lambda: inferer(masks=0), "masks must be >= 1, got 0"),
+    (lambda: inferer(masks=1.0), "masks must be a whole number, got 1.0"),
+    (lambda: inferer(case_rule="median"), "case_rule must be one of .*'mean', 'max'.*, got 'median'"),
+)

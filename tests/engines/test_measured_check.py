@@ -74,12 +74,6 @@ def test_no_overlap(readout_axis, caplog):
     assert warned(caplog, mask, policy(readout_axis)) == []
 
 
-def test_no_overlap_on_another_grid():
-    mask = torch.zeros(1, 1, 24, 30)
-    mask[..., :4, :4] = 1
-    refuses(ValueError, r"on grid \(24, 30\)", check_measured, mask, policy())
-
-
 def test_dc_that_was_not_measured(caplog):
     masks = centre(slices=3)
     masks[2, 0, 8, 10] = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helper import refuses
+from helper import refusals
 
 from infomri_monai.acquisition import FourierMeasurement
 from infomri_monai.engines import SystemInferer
@@ -56,15 +56,10 @@ def test_mixed_precision_changes_the_answer_a_little_and_keeps_float32():
     torch.testing.assert_close(mixed.class_probabilities.sum(1), torch.ones(2, 16, 18), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"samples": 0}, "samples must be >= 1, got 0"),
-        ({"masks": -1}, "masks must be >= 1, got -1"),
-        ({"samples": "4"}, "samples must be a whole number, got '4'"),
-        ({"amp": "true"}, "amp must be"),
-        ({"amp": 1}, "amp must be"),
-    ],
+test_refuses = refusals(
+    (lambda: SystemInferer(samples=0), "samples must be >= 1, got 0"),
+    (lambda: SystemInferer(masks=-1), "masks must be >= 1, got -1"),
+    (lambda: SystemInferer(samples="4"), "samples must be a whole number, got '4'"),
+    (lambda: SystemInferer(amp="true"), "amp must be"),
+    (lambda: SystemInferer(amp=1), "amp must be"),
 )
-def test_refuses(options, message):
-    refuses(ValueError, message, SystemInferer, **options)

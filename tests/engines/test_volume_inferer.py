@@ -1,10 +1,11 @@
 """A whole case through the inferer: against the system slice by slice, any size, any batch size, raw k-space, units."""
 
 import logging
+import sys
 
 import pytest
 import torch
-from helper import refuses
+from helper import refusals, refuses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.data import MetaTensor
@@ -86,23 +87,6 @@ def test_draws_depend_on_seed_and_slice_only(batch_size, seed):
     assert not torch.equal(one.mask[..., 0], one.mask[..., 1])
 
 
-def test_seeds_differ_and_global_randomness_is_untouched():
-    volume, net = image(16, 16), network()
-    state = torch.get_rng_state()
-    first, second = inferer(seed=0)(volume, net), inferer(seed=1)(volume, net)
-    assert torch.equal(state, torch.get_rng_state())
-    assert not torch.equal(first.mask, second.mask)
-    assert torch.equal(first.mean, inferer(seed=0)(volume, net).mean)
-
-
-def test_image_without_slices_is_one_slice():
-    plane = image(20, 17)
-    flat, deep = inferer()(plane, network()), inferer()(plane[..., None], network())
-    assert flat.mean.shape == flat.mask.shape == (20, 17)
-    assert torch.equal(flat.mean, deep.mean[..., 0])
-    assert flat.ratio.shape == (1,)
-
-
 @pytest.mark.parametrize("factor", [1e-6, 1000.0])
 def test_intensity_units_are_kept(factor):
     volume, net = image(16, 18, 2), network()
@@ -119,14 +103,6 @@ def test_noise_has_its_standard_deviation():
     assert float((result.zero_filled - 10).std()) == pytest.approx(0.5, rel=0.05)
 
 
-def test_sigma_bounds_the_magnitudes_standard_deviation():
-    """The docstring's claim by Monte-Carlo: std |mu + sigma (n1 + i n2)| <= sigma, with equality far from zero."""
-    noise = torch.randn(2, 200_000, generator=torch.Generator().manual_seed(0))
-    spreads = [float(torch.complex(mu + noise[0], noise[1]).abs().std()) for mu in (0.0, 0.5, 1.0, 3.0, 30.0)]
-    assert all(spread <= 1.005 for spread in spreads)
-    assert spreads[-1] == pytest.approx(1.0, abs=0.01)
-
-
 @pytest.mark.parametrize("grid", [(24, 31), (32, 40), (33, 16)])
 def test_adapt_carries_the_policy_over_and_says_so(grid, caplog):
     policy = PatternGenerationNetwork((24, 24))
@@ -137,23 +113,6 @@ def test_adapt_carries_the_policy_over_and_says_so(grid, caplog):
     assert result.record.offset == (0, 0)
     torch.testing.assert_close(result.ratio, torch.full((2,), 0.3), rtol=0, atol=2e-3)
     assert caplog.text.count("policy carried from its grid (24, 24)") == 1
-
-
-@pytest.mark.parametrize("grid", [(24, 24), (20, 23), (27, 22), (31, 33)])
-def test_crop_pad_reconstructs_the_centre_and_restores_the_size(grid):
-    policy, net, plane = PatternGenerationNetwork((24, 24)), network(), image(*grid)
-    result = inferer(policy, grid_mode="crop_pad")(plane, net)
-    fitted = inferer(policy)(centre_fit(plane, (24, 24)), net)
-    assert result.mean.shape == grid
-    assert result.mask.shape == (24, 24)
-    assert torch.equal(result.mask, fitted.mask)
-    torch.testing.assert_close(result.mean, centre_fit(fitted.mean, grid))
-    first = [max(0, o) for o in result.record.offset]
-    last = [min(n, o + 24) for n, o in zip(grid, result.record.offset, strict=True)]
-    outside = torch.ones(grid, dtype=torch.bool)
-    outside[first[0] : last[0], first[1] : last[1]] = False
-    assert not result.sigma[outside].any()
-    assert (result.sigma[~outside] > 0).all()
 
 
 @settings(deadline=None, max_examples=30)
@@ -194,9 +153,8 @@ def test_measured_kspace_is_used_as_it_is(given_mask, slices):
     torch.testing.assert_close(mean, expected.mean[0, 0].abs(), rtol=1e-4, atol=1e-5)
     assert torch.equal(result.mask[..., 0] if slices else result.mask, mask.to(torch.uint8))
     torch.testing.assert_close(result.ratio, mask.mean().expand(result.ratio.shape))
-    assert result.record.simulated is False
-    assert result.record.ratio_requested is None
-    assert result.record.grid_mode == "native"
+    record = result.record
+    assert (record.simulated, record.ratio_requested, record.grid_mode) == (False, None, "native")
 
 
 def test_given_mask_wins_over_stray_samples():
@@ -207,17 +165,6 @@ def test_given_mask_wins_over_stray_samples():
     torch.testing.assert_close(result.mean, clean.mean)
 
 
-@pytest.mark.parametrize("domain", ["image", "kspace"])
-def test_all_zero_slice_gives_zeros(domain):
-    volume = image(16, 16, 3, dtype=torch.complex64)
-    volume[..., 1] = 0
-    result = inferer()(volume, network(), domain=domain)
-    for field in (result.mean, result.sigma, result.zero_filled):
-        assert torch.isfinite(field).all()
-        assert not field[..., 1].any()
-        assert field[..., 0].any()
-
-
 def test_real_valued_network_gives_magnitudes():
     result = inferer()(image(16, 16), network(real_valued=True))
     assert (result.mean >= 0).all()
@@ -225,82 +172,17 @@ def test_real_valued_network_gives_magnitudes():
         inferer()(image(16, 16, dtype=torch.complex64), network(real_valued=True))
 
 
-def test_mixed_precision_is_close():
-    volume, net = image(32, 32), network()
-    full, half = inferer()(volume, net), inferer(amp=True)(volume, net)
-    assert half.mean.dtype == torch.float32
-    assert float((half.mean - full.mean).norm() / full.mean.norm()) < 0.05
-
-
-def test_progress_bar_counts_slices(capfd):
-    measurement = FourierMeasurement()
-    VolumeInferer(VariableDensity(), measurement, 0.3, batch_size=2)(image(16, 16, 5), network())
-    assert "5/5" in capfd.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"ratio": 0.0}, "ratio must lie in"),
-        ({"ratio": 1.5}, "ratio must lie in"),
-        ({"ratio": [0.1, 0.2]}, "one sampling ratio"),
-        ({"batch_size": 0}, "batch_size must be >= 1"),
-        ({"ratio": "0,25"}, r"ratio must be a number in \(0, 1\] .*, got '0,25'"),
-        ({"ratio": None}, "ratio must be a number in .*, got None"),
-        ({"ratio": True}, "ratio must be a number in .*, got True"),
-        ({"ratio": ["a"]}, r"ratio must be a number in .*, got \['a'\]"),
-        ({"batch_size": 2.5}, "batch_size must be a whole number, got 2.5"),
-        ({"seed": "x"}, "seed must be a whole number, got 'x'"),
-        ({"seed": True}, "seed must be a whole number, got True"),
-        ({"seed": None}, "seed must be a whole number, got None"),
-        ({"seed": -1}, "seed must be >= 0, got -1"),
-        ({"grid_mode": "resize"}, "'adapt' or 'crop_pad'"),
-        ({"grid_mode": "crop_pad"}, "needs a policy with a grid"),
-    ],
-)
-def test_refuses_options(options, message):
-    refuses(ValueError, message, inferer, **options)
-
-
-@pytest.mark.parametrize(
-    ("data", "arguments", "message"),
-    [
-        (torch.ones(1, 16, 16), {}, r"must have shape \(1, 1, height, width\[, slice\]\)"),
-        (torch.ones(2, 1, 16, 16), {}, "must have shape"),
-        (torch.ones(1, 4, 16, 16, dtype=torch.complex64), {"domain": "kspace"}, "must have shape"),
-        (torch.full((1, 1, 16, 16), float("nan")), {}, "NaN or Inf"),
-        (torch.ones(1, 1, 16, 16), {"domain": "kspace"}, "must be complex"),
-        (torch.ones(1, 1, 16, 16), {"domain": "dicom"}, "'image' or 'kspace'"),
-        (
-            torch.ones(1, 1, 16, 16, dtype=torch.complex64),
-            {"domain": "kspace", "mask": torch.ones(1, 1, 16, 15)},
-            "mask of shape",
-        ),
-    ],
-)
-def test_refuses_data(data, arguments, message):
-    refuses(ValueError, message, inferer(), data, network(), **arguments)
-
-
-def test_refuses_a_ratio_that_the_grid_cannot_meet():
-    refuses(ValueError, "cannot be met on grid", inferer(ratio=1e-4), image(16, 16), network())
+def test_progress_bar_counts_slices_on_a_terminal(monkeypatch, capfd):
+    for terminal in (False, True):
+        monkeypatch.setattr(sys.stderr, "isatty", lambda terminal=terminal: terminal)
+        VolumeInferer(VariableDensity(), FourierMeasurement(), 0.3, batch_size=2)(image(16, 16, 5), network())
+        assert ("/5 " in capfd.readouterr().err) == terminal
 
 
 def test_needs_a_policy_for_images_only():
     raw = VolumeInferer(None, FourierMeasurement(), 0.25, progress=False)
     assert raw(image(16, 16, dtype=torch.complex64), network(), domain="kspace").mean.shape == (16, 16)
     refuses(ValueError, "policy must not be None", raw, image(16, 16), network())
-
-
-def test_a_network_that_diverges_is_an_error():
-    net = network()
-    with torch.no_grad():
-        net.step_size.fill_(float("nan"))
-    refuses(ValueError, "returned NaN or Inf", inferer(), image(16, 16), net)
-
-
-def test_prepare_case_takes_one_case():
-    refuses(ValueError, "batch_size must be 1", PrepareCase(), {"image": torch.ones(2, 1, 8, 8)})
 
 
 def test_tolerant_inferer_reports_and_passes():
@@ -316,3 +198,32 @@ def test_tolerant_inferer_reports_and_passes():
 
     with pytest.raises(TypeError):
         TolerantInferer(SimpleInferer())(image(8, 8), broken)
+
+
+test_refuses = refusals(
+    (lambda: inferer(ratio=0.0), "ratio must lie in"),
+    (lambda: inferer(ratio=1.5), "ratio must lie in"),
+    (lambda: inferer(ratio=[0.1, 0.2]), "one sampling ratio"),
+    (lambda: inferer(batch_size=0), "batch_size must be >= 1"),
+    (lambda: inferer(ratio="0,25"), r"ratio must be a number in \(0, 1\] .*, got '0,25'"),
+    (lambda: inferer(ratio=["a"]), r"ratio must be a number in .*, got \['a'\]"),
+    (lambda: inferer(batch_size=2.5), "batch_size must be a whole number, got 2.5"),
+    (lambda: inferer(seed="x"), "seed must be a whole number, got 'x'"),
+    (lambda: inferer(seed=-1), "seed must be >= 0, got -1"),
+    (lambda: inferer(grid_mode="resize"), "'adapt' or 'crop_pad'"),
+    (lambda: inferer(grid_mode="crop_pad"), "needs a policy with a grid"),
+    (lambda: inferer()(torch.ones(1, 16, 16), network()), r"must have shape \(1, 1, height, width\[, slice\]\)"),
+    (lambda: inferer()(torch.ones(2, 1, 16, 16), network()), "must have shape"),
+    (lambda: inferer()(torch.ones(1, 4, 16, 16, dtype=torch.complex64), network(), domain="kspace"), "must have shape"),
+    (lambda: inferer()(torch.full((1, 1, 16, 16), float("nan")), network()), "NaN or Inf"),
+    (lambda: inferer()(torch.ones(1, 1, 16, 16), network(), domain="kspace"), "must be complex"),
+    (lambda: inferer()(torch.ones(1, 1, 16, 16), network(), domain="dicom"), "'image' or 'kspace'"),
+    (
+        lambda: inferer()(
+            torch.ones(1, 1, 16, 16, dtype=torch.complex64), network(), domain="kspace", mask=torch.ones(1, 1, 16, 15)
+        ),
+        "mask of shape",
+    ),
+    (lambda: inferer(ratio=1e-4)(image(16, 16), network()), "cannot be met on grid"),
+    (lambda: PrepareCase()({"image": torch.ones(2, 1, 8, 8)}), "batch_size must be 1"),
+)

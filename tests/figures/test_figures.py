@@ -57,9 +57,8 @@ def test_reconstruction_panels(dtype, lines):
     np.testing.assert_array_equal(mask.get_array(), result.mask[1, 0].expand(GRID))
     np.testing.assert_allclose(error.get_array(), (image - result.mean)[1, 0].abs(), rtol=1e-6)
     np.testing.assert_allclose(sigma.get_array(), factor * torch.exp(0.5 * result.log_variance[1, 0]), rtol=1e-5)
-    assert (
-        truth.get_clim() == zero_filled.get_clim() == mean.get_clim() == (0, pytest.approx(float(image[1].abs().max())))
-    )
+    highest = pytest.approx(float(image[1].abs().max()))
+    assert truth.get_clim() == zero_filled.get_clim() == mean.get_clim() == (0, highest)
     assert error.get_clim() == sigma.get_clim()
     assert f"{float(psnr(result.mean, image)[1]):.2f} dB" in figure.axes[3].get_title()
     assert f"{float(psnr(result.zero_filled, image)[1]):.2f} dB" in figure.axes[2].get_title()
@@ -116,8 +115,8 @@ def test_saved_whole_and_without_global_state(tmp_path, suffix):
 
 @pytest.mark.parametrize("name", ["curve", "curve.doc"])
 def test_refuses_unknown_formats(tmp_path, name):
-    with pytest.raises(ValueError, match="path must end in one of"):
-        save_figure(rate_distortion_figure({"learned": {0.1: 28.0}}), tmp_path / name)
+    figure = rate_distortion_figure({"learned": {0.1: 28.0}})
+    refuses(ValueError, "path must end in one of", save_figure, figure, tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
+from itertools import product
 
 import numpy as np
 import pytest
@@ -42,27 +42,16 @@ def box(top, bottom, left, right):
 
 def posterior(batch=2, k=4, structures=2, multi_label=False, lines=False):
     """Sample k of case b has structure s in the box that starts at row 3 + b + k, column 2 + 8 s."""
-    samples = torch.stack(
-        [
-            torch.stack(
-                [
-                    torch.stack([box(3 + b + i, 9 + b + i, 2 + 8 * s, 7 + 8 * s) for s in range(structures)])
-                    for i in range(k)
-                ]
-            )
-            for b in range(batch)
-        ]
-    )
+    samples = torch.zeros(batch, k, structures, *GRID, dtype=torch.uint8)
+    for b, i, s in product(range(batch), range(k), range(structures)):
+        samples[b, i, s] = box(3 + b + i, 9 + b + i, 2 + 8 * s, 7 + 8 * s)
     p = samples.float().mean(1)
     classes = p if multi_label else torch.cat([1 - p.sum(1, keepdim=True), p], 1)
     entropy = -(classes.clamp(min=1e-9).log() * classes).sum(1, keepdim=True)
     image = torch.rand(batch, 1, *GRID).to(torch.complex64) * 1j
     mask = (torch.rand(batch, 1, 1 if lines else GRID[0], GRID[1]) < 0.3).float()
-    ratio = mask.flatten(1).mean(1)
-    result = SegmentationPosterior(
-        samples, (p > 0.5).byte(), classes, entropy, 0.5 * entropy, image, entropy, 0.5 * image, mask, ratio
-    )
-    return result, image
+    task = (samples, (p > 0.5).byte(), classes, entropy, 0.5 * entropy)
+    return SegmentationPosterior(*task, image, entropy, 0.5 * image, mask, mask.flatten(1).mean(1)), image
 
 
 def rater_labels(multi_label=False):
@@ -101,41 +90,36 @@ def panels(figure, columns, row=0):
     return {axes.get_title(): axes for axes in row}
 
 
-@pytest.mark.parametrize("multi_label", [False, True])
-@pytest.mark.parametrize("lines", [False, True])
+@pytest.mark.parametrize(("multi_label", "lines"), [(False, True), (True, False)])
 def test_panels_of_a_case(multi_label, lines):
     result, image = posterior(multi_label=multi_label, lines=lines)
     labels = rater_labels(multi_label)
     figure = segmentation_figure(result, image, labels, indices=(1, 0), simulated_raters=True, title="two cases")
-    acceleration = 1 / float(result.mask[0].mean())
-    raters = torch.stack([torch.stack([labels[0, r] == s for s in (1, 2)]) for r in range(2)])
-    raters = labels[0, :2] if multi_label else raters
+    raters = labels[0, :2] if multi_label else torch.stack([labels[0, :2] == s for s in (1, 2)], 1)
     dice = float(dice_to_raters(result.majority[:1], raters[None].float()).mean())
-    row = panels(figure, 8, row=1)  # case 0 is drawn second
-    assert list(row) == [
-        f"mask, {acceleration:.3g}×",
+    row, other = panels(figure, 8, row=1), panels(figure, 8)  # case 0 is drawn second
+    assert list(row)[:4] == [
+        f"mask, {1 / float(result.mask[0].mean()):.3g}×",
         "2 simulated raters",
         f"majority, Dice {dice:.2f}",
-        *("sample 1", "sample 2", "sample 3", "entropy"),
-        f"mutual inf., 0 to {top_entropy(result.mutual_information, (0, 1)):.2g}",
+        "sample 1",
     ]
+    top = top_entropy(result.mutual_information, (0, 1))
+    assert list(row)[4:] == ["sample 2", "sample 3", "entropy", f"mutual inf., 0 to {top:.2g}"]
+    assert list(other)[1:3] == ["no simulated rater", "majority"]
     axes = list(row.values())
     np.testing.assert_array_equal(axes[0].images[0].get_array(), result.mask[0, 0].expand(GRID))
     for panel in axes[1:6]:
         np.testing.assert_allclose(panel.images[0].get_array(), image[0, 0].abs(), rtol=1e-6)
     assert outlines(axes[1]) == [line for r in raters for line in expected_outlines(r)]
-    assert outlines(axes[2]) == expected_outlines(result.majority[0])
-    for k in range(3):
-        assert outlines(axes[3 + k]) == expected_outlines(result.samples[0, k])
-    for panel, values in zip(axes[6:], (result.entropy, result.mutual_information), strict=True):
-        np.testing.assert_allclose(panel.images[0].get_array(), values[0, 0], rtol=1e-6)
+    shown = [result.majority[0], *result.samples[0, :3]]
+    assert [outlines(panel) for panel in axes[2:6]] == [expected_outlines(masks) for masks in shown]
+    for column, values in ((6, result.entropy), (7, result.mutual_information)):
+        np.testing.assert_allclose(axes[column].images[0].get_array(), values[0, 0], rtol=1e-6)
+        for panel in (axes[column], list(other.values())[column]):  # one scale for all rows
+            assert panel.images[0].get_clim() == pytest.approx((0, top_entropy(values, (0, 1))))
     assert f"agreement {float(sample_agreement(result.samples[:1])):.2f}" == axes[0].get_ylabel()
     assert figure.get_suptitle() == "two cases"
-    other = panels(figure, 8)
-    assert list(other)[1:3] == ["no simulated rater", "majority"]
-    for column, shown in ((6, result.entropy), (7, result.mutual_information)):  # one scale for all rows
-        for panel in (axes[column], list(other.values())[column]):
-            assert panel.images[0].get_clim() == pytest.approx((0, top_entropy(shown, (0, 1))))
     assert figure.axes[16].get_ylabel() == "entropy, nats"
 
 
@@ -143,12 +127,13 @@ def test_panels_of_a_case(multi_label, lines):
 def test_inference_has_no_raters_and_perhaps_no_mask(k, tmp_path):
     result, image = posterior(k=k)
     figure = segmentation_figure(TaskPosterior(*result[:5]), image, structures=["liver", "spleen"])
-    samples = [f"sample {i + 1}" for i in range(k)]
     titles = [axes.get_title() for axes in figure.axes[:-1]]
-    assert titles[:-1] == ["majority", *samples, "entropy"]
+    assert titles[:-1] == ["majority", *(f"sample {i + 1}" for i in range(k)), "entropy"]
     assert titles[-1].startswith("mutual inf., 0 to ")
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["liver", "spleen"]
-    assert [to_hex(line.get_color()).upper() for line in figure.legends[0].get_lines()] == list(STRUCTURE_COLOURS[:2])
+    (legend,) = figure.legends
+    lines = zip(legend.get_texts(), legend.get_lines(), strict=True)
+    named = {text.get_text(): to_hex(line.get_color()).upper() for text, line in lines}
+    assert named == dict(zip(("liver", "spleen"), STRUCTURE_COLOURS[:2], strict=True))
     assert figure.axes[0].get_ylabel().startswith("agreement") == (k > 1)
     masked = segmentation_figure(TaskPosterior(*result[:5]), image, mask=torch.ones(2, 1, *GRID))
     assert masked.axes[0].get_title() == "mask, 1×"
@@ -236,39 +221,29 @@ CURVES = {"learned": {8: (0.3, 0.1), 4.0: (0.2, math.nan), 32: (0.5, 0.2)}, "fix
 
 
 def test_curves_by_acceleration(tmp_path):
+    """Doublings are equal steps; a single seed has no band."""
     other = {"learned": {4: (0.9, 0.0)}}
-    figure = curves_by_acceleration_figure({"squared GED": CURVES, "Dice": other}, title="against acceleration")
-    axes, second = figure.axes
+    metrics = {"squared GED": CURVES, **{f"metric {i}": other for i in range(4)}}
+    figure = curves_by_acceleration_figure(metrics, title="against acceleration")
+    axes, second = figure.axes[:2]
     learned, fixed = axes.lines
     np.testing.assert_allclose(learned.get_xydata(), [[4, 0.2], [8, 0.3], [32, 0.5]])
     np.testing.assert_allclose(fixed.get_xydata(), [[4, 0.4], [8, 0.6]])
-    (band,) = axes.collections  # none for a single seed
+    (band,) = axes.collections
     vertices = band.get_paths()[0].vertices
-    np.testing.assert_allclose(vertices[vertices[:, 0] == 32, 1].min(), 0.3)
-    np.testing.assert_allclose(vertices[vertices[:, 0] == 32, 1].max(), 0.7)
+    ends = vertices[vertices[:, 0] == 32, 1]
+    np.testing.assert_allclose((ends.min(), ends.max()), (0.3, 0.7))
     np.testing.assert_allclose(vertices[vertices[:, 0] == 4, 1], 0.2)
-    assert (axes.get_ylabel(), second.get_ylabel()) == ("squared GED", "Dice")
+    assert [a.get_ylabel() for a in figure.axes if a.axison] == list(metrics)
     assert [label.get_text() for label in axes.get_xticklabels()] == ["4×", "8×", "32×"]
     steps = axes.transData.transform([(x, 0.3) for x in (4, 8, 16, 32)])[:, 0]
-    assert len({round(b - a, 6) for a, b in pairwise(steps)}) == 1  # doublings are equal steps
+    np.testing.assert_allclose(np.diff(steps, n=2), 0, atol=1e-6)
     assert learned.get_color() == second.lines[0].get_color()
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["learned", "fixed"]
     save_figure(figure, tmp_path / "curves.png")
-
-
-@pytest.mark.parametrize("metrics", [1, 4, 5, 7])
-def test_any_number_of_metrics_has_panels(metrics):
-    figure = curves_by_acceleration_figure({f"metric {i}": {"learned": {4: (0.5, 0.0)}} for i in range(metrics)})
-    assert [a.get_ylabel() for a in figure.axes if a.axison] == [f"metric {i}" for i in range(metrics)]
-    assert not figure.legends
-
-
-def test_energy_distance_by_samples():
-    curves = {"8×": {k: (0.2 + 0.2 / k, 0.01) for k in (1, 2, 4, 8, 16)}}
-    axes = ged_by_samples_figure(curves, title="samples").axes[0]
-    np.testing.assert_allclose(axes.lines[0].get_xydata(), [[k, 0.2 + 0.2 / k] for k in (1, 2, 4, 8, 16)])
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "2", "4", "8", "16"]
-    assert axes.get_ylabel() == "squared GED (V-statistic)"
+    axes = ged_by_samples_figure({"8×": {k: (0.2 + 0.2 / k, 0.01) for k in (1, 2, 16)}}, title="samples").axes[0]
+    np.testing.assert_allclose(axes.lines[0].get_xydata(), [[k, 0.2 + 0.2 / k] for k in (1, 2, 16)])
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "2", "16"]
 
 
 def diagram(confidence, frequency, share):
@@ -287,6 +262,10 @@ def test_reliability(simulated, tmp_path):
     assert upper.get_legend().get_texts()[1].get_text() == "8×: ECE 0.1250"  # 0.75 * 0.1 + 0.25 * 0.2
     assert ("simulated raters" in upper.get_ylabel()) == simulated
     save_figure(figure, tmp_path / "reliability.png")
+    words = {"frequency": "share of right answers", "probability": "confidence", "counted": "images"}
+    upper, lower = reliability_figure({"8×": given}, **words).axes
+    said = (upper.get_ylabel(), lower.get_xlabel(), lower.get_ylabel())
+    assert said == ("share of right answers", "confidence", "images [%]")
 
 
 def test_risk_coverage():
@@ -294,8 +273,8 @@ def test_risk_coverage():
     figure = risk_coverage_figure({"8×": curve}, reviewed=0.25)
     axes = figure.axes[0]
     drawn, perfect, _, mark = axes.lines
-    np.testing.assert_allclose(drawn.get_xydata()[:, 0], [25, 50, 75, 100])
-    np.testing.assert_allclose(drawn.get_xydata()[:, 1], [0, 0.05, 0.2, 0.225], atol=1e-12)
+    expected = [[25, 0], [50, 0.05], [75, 0.2], [100, 0.225]]
+    np.testing.assert_allclose(drawn.get_xydata(), expected, atol=1e-12)
     np.testing.assert_allclose(perfect.get_xydata()[:, 1], [0, 0.05, 0.4 / 3, 0.225], atol=1e-12)
     assert list(mark.get_xdata()) == [75, 75]
     assert [text.get_text() for text in axes.texts] == ["25 % reviewed"]
@@ -307,18 +286,17 @@ def test_risk_coverage():
 def test_figures_of_cases_refuse(draw):
     result, image = posterior()
     labels = rater_labels()
-    for indices in ((2,), (-3,), ()):
-        refuses(ValueError, "indices must name cases of the batch of 2", draw, result, image, labels, indices)
-    for other in (image[..., 1:], image[:1], image[:, 0]):
-        refuses(ValueError, r"image must be \(batch, 1, H, W\) on the samples' grid", draw, result, other, labels)
-    for other in (labels[:1], labels[..., 1:]):
-        refuses(ValueError, "labels must be of the batch of 2 and on its grid", draw, result, image, other)
-    refuses(ValueError, r"labels must be class numbers \(batch, R, H, W\) or masks", draw, result, image, labels[:, 0])
-    refuses(ValueError, "label must lie in -1", draw, result, image, labels + 3)
-    with pytest.raises(ValueError, match="structures must be different names, one for each of 2, got 'ab'"):
-        draw(result, image, labels, structures="ab")
-    with pytest.raises(ValueError, match="structures must be different names, one for each of 2"):
-        draw(result, image, labels, structures=["a"])
+    names, on_grid = "structures must be different names, one for each of 2", "labels must be of the batch of 2 and on"
+    of_grid, numbers = r"image must be \(batch, 1, H, W\) on the samples' grid", r"labels must be class numbers \(batch"
+    for message, options in (
+        *(("indices must name cases of the batch of 2", {"indices": i}) for i in ((2,), (-3,), ())),
+        *((of_grid, {"image": other}) for other in (image[..., 1:], image[:1], image[:, 0])),
+        *((on_grid, {"labels": other}) for other in (labels[:1], labels[..., 1:])),
+        (numbers, {"labels": labels[:, 0]}),
+        ("label must lie in -1", {"labels": labels + 3}),
+        *((names, {"structures": other}) for other in ("ab", ["a"])),
+    ):
+        refuses(ValueError, message, draw, result, **{"image": image, "labels": labels} | options)
 
 
 def test_others_refuse():
@@ -336,9 +314,8 @@ def test_others_refuse():
         refuses(ValueError, message, curves_by_acceleration_figure, {"GED": curves})
         refuses(ValueError, message, ged_by_samples_figure, curves)
     refuses(ValueError, "diagrams is empty", reliability_figure, {})
-    with pytest.raises(ValueError, match="has no bin with a pixel"):
-        reliability_figure({"a": diagram([math.nan], [math.nan], [math.nan])})
+    empty, curves = {"a": diagram(*[[math.nan]] * 3)}, {"a": risk_coverage([0.5], [0.5])}
+    refuses(ValueError, "has no bin with a pixel", reliability_figure, empty)
     refuses(ValueError, "curves is empty", risk_coverage_figure, {})
     for reviewed in (0.0, 1.0):
-        with pytest.raises(ValueError, match=r"reviewed must lie in \(0, 1\)"):
-            risk_coverage_figure({"a": risk_coverage([0.5], [0.5])}, reviewed=reviewed)
+        refuses(ValueError, r"reviewed must lie in \(0, 1\)", risk_coverage_figure, curves, reviewed=reviewed)

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator
+from small_engines import evaluator_of
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from infomri_monai.engines import PrepareRaters, PrepareRatioSweep
+from infomri_monai.engines import PrepareRaters, PrepareRatioSweep, SystemInferer
 from infomri_monai.systems import SegmentationPosterior
 
 GRID = (4, 10)
@@ -67,22 +67,10 @@ CASES = [
 def evaluator(
     handlers: Sequence[Any] = (),
     samples: int = 4,
-    cases: Sequence[dict[str, Tensor]] = CASES,
-    ratios: Sequence[float] = RATIOS,
+    data: Sequence[dict[str, Tensor]] = CASES,
     sampler: Sampler[int] | None = None,
 ) -> SupervisedEvaluator:
     """Two cases a batch, every ratio; ``handlers`` come after the sweep."""
-
-    def infer(inputs: Tensor, network: KnownNetwork, *args: Any, **kwargs: Any) -> SegmentationPosterior:
-        return network.infer(inputs, *args, samples=samples, **kwargs)
-
-    prepare = PrepareRaters(PrepareRatioSweep(ratios), STRUCTURES, multi_label=True)
-    return SupervisedEvaluator(
-        device=torch.device("cpu"),
-        val_data_loader=DataLoader(Dataset(cases), batch_size=2, sampler=sampler),
-        network=KnownNetwork(),
-        prepare_batch=prepare,
-        inferer=infer,
-        val_handlers=[prepare, *handlers],
-        decollate=False,
-    )
+    prepare = PrepareRaters(PrepareRatioSweep(RATIOS), STRUCTURES, multi_label=True)
+    inferer = SystemInferer(samples=samples)
+    return evaluator_of(KnownNetwork(), data, prepare, handlers, {"sampler": sampler}, inferer=inferer)

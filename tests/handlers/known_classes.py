@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 from classified import labels_of, posterior_of
-from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator
+from small_engines import evaluator_of
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from infomri_monai.engines import PrepareLabels, PrepareRatioSweep
+from infomri_monai.engines import PrepareLabels, PrepareRatioSweep, SystemInferer
 from infomri_monai.systems import ClassificationPosterior
 
 RATIOS = (0.25, 0.0625)  # not ascending
@@ -54,21 +54,8 @@ def evaluator(
     multi_label: bool = False,
     data: Sequence[dict[str, Any]] | None = None,
     sampler: Sampler[int] | None = None,
-    batch_size: int = 4,
 ) -> SupervisedEvaluator:
     """Every ratio; ``handlers`` come after the sweep."""
-
-    def infer(inputs: Tensor, network: KnownClassifier, *args: Any, **kwargs: Any) -> ClassificationPosterior:
-        return network.infer(inputs, *args, **kwargs)
-
-    prepare = PrepareLabels(PrepareRatioSweep(RATIOS), CLASSES, multi_label)
-    dataset = Dataset(cases(multi_label) if data is None else data)
-    return SupervisedEvaluator(
-        device=torch.device("cpu"),
-        val_data_loader=DataLoader(dataset, batch_size=batch_size, sampler=sampler),
-        network=KnownClassifier(multi_label),
-        prepare_batch=prepare,
-        inferer=infer,
-        val_handlers=[prepare, *handlers],
-        decollate=False,
-    )
+    data, network = cases(multi_label) if data is None else data, KnownClassifier(multi_label)
+    prepare, loading = PrepareLabels(PrepareRatioSweep(RATIOS), CLASSES, multi_label), {"batch_size": 4}
+    return evaluator_of(network, data, prepare, handlers, loading | {"sampler": sampler}, inferer=SystemInferer())

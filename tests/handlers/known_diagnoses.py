@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import nibabel
 import numpy as np
 import torch
-from monai.data import DataLoader
-from monai.engines import SupervisedEvaluator
 
-from infomri_monai.acquisition import FourierMeasurement
-from infomri_monai.data import CaseDataset, ReadCased, inference_cases
-from infomri_monai.engines import ClassificationInferer, PrepareCase, TolerantInferer
-from infomri_monai.handlers import WriteClassification
 from infomri_monai.networks import ImageClassifier
-from infomri_monai.sampling import UniformRandom
 
 
 class CornerBackbone(torch.nn.Module):
@@ -44,19 +36,3 @@ def write_case(path: Path, logits, seed=0, shape=(13, 11)):
     path.parent.mkdir(parents=True, exist_ok=True)
     nibabel.Nifti1Image(volume, np.diag([2.0, 2.0, 3.0, 1.0])).to_filename(path)
     return volume
-
-
-def evaluator(cases, output, network=None, policy=None, inferer=None, sampler=None, magnitude=False, **options) -> Any:
-    """The evaluator of the bundle, small; ``cases`` is a folder or a list of cases."""
-    found = cases if isinstance(cases, list) else inference_cases(cases, kind=options.pop("kind", "image"))
-    arguments = {"ratio": 1.0, "seed": 3, "progress": False} | (inferer or {})
-    classify = ClassificationInferer(policy or UniformRandom(), FourierMeasurement(), **arguments)
-    return SupervisedEvaluator(
-        device=torch.device("cpu"),
-        val_data_loader=DataLoader(CaseDataset(found, ReadCased(magnitude)), batch_size=1, sampler=sampler),
-        network=network or classifier(),
-        prepare_batch=PrepareCase(),
-        inferer=TolerantInferer(classify),
-        val_handlers=[WriteClassification(output, **options)],
-        decollate=False,
-    )

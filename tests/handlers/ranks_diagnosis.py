@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import torch.distributed as dist
-from known_diagnoses import evaluator
+from case_runs import engine_of
 from monai.data import DistributedSampler
 
 from infomri_monai.data import inference_cases
@@ -16,7 +16,7 @@ def main(source: Path, output: Path) -> None:
     """Rank 0 holds the broken case and fails as a single process would; the others end well."""
     dist.init_process_group("gloo")
     cases = inference_cases(source)
-    engine = evaluator(cases, output, sampler=DistributedSampler(cases, shuffle=False))
+    engine = engine_of("classification", cases, output, sampler=DistributedSampler(cases, shuffle=False))
     try:
         engine.run()
     except RuntimeError as error:

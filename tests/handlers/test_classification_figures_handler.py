@@ -7,10 +7,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from classified import rows_of
 from helper import refuses
-from ignite.engine import Engine
 from monai.networks.nets import resnet10
 from monai.utils import CommonKeys
+from small_engines import replay
 from tiny_runs import GRID, RATIOS
 
 from infomri_monai.acquisition import FourierMeasurement
@@ -66,24 +67,12 @@ def case(request):
     return (*request.param, system, make_outputs(system, *request.param))
 
 
-@pytest.fixture
-def caught(monkeypatch):
-    """File name -> figure, of all figures saved."""
-    figures = {}
-    monkeypatch.setattr(
-        "infomri_monai.handlers.sweep.save_figure", lambda figure, path: figures.update({path.stem: figure})
-    )
-    return figures
-
-
-def run(case, folder, entropy=True, epochs=1, **options):
+def run(case, folder, entropy=True, names=None, **options):
     classes, multi_label, system, outputs = case
-    quality = RatioSweepHandler(ClassificationQuality("tiny", classes, None, multi_label, bootstrap=20), SWEEP)
-    engine = Engine(lambda _, output: output)
+    sweep = options.pop("sweep", SWEEP)
+    quality = RatioSweepHandler(ClassificationQuality("tiny", classes, names, multi_label, bootstrap=20), sweep)
     figures = ClassificationFigures(quality, system.policy, system.entropy if entropy else None, folder, **options)
-    for handler in (quality, figures):
-        handler.attach(engine)
-    engine.run(outputs, max_epochs=epochs)
+    replay(outputs, quality, figures)
     return quality
 
 
@@ -109,9 +98,6 @@ def test_performance_is_the_tables(case, caught, tmp_path):
         np.testing.assert_allclose(line.get_xydata(), [row[:2] for row in expected])
         drawn = [segment[:, 1] for segment in bars.get_segments() if len(segment)]
         np.testing.assert_allclose(drawn, [row[2:] for row in expected if not math.isnan(row[2])])
-    each = [a for label, a in axes.items() if label.startswith("AUROC of each")]
-    assert [len(a.containers) for a in each] == ([case[0]] if case[0] > 2 else [])
-    assert caught["performance"].get_suptitle() == "tiny"
     assert caught["performance"].get_supxlabel() == "bars: 95 % bootstrap interval over images"
 
 
@@ -121,95 +107,57 @@ def test_roc_and_uncertainty_are_of_every_image_and_ratio(case, caught, tmp_path
     p, label = joined(case, CommonKeys.PRED, "probabilities"), joined(case, CommonKeys.LABEL)
     targets = label if multi_label else torch.nn.functional.one_hot(label, classes)
     ratio = torch.tensor(SWEEP).repeat_interleave(EACH).repeat(2)
+    right = class_accuracy(p, label, multi_label) == 1
     scored = [1] if classes == 2 else list(range(classes))
     shown = [axes for axes in caught["roc"].axes if axes.get_title()]
     assert [axes.get_title() for axes in shown] == [f"{'label' if multi_label else 'class'}_{c}" for c in scored]
-    for axes, c in zip(shown, scored, strict=True):
-        for line, s in zip(axes.lines[1:], sorted(SWEEP, reverse=True), strict=True):
-            at = ratio == s
-            curve = roc_curve(p[at, c], targets[at, c])
-            np.testing.assert_allclose(line.get_xydata(), torch.stack(list(curve), 1))
-    right = class_accuracy(p, label, multi_label) == 1
-    for axes, s, times in zip(caught["predictive_entropy"].axes, sorted(SWEEP, reverse=True), TIMES, strict=True):
-        assert axes.get_title().split(":")[0] == times
-        counts = [int((right & (ratio == s)).sum()), int((~right & (ratio == s)).sum())]
-        said = [f"{n} {word}" for n, word in zip(counts, ("right", "wrong"), strict=True) if n]
-        assert [text.get_text() for text in axes.get_legend().get_texts()] == said
-        assert axes.get_xlim()[1] == pytest.approx(
-            classes * math.log(2) if multi_label else math.log(classes), rel=1e-4
-        )
-
-
-def test_reliability_is_of_every_ratio(case, caught, tmp_path):
-    quality = run(case, tmp_path)
-    upper, lower = caught["reliability"].axes
-    assert [line.get_label().split(":")[0] for line in upper.lines[1:]] == TIMES
-    for line, s in zip(upper.lines[1:], sorted(quality.collector.diagrams(), reverse=True), strict=True):
-        diagram = quality.collector.diagrams()[s]
-        filled = diagram.share > 0
-        np.testing.assert_allclose(line.get_ydata(), diagram.frequency[filled])
-    assert lower.get_ylabel() == ("labels [%]" if case[1] else "images [%]")
+    for i, s in enumerate(sorted(SWEEP, reverse=True)):
+        for axes, c in zip(shown, scored, strict=True):
+            curve = roc_curve(p[ratio == s, c], targets[ratio == s, c])
+            np.testing.assert_allclose(axes.lines[1 + i].get_xydata(), torch.stack(list(curve), 1))
+        histogram = caught["predictive_entropy"].axes[i]
+        assert histogram.get_title().split(":")[0] == TIMES[i]
+        counts = {"right": int((right & (ratio == s)).sum()), "wrong": int((~right & (ratio == s)).sum())}
+        said = [f"{n} {word}" for word, n in counts.items() if n]
+        assert [text.get_text() for text in histogram.get_legend().get_texts()] == said
+        highest = classes * math.log(2) if multi_label else math.log(classes)
+        assert histogram.get_xlim()[1] == pytest.approx(highest, rel=1e-4)
 
 
 def test_masks_and_map_are_the_policys(case, caught, tmp_path):
     run(case, tmp_path, seed=5)
-    system = case[2]
+    system, masks, maps = case[2], caught["masks"].axes, caught["entropy_map"].axes
     with torch.no_grad():
         sample = system.policy(sorted(SWEEP, reverse=True), GRID, torch.Generator().manual_seed(5))
-    nats = [f"{float(h):.4g}".replace("-", "−") for h in system.entropy(sample.mask)]
-    for i in range(3):
-        axes = caught["masks"].axes[i]
-        np.testing.assert_array_equal(axes.images[0].get_array(), sample.mask[i, 0])
-        assert axes.get_xlabel().endswith(f"\nĤ {nats[i]} nats")
-        shown = caught["entropy_map"].axes[2 + i]
-        assert shown.get_title() == f"probability, {TIMES[i]}"
-        np.testing.assert_allclose(shown.images[0].get_array(), sample.probabilities[i, 0], rtol=1e-6)
-    np.testing.assert_allclose(caught["entropy_map"].axes[0].images[0].get_array(), system.entropy.position_entropy())
-
-
-def test_examples_are_of_different_classes_at_the_middle_ratio(case, caught, tmp_path):
-    system, outputs = case[2:]
-    run(case, tmp_path, measurement=system.measurement, examples=3)
-    figure, posterior, image = caught["examples"], outputs[0][CommonKeys.PRED], outputs[0][CommonKeys.IMAGE]
-    assert figure.get_suptitle() == "Classified at 3.33×"
-    # the middle ratio is the first of the sweep; the first three images are of classes in turn, or all have a label
-    for row, place in enumerate((0, 1, 2)):
-        truth, mask, seen, bars = figure.axes[4 * row : 4 * row + 4]
-        np.testing.assert_allclose(truth.images[0].get_array(), image[place, 0], rtol=1e-6)
-        np.testing.assert_array_equal(mask.images[0].get_array(), posterior.mask[place, 0].expand(GRID))
-        expected = system.measurement.zero_filled(image[place : place + 1], posterior.mask[place : place + 1])[
-            0, 0
-        ].abs()
-        np.testing.assert_allclose(seen.images[0].get_array(), expected, atol=1e-6)
-        np.testing.assert_allclose([bar.get_width() for bar in bars.patches], posterior.probabilities[place], rtol=1e-6)
-
-
-def test_examples_take_turns_between_the_classes(caught, tmp_path):
-    system = make_system(2, False)
-    outputs = make_outputs(system, 2, False)
-    outputs[0][CommonKeys.LABEL] = torch.tensor([0, 0, 0, 1, 0, 1]).repeat(3)
-    run((2, False, system, outputs), tmp_path)
-    for row, place in enumerate((0, 3, 1, 5)):
-        truth = caught["examples"].axes[3 * row]
-        np.testing.assert_allclose(truth.images[0].get_array(), outputs[0][CommonKeys.IMAGE][place, 0], rtol=1e-6)
+    for i, nats in enumerate(system.entropy(sample.mask)):
+        np.testing.assert_array_equal(masks[i].images[0].get_array(), sample.mask[i, 0])
+        assert masks[i].get_xlabel().endswith(f"\nĤ {float(nats):.4g} nats".replace("-", "−"))
+        assert maps[2 + i].get_title() == f"probability, {TIMES[i]}"
+        np.testing.assert_allclose(maps[2 + i].images[0].get_array(), sample.probabilities[i, 0], rtol=1e-6)
+    np.testing.assert_allclose(maps[0].images[0].get_array(), system.entropy.position_entropy())
 
 
 def test_one_ratio_and_no_entropy(caught, tmp_path):
+    """Examples take turns between the classes."""
     system = make_system(2, False)
     output = make_outputs(system, 2, False)[0]
-    posterior = output[CommonKeys.PRED]
     first = {key: value[:EACH] for key, value in output.items() if key != CommonKeys.PRED}
-    first[CommonKeys.PRED] = type(posterior)(*(field[:EACH] for field in posterior))
-    quality = RatioSweepHandler(ClassificationQuality("tiny", 2, ("healthy", "lesion"), bootstrap=0), SWEEP[:1])
-    engine = Engine(lambda _, values: values)
-    for handler in (quality, ClassificationFigures(quality, system.policy, None, tmp_path, labels=("no", "yes"))):
-        handler.attach(engine)
-    engine.run([first])
+    first[CommonKeys.PRED] = rows_of(output[CommonKeys.PRED], slice(EACH))
+    first[CommonKeys.LABEL] = torch.tensor([0, 0, 0, 1, 0, 1])
+    case, names = (2, False, system, [first]), ("healthy", "lesion")
+    run(case, tmp_path, entropy=False, names=names, sweep=SWEEP[:1], measurement=system.measurement)
     assert sorted(caught) == [name for name in ALL if name != "entropy_map"]
-    assert caught["roc"].axes[0].get_title() == "yes"
-    assert [text.get_text() for text in caught["examples"].axes[2].get_yticklabels()] == ["no", "yes"]
-    assert len(caught["examples"].axes) == 12  # truth, mask and bars of four images
-    assert not caught["performance"].get_supxlabel()
+    assert caught["roc"].axes[0].get_title() == "lesion"
+    figure, posterior, image = caught["examples"], first[CommonKeys.PRED], first[CommonKeys.IMAGE]
+    assert figure.get_suptitle() == "Classified at 3.33×"
+    assert [text.get_text() for text in figure.axes[3].get_yticklabels()] == ["healthy", "lesion"]
+    zero_filled = system.measurement.zero_filled(image, posterior.mask).abs()
+    for row, place in enumerate((0, 3, 1, 5)):
+        truth, mask, seen, bars = figure.axes[4 * row : 4 * row + 4]
+        np.testing.assert_allclose(truth.images[0].get_array(), image[place, 0], rtol=1e-6)
+        np.testing.assert_array_equal(mask.images[0].get_array(), posterior.mask[place, 0].expand(GRID))
+        np.testing.assert_allclose(seen.images[0].get_array(), zero_filled[place, 0], atol=1e-6)
+        np.testing.assert_allclose([bar.get_width() for bar in bars.patches], posterior.probabilities[place], rtol=1e-6)
 
 
 def test_a_class_that_no_image_has_leaves_a_hole(caught, tmp_path):

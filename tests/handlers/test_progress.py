@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from helper import refuses
+from ignite.engine import Events
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
 from monai.handlers import ValidationHandler
 from torch import nn
@@ -75,73 +76,63 @@ class Note:
         self.clock, self.notes, self.progress = clock, [], None
 
     def attach(self, engine):
-        from ignite.engine import Events
-
         engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
     def __call__(self, engine):
         self.notes.append((self.clock(), self.progress.seconds_left(engine)))
 
 
-def left_and_truth(interval, epochs=6):
+@pytest.fixture
+def lines(caplog):
+    """What was logged so far, on call."""
+    caplog.set_level(logging.INFO, "infomri_monai")
+    return lambda: [record.getMessage() for record in caplog.records if record.name.endswith("progress")]
+
+
+@pytest.mark.parametrize("interval", [1, 2])
+def test_the_time_left_comes_true_once_a_validation_was_seen(interval):
+    """Before any it is right within a factor of two."""
     clock = Clock()
     note = Note(clock)
-    trainer, note.progress = trainer_of(clock, epochs, interval, handlers=[note])
+    trainer, note.progress = trainer_of(clock, 6, interval, handlers=[note])
     trainer.run()
-    end = clock()
-    return [(left, end - now) for now, left in note.notes]
+    (first, truth), *later = [(left, clock() - now) for now, left in note.notes]
+    assert truth / 2 < first < 2 * truth
+    assert first == pytest.approx(truth) or interval > 1
+    assert [left for left, _ in later] == pytest.approx([truth for _, truth in later])
 
 
-def test_the_time_left_comes_true_once_a_validation_was_seen():
-    for left, truth in left_and_truth(interval=1):
-        assert left == pytest.approx(truth)
-    for left, truth in left_and_truth(interval=2)[1:]:
-        assert left == pytest.approx(truth)
-
-
-def test_after_the_first_epoch_it_is_right_within_a_factor_of_two_before_any_validation():
-    left, truth = left_and_truth(interval=2)[0]
-    assert truth / 2 < left < 2 * truth
-
-
-def test_a_slow_first_iteration_does_not_count(caplog):
-    caplog.set_level(logging.INFO, "infomri_monai")
+def test_a_slow_first_iteration_does_not_count(lines):
     trainer_of(Clock(), epochs=2, interval=1)[0].run()
-    lines = [record.getMessage() for record in caplog.records if record.name.endswith("progress")]
-    assert lines[0] == "training: starts at epoch 1 of 2, 4 iterations"
-    assert lines[1] == "training: first of 4 iterations done after 6.0 s"
-    assert re.fullmatch(r"training: epoch 1 of 2: loss [\d.e-]+, learning rate 0.25, 15 s, about 10 s left", lines[2])
-    assert re.fullmatch(r"training: epoch 2 of 2: loss [\d.e-]+, learning rate 0.25, 10 s", lines[3])
-    assert len(lines) == 4
+    starts, first, *epochs = lines()
+    assert starts == "training: starts at epoch 1 of 2, 4 iterations"
+    assert first == "training: first of 4 iterations done after 6.0 s"
+    left = ("15 s, about 10 s left", "10 s")
+    for epoch, (line, said) in enumerate(zip(epochs, left, strict=True), 1):
+        assert re.fullmatch(rf"training: epoch {epoch} of 2: loss [\d.e-]+, learning rate 0.25, {said}", line)
 
 
-def test_a_resumed_training_counts_what_is_left_of_it(caplog):
-    caplog.set_level(logging.INFO, "infomri_monai")
+def test_a_resumed_training_counts_what_is_left_of_it(lines):
     clock = Clock()
     note = Note(clock)
     trainer, note.progress = trainer_of(clock, epochs=6, interval=1, handlers=[note])
     trainer.load_state_dict({"epoch": 3, "max_epochs": 6, "epoch_length": 4})
     trainer.run()
     assert [left for _, left in note.notes] == pytest.approx([clock() - now for now, _ in note.notes])
-    lines = [record.getMessage() for record in caplog.records if record.name.endswith("progress")]
-    assert lines[0] == "training: starts at epoch 4 of 6, 4 iterations"
-    assert lines[2].startswith("training: epoch 4 of 6")
+    assert lines()[0] == "training: starts at epoch 4 of 6, 4 iterations"
+    assert lines()[2].startswith("training: epoch 4 of 6")
 
 
-def test_a_long_epoch_says_every_minute_that_it_lives(caplog):
-    caplog.set_level(logging.INFO, "infomri_monai")
-    clock = Clock()
-    trainer_of(clock, epochs=1, interval=9, length=200)[0].run()
-    lines = [record.getMessage() for record in caplog.records if record.name.endswith("progress")]
-    assert [line for line in lines if "about" in line] == [
+def test_a_long_epoch_says_every_minute_that_it_lives(lines):
+    trainer_of(Clock(), epochs=1, interval=9, length=200)[0].run()
+    assert [line for line in lines() if "about" in line] == [
         "training: 61 of 200 iterations, about 2 min 19 s left",
         "training: 121 of 200 iterations, about 1 min 19 s left",
         "training: 181 of 200 iterations, about 19 s left",
     ]
 
 
-def test_an_evaluator_counts_batches(caplog, capsys):
-    caplog.set_level(logging.INFO, "infomri_monai")
+def test_an_evaluator_counts_batches(lines, capsys):
     clock = Clock()
     evaluator = SupervisedEvaluator(
         device=torch.device("cpu"),
@@ -151,20 +142,18 @@ def test_an_evaluator_counts_batches(caplog, capsys):
         decollate=False,
     )
     evaluator.run()
-    lines = [record.getMessage() for record in caplog.records if record.name.endswith("progress")]
-    assert lines == ["inference: 3 cases", "inference: first of 3 cases done after 8.0 s", "inference: 3 cases, 14 s"]
+    assert lines() == ["inference: 3 cases", "inference: first of 3 cases done after 8.0 s", "inference: 3 cases, 14 s"]
     evaluator.run(global_epoch=7)  # as in a training
     assert capsys.readouterr().err == ""
 
 
-def test_only_the_first_process_speaks(caplog, monkeypatch):
-    caplog.set_level(logging.INFO, "infomri_monai")
+def test_only_the_first_process_speaks(lines, monkeypatch):
     monkeypatch.setattr("infomri_monai.handlers.progress.idist.get_rank", lambda: 1)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     trainer, progress = trainer_of(Clock(), epochs=1)
     trainer.run()
     assert not progress._bar
-    assert not [record for record in caplog.records if record.name.endswith("progress")]
+    assert not lines()
 
 
 def test_an_interval_below_one_is_refused():
@@ -202,7 +191,8 @@ def run_in_terminal(*command, **given):
 
 
 def surroundings():
-    return {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "100", "TERM": "xterm"}
+    """The script's, whose helper lies in the folder of all tests."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "100", "TERM": "xterm", "PYTHONPATH": str(HERE.parents[1])}
 
 
 def test_a_bar_on_a_terminal_leaves_log_lines_whole():
@@ -214,22 +204,18 @@ def test_a_bar_on_a_terminal_leaves_log_lines_whole():
     assert "starts at epoch" not in seen  # the bar says so
 
 
-def test_no_bar_goes_into_a_file(tmp_path):
-    with (tmp_path / "log").open("w") as log:
-        subprocess.run([sys.executable, str(HERE)], env=surroundings(), stdout=log, stderr=log, check=True)
-    text = (tmp_path / "log").read_text()
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+
+
+@pytest.mark.parametrize("launch", [(), pytest.param(TORCHRUN, marks=pytest.mark.slow)])
+def test_one_line_an_epoch_and_no_bar_goes_into_a_file(launch):
+    """However many processes there are."""
+    how = {"env": surroundings(), "capture_output": True, "text": True, "check": True}
+    done = subprocess.run([sys.executable, *launch, str(HERE)], **how)
+    text = done.stdout + done.stderr
     assert text.count("LOG training: epoch ") == 2
     assert "%|" not in text
     assert "\r" not in text
-
-
-@pytest.mark.slow
-def test_two_processes_write_one_line_an_epoch():
-    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
-    done = subprocess.run(
-        [sys.executable, *torchrun, str(HERE)], env=surroundings(), capture_output=True, text=True, check=True
-    )
-    assert (done.stdout + done.stderr).count("LOG training: epoch ") == 2
 
 
 if __name__ == "__main__":

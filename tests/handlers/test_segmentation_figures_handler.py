@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 from helper import refuses
-from ignite.engine import Engine
 from monai.utils import CommonKeys
+from small_engines import replay
 from tiny_runs import GRID, RATIOS
 
 from infomri_monai.acquisition import FourierMeasurement
@@ -57,22 +57,9 @@ def outputs(system):
     return make_outputs(system)
 
 
-@pytest.fixture
-def caught(monkeypatch):
-    """File name -> figure, of all figures saved."""
-    figures = {}
-    monkeypatch.setattr(
-        "infomri_monai.handlers.sweep.save_figure", lambda figure, path: figures.update({path.name: figure})
-    )
-    return figures
-
-
 def run(outputs, folder, **options):
     quality = RatioSweepHandler(SegmentationQuality("tiny", 3, NAMES), SWEEP)
-    engine = Engine(lambda _, output: output)
-    for handler in (quality, SegmentationFigures(quality, folder, structures=NAMES, **options)):
-        handler.attach(engine)
-    engine.run(outputs)
+    replay(outputs, quality, SegmentationFigures(quality, folder, structures=NAMES, **options))
     return quality
 
 
@@ -90,7 +77,7 @@ def test_all_pictures_are_saved_and_are_pictures(outputs, system, tmp_path):
 
 def test_cases_with_most_labels_come_first(outputs, caught, tmp_path):
     run(outputs, tmp_path, simulated_raters=True)
-    figure, posterior = caught["segmentations.png"], outputs[0][CommonKeys.PRED]
+    figure, posterior = caught["segmentations"], outputs[0][CommonKeys.PRED]
     assert figure.get_suptitle() == "Segmentations at 3.33× (simulated raters)"
     # the middle ratio is the first of the sweep; image 1 has more pixels labelled than image 0
     for row, place in enumerate((1, 0)):
@@ -103,90 +90,56 @@ def test_cases_with_most_labels_come_first(outputs, caught, tmp_path):
 
 
 def test_sweep_goes_from_the_lowest_acceleration_to_the_highest(outputs, caught, tmp_path):
-    run(outputs, tmp_path)
-    figure, posterior = caught["sweep.png"], outputs[0][CommonKeys.PRED]
+    run(outputs, tmp_path, cases=1)
+    figure, posterior = caught["sweep"], outputs[0][CommonKeys.PRED]
     assert figure.get_suptitle() == "One case, less and less measured"
     for axes, place in zip(figure.axes[:3], (3, 1, 5), strict=True):  # image 1 at ratios 0.45, 0.3 and 0.2
         np.testing.assert_array_equal(axes.images[0].get_array(), posterior.mask[place, 0].expand(GRID))
     assert figure.axes[6].get_ylabel() == "majority,\n2 raters (white)"
-
-
-def test_one_case_is_drawn_when_asked_for(outputs, caught, tmp_path):
-    run(outputs, tmp_path, cases=1)
-    assert len(caught["segmentations.png"].axes) == 9  # eight panels and a colour bar
+    assert len(caught["segmentations"].axes) == 9  # of one case: eight panels and a colour bar
     refuses(ValueError, "cases must be at least 1", run, outputs, tmp_path, cases=0)
 
 
 def test_curves_are_the_tables(outputs, caught, tmp_path):
     quality = run(outputs, tmp_path)
-    axes = {a.get_ylabel(): a for a in caught["segmentation_by_acceleration.png"].axes}
+    axes = {a.get_ylabel(): a for a in caught["segmentation_by_acceleration"].axes}
     for label, name in (("squared GED (V-statistic)", "ged"), ("Dice of the majority", "dice"), ("ECE, pooled", "ece")):
         expected = sorted((row.acceleration, getattr(row, name)) for row in quality.table.rows)
         np.testing.assert_allclose(axes[label].lines[0].get_xydata(), expected)
-    assert caught["segmentation_by_acceleration.png"].get_suptitle() == "tiny"
+    assert caught["segmentation_by_acceleration"].get_suptitle() == "tiny"
 
 
-def test_reliability_is_of_every_ratio(outputs, caught, tmp_path):
+def test_reliability_and_risk_coverage_are_of_every_ratio(outputs, caught, tmp_path):
     run(outputs, tmp_path, simulated_raters=True)
-    upper = caught["reliability.png"].axes[0]
+    upper, figure = caught["reliability"].axes[0], caught["risk_coverage"]
     probabilities = joined(outputs, CommonKeys.PRED, "class_probabilities")[:, -2:]
     raters = structure_masks(joined(outputs, CommonKeys.LABEL), 3)
-    ratio = torch.tensor(SWEEP).repeat_interleave(2).repeat(2)
-    assert [line.get_label().split(":")[0] for line in upper.lines[1:]] == TIMES
-    for line, s in zip(upper.lines[1:], sorted(SWEEP, reverse=True), strict=True):
-        at = ratio == s
-        expected = reliability_diagram(probabilities[at], raters[at])
-        filled = expected.share > 0
-        np.testing.assert_allclose(line.get_ydata(), expected.frequency[filled], atol=1e-6)
-        np.testing.assert_allclose(line.get_xdata(), expected.confidence[filled], atol=1e-6)
-    assert "simulated raters" in upper.get_ylabel()
-
-
-def test_risk_coverage_is_of_every_ratio(outputs, caught, tmp_path):
-    run(outputs, tmp_path)
-    figure = caught["risk_coverage.png"]
     agreement = sample_agreement(joined(outputs, CommonKeys.PRED, "samples"))
-    raters = structure_masks(joined(outputs, CommonKeys.LABEL), 3)
     dice = dice_to_raters(joined(outputs, CommonKeys.PRED, "majority"), raters).mean(1)
-    ratio = torch.tensor(SWEEP).repeat_interleave(2).repeat(2)
-    drawn = figure.axes[0].lines[0:6:2]
-    assert [line.get_label().split(":")[0] for line in drawn] == TIMES
-    for line, s in zip(drawn, sorted(SWEEP, reverse=True), strict=True):
+    ratio, curves, risks = torch.tensor(SWEEP).repeat_interleave(2).repeat(2), upper.lines[1:], figure.axes[0].lines
+    assert [line.get_label().split(":")[0] for line in (*curves, *risks[0:6:2])] == TIMES * 2
+    for i, s in enumerate(sorted(SWEEP, reverse=True)):
+        diagram = reliability_diagram(probabilities[ratio == s], raters[ratio == s])
+        expected = torch.stack([diagram.confidence, diagram.frequency], 1)[diagram.share > 0]
+        np.testing.assert_allclose(curves[i].get_xydata(), expected, atol=1e-6)
         expected = risk_coverage(agreement[ratio == s], dice[ratio == s])
-        np.testing.assert_allclose(line.get_ydata(), expected.risk, atol=1e-6)
+        np.testing.assert_allclose(risks[2 * i].get_ydata(), expected.risk, atol=1e-6)
+    assert "simulated raters" in upper.get_ylabel()
     shares = [share_removed(agreement[ratio == s], dice[ratio == s]) for s in SWEEP]
     assert f"{100 * sum(shares) / 3:.0f} % of its worst tenth" in figure.get_suptitle()
 
 
 def test_images_without_any_rater_leave_no_hole(outputs, caught, tmp_path):
-    run([outputs[0], outputs[1] | {CommonKeys.LABEL: torch.full_like(outputs[1][CommonKeys.LABEL], -1)}], tmp_path)
-    assert [len(line.get_ydata()) for line in caught["risk_coverage.png"].axes[0].lines[0:6:2]] == [2, 2, 2]
-    assert all(math.isfinite(y) for line in caught["reliability.png"].axes[0].lines for y in line.get_ydata())
+    undrawn = [output | {CommonKeys.LABEL: torch.full_like(output[CommonKeys.LABEL], -1)} for output in outputs]
+    run([outputs[0], undrawn[1]], tmp_path)
+    assert [len(line.get_ydata()) for line in caught["risk_coverage"].axes[0].lines[0:6:2]] == [2, 2, 2]
+    assert all(math.isfinite(y) for line in caught["reliability"].axes[0].lines for y in line.get_ydata())
     caught.clear()
-    run([output | {CommonKeys.LABEL: torch.full_like(output[CommonKeys.LABEL], -1)} for output in outputs], tmp_path)
-    assert sorted(caught) == ["segmentation_by_acceleration.png", "segmentations.png", "sweep.png"]
+    run(undrawn, tmp_path)
+    assert sorted(caught) == ["segmentation_by_acceleration", "segmentations", "sweep"]
 
 
 def test_a_single_sample_has_no_agreement_to_sort_by(system, caught, tmp_path):
     run(make_outputs(system, samples=1), tmp_path, policy=UniformRandom())
-    names = ["masks", "reliability", "segmentation_by_acceleration", "segmentations", "sweep"]
-    assert sorted(caught) == [f"{name}.png" for name in names]
-    assert caught["sweep.png"].axes[0].get_title() == TIMES[0]
-
-
-def test_a_second_epoch_forgets_the_first(outputs, caught, tmp_path):
-    quality = RatioSweepHandler(SegmentationQuality("tiny", 3, NAMES), SWEEP)
-    engine = Engine(lambda _, output: output)
-    for handler in (quality, SegmentationFigures(quality, tmp_path)):
-        handler.attach(engine)
-    engine.run(outputs)
-    engine.run(outputs[1:])
-    mask = caught["sweep.png"].axes[0].images[0].get_array()
-    np.testing.assert_array_equal(mask, outputs[1][CommonKeys.PRED].mask[3, 0].expand(GRID))
-    assert len(caught["risk_coverage.png"].axes[0].lines[0].get_ydata()) == 2
-
-
-def test_other_ranks_draw_nothing(outputs, tmp_path, monkeypatch):
-    monkeypatch.setattr("ignite.distributed.get_rank", lambda: 1)
-    run(outputs, tmp_path)
-    assert list(tmp_path.iterdir()) == []
+    assert sorted(caught) == ["masks", "reliability", "segmentation_by_acceleration", "segmentations", "sweep"]
+    assert caught["sweep"].axes[0].get_title() == TIMES[0]

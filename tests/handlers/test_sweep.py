@@ -6,11 +6,7 @@ import csv
 import json
 import logging
 import math
-import os
-import subprocess
-import sys
-from itertools import permutations
-from pathlib import Path
+from itertools import permutations, product
 
 import known_cases
 import known_classes
@@ -21,6 +17,8 @@ from helper import refuses
 from ignite.engine import Engine, Events
 from monai.data import DataLoader, DistributedSampler
 from monai.utils import CommonKeys
+from ranks_sweep import handlers_of
+from small_engines import on_two_ranks
 
 from infomri_monai.handlers import (
     CalibrateTriage,
@@ -28,13 +26,13 @@ from infomri_monai.handlers import (
     EvaluationWorklist,
     PredictionTable,
     RatioSweepHandler,
+    SaveSystem,
     SegmentationFigures,
+    TrainingCurves,
 )
 from infomri_monai.handlers.sweep import SweptImages, _as_numbers, batch_agreement
 from infomri_monai.metrics import ClassificationQuality, RateDistortion, SegmentationQuality
 from infomri_monai.triage import sample_agreement
-
-REPORT = ("cases.csv", "worklist.csv", "worklist.json")
 
 
 def segmentation(**options):
@@ -132,89 +130,53 @@ def test_a_second_run_starts_anew_and_images_know_their_volume(kind):
 def test_files_hold_the_table_and_the_log_prints_it(kind, tmp_path, caplog):
     make, evaluator, ratios, _ = KINDS[kind]
     handler = RatioSweepHandler(make(), ratios, tmp_path / "report")
-    engine = evaluator([handler])
-    with caplog.at_level(logging.INFO):
-        engine.run()
+    caplog.set_level(logging.INFO)
+    evaluator([handler]).run()
+    files = sorted((tmp_path / "report").iterdir())
     name = "classification" if kind == "labels" else kind
-    files = [tmp_path / "report" / f"{name}.{suffix}" for suffix in ("csv", "json", "md")]
-    assert sorted((tmp_path / "report").iterdir()) == files
+    assert [path.name for path in files] == [f"{name}.{suffix}" for suffix in ("csv", "json", "md")]
     with files[0].open(newline="") as file:
         rows = list(csv.DictReader(file))
-    content = json.loads(files[1].read_text())
-    assert [row["method"] for row in rows] == ["known"] * len(ratios)
-    assert tuple(rows[0]) == ("method", *handler.table.columns())
-    for row, entry, record in zip(rows, content["rows"], handler.table.records(), strict=True):
-        for field, value in record.items():
-            assert row[field] == ("" if math.isnan(value) else str(value))
-            assert entry[field] == (None if math.isnan(value) else value)
+    content, records = json.loads(files[1].read_text()), handler.table.records()
+    texts = [{name: "" if math.isnan(value) else str(value) for name, value in row.items()} for row in records]
+    assert rows == [{"method": "known", **row} for row in texts]
+    assert content["rows"] == [{n: None if math.isnan(v) else v for n, v in row.items()} for row in records]
     assert content["conventions"] == handler.table.conventions
     assert str(handler.table) in caplog.text
     assert files[2].read_text() == handler.table.markdown()
 
 
-def test_simulated_raters_are_called_so():
-    assert segmentation(simulated_raters=True).method == "known (simulated raters)"
-
-
-def test_other_ranks_write_nothing_and_nothing_is_written_by_default(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    known_cases.evaluator([RatioSweepHandler(segmentation(), known_cases.RATIOS)]).run()
-    monkeypatch.setattr("infomri_monai.handlers.sweep.idist.get_rank", lambda: 1)
-    known_cases.evaluator([RatioSweepHandler(segmentation(), known_cases.RATIOS, tmp_path / "report")]).run()
-    assert not list(tmp_path.iterdir())
-
-
 @pytest.mark.parametrize("ratios", [(), (0.0, 0.1), (0.1, 1.5)])
 def test_refuses_bad_ratios(ratios):
     refuses(ValueError, "ratios", RatioSweepHandler, RateDistortion(), ratios)
+    refuses(ValueError, "ratios", Notes, ratios)
 
 
-def test_full_sampling_is_nearly_perfect():
-    """Nothing is missing at ratio 1; only the noise is left."""
-    engine = tiny_runs.evaluator(tiny_runs.tiny_system(), [RatioSweepHandler(RateDistortion(), (1.0,))], (1.0,))
-    engine.run()
-    height, width = tiny_runs.GRID
-    assert engine.state.metrics["realised_ratio"] == 1
-    assert engine.state.metrics["redundancy_ratio"] == pytest.approx(1 - 4 / (height * width), abs=1e-6)
-    assert engine.state.metrics["psnr"] > 35
-
-
-def test_real_valued_networks():
-    handler = RatioSweepHandler(RateDistortion(), tiny_runs.RATIOS)
-    engine = tiny_runs.evaluator(tiny_runs.tiny_system(real_valued=True), [handler], real_valued=True)
-    engine.run()
-    assert all(math.isfinite(value) for value in engine.state.metrics.values())
+def test_other_ranks_write_nothing(tmp_path, monkeypatch):
+    """Whatever the handler; and nothing is written by default."""
+    monkeypatch.chdir(tmp_path)
+    known_cases.evaluator([RatioSweepHandler(segmentation(), known_cases.RATIOS)]).run()
+    monkeypatch.setattr("ignite.distributed.get_rank", lambda: 1)
+    ratios = known_cases.RATIOS
+    quality, validator = RatioSweepHandler(segmentation(), ratios, tmp_path), known_cases.evaluator()
+    reports = [
+        CaseTable(ratios, tmp_path),
+        EvaluationWorklist(ratios, tmp_path),
+        SegmentationFigures(quality, tmp_path),
+    ]
+    known_cases.evaluator([quality, *reports]).run()
+    known_classes.evaluator([PredictionTable(known_classes.RATIOS, tmp_path)]).run()
+    system = tiny_runs.tiny_system()
+    save = SaveSystem(system, tmp_path / "model.pt", tmp_path / "policy.pt")
+    curves = TrainingCurves(tmp_path, tiny_runs.validator(system), {})
+    tiny_runs.trainer(system, [save, curves, CalibrateTriage(validator, tmp_path / "triage.json")], epochs=1).run()
+    assert not list(tmp_path.iterdir())
 
 
 def test_volume_labels_may_be_names():
     numbers = _as_numbers(["file1", "file2", "file1"])
     assert numbers[0] == numbers[2] != numbers[1]
     assert torch.equal(_as_numbers(torch.tensor([3, 4])), torch.tensor([3, 4]))
-
-
-def test_a_test_set_without_a_class_ends_well(tmp_path, caplog):
-    data = [case for case in known_classes.cases() if case["label"] != 2]
-    engine = known_classes.evaluator([RatioSweepHandler(classification(), known_classes.RATIOS, tmp_path)], data=data)
-    with caplog.at_level(logging.WARNING):
-        engine.run()
-    assert "all have or all lack White Matter" in caplog.text
-    assert "auroc" not in engine.state.metrics
-    assert "auroc_left" in engine.state.metrics
-    assert json.loads((tmp_path / "classification.json").read_text())["rows"][0]["auroc_white_matter"] is None
-
-
-def test_the_order_of_images_does_not_change_the_intervals(generator):
-    """Which is how ranks would deal them out."""
-    images = known_classes.IMAGES
-    for key in ("subject", None):
-        found = []
-        for order in (range(images), torch.randperm(images, generator=generator).tolist()):
-            handler = RatioSweepHandler(classification(), known_classes.RATIOS, volume_key=key)
-            data = [known_classes.cases()[i] for i in order]
-            known_classes.evaluator([handler], data=data, batch_size=3).run()
-            found.append(handler.table.records())
-        for first, second in zip(*found, strict=True):
-            assert second == pytest.approx(first, rel=1e-6, nan_ok=True)
 
 
 @pytest.fixture
@@ -309,64 +271,33 @@ def test_a_distributed_sampler_deals_out_every_image_once(monkeypatch, ranks, ev
     assert found == note_all(DataLoader(range(5))).gathered()
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_shuffled_images_are_there_once_as_well(monkeypatch, seed):
-    samplers = [DistributedSampler(range(7), num_replicas=3, rank=rank, seed=seed) for rank in range(3)]
-    found = gather_as(monkeypatch, [DataLoader(range(7), batch_size=2, sampler=sampler) for sampler in samplers])
-    assert sorted(image.note[0] for image in found) == sorted([*range(7)] * 3)
-    assert [image.number for image in found] == [i for i in range(1, 8) for _ in range(3)]
-
-
 def test_ranks_with_data_of_their_own_lose_nothing(monkeypatch):
     found = gather_as(monkeypatch, [DataLoader([0, 1, 2]), DataLoader([10])])
     assert [(image.number, image.note[0]) for image in found[::3]] == [(1, 0), (2, 10), (3, 1), (4, 2)]
 
 
-def test_nothing_seen_is_nothing_gathered():
-    assert Notes((0.5,)).gathered() == []
-
-
-def test_notes_refuse_bad_ratios():
-    refuses(ValueError, "ratios", Notes, (0.5, 1.5))
-
-
-def run_on_two_ranks(script, folder):
-    """The other script of this folder, under torchrun."""
-    here = Path(__file__).parent
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(here / script), str(folder)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(here.parent)}
-    done = subprocess.run(
-        [sys.executable, *launch], capture_output=True, text=True, timeout=300, env=environment, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-
-
 @pytest.mark.slow
-def test_two_processes_write_the_cases_and_the_worklist_of_one(tmp_path):
-    run_on_two_ranks("ranks_evaluation.py", tmp_path)
-    ratios = known_cases.RATIOS
-    handlers = [CaseTable(ratios, tmp_path / "one"), EvaluationWorklist(ratios, tmp_path / "one", ["bar", "all"])]
-    known_cases.evaluator(handlers).run()
-    for folder in ("repeating", "uneven", "own_data", "everything"):
-        for name in REPORT:
-            assert (tmp_path / folder / name).read_text() == (tmp_path / "one" / name).read_text(), f"{folder}/{name}"
-        assert (tmp_path / folder / "ged_by_samples.png").exists()
+def test_two_processes_write_what_one_writes(tmp_path):
+    """Tables, worklist, predictions and intervals, whether subjects are known or not."""
+    on_two_ranks("ranks_sweep.py", tmp_path)
+    for kind, deals in ((known_cases, 4), (known_classes, 2)):
+        for key in ("subject", None):
+            one = tmp_path / f"one_{kind.__name__}_{key}"
+            kind.evaluator(handlers_of(kind, one, key)).run()
+            others = list(tmp_path.glob(f"{kind.__name__}_*_{key}"))
+            assert len(others) == deals
+            for file, other in product(one.iterdir(), others):
+                if file.stem == "classification":
+                    assert_close_tables(file, other / file.name)
+                elif file.suffix != ".png":
+                    assert (other / file.name).read_text() == file.read_text(), f"{other.name}/{file.name}"
 
 
-@pytest.mark.slow
-def test_two_processes_write_the_predictions_and_the_table_of_one(tmp_path):
-    """Intervals included, whether subjects are known or not."""
-    run_on_two_ranks("ranks_classification.py", tmp_path)
-    ratios = known_classes.RATIOS
-    for key in ("subject", None):
-        one = tmp_path / f"one_{key}"
-        table = RatioSweepHandler(classification(), ratios, one, key)
-        known_classes.evaluator([table, PredictionTable(ratios, one, known_classes.NAMES)]).run()
-        for name in ("uneven", "own_data"):
-            other = tmp_path / f"{name}_{key}"
-            assert (other / "predictions.csv").read_text() == (one / "predictions.csv").read_text()
-            ours, theirs = (json.loads((folder / "classification.json").read_text()) for folder in (one, other))
-            assert ours["conventions"] == theirs["conventions"]
-            for own, row in zip(ours["rows"], theirs["rows"], strict=True):
-                known = {name: value for name, value in own.items() if value is not None}
-                assert {name: row[name] for name in known} == pytest.approx(known, rel=1e-6)
+def assert_close_tables(one, other):
+    """Equal but for the order of sums; JSON speaks for the other forms."""
+    if one.suffix == ".json":
+        ours, theirs = (json.loads(path.read_text()) for path in (one, other))
+        assert ours["conventions"] == theirs["conventions"]
+        for own, row in zip(ours["rows"], theirs["rows"], strict=True):
+            known = {name: value for name, value in own.items() if value is not None}
+            assert {name: row[name] for name in known} == pytest.approx(known, rel=1e-6)

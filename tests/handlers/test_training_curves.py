@@ -61,29 +61,20 @@ def whole(tmp_path_factory):
 
 
 def test_a_row_holds_the_epochs_means_of_the_loss_and_its_terms(whole):
+    """With the warm-up; validation stands in the epochs that were validated."""
     folder, seen = whole
     table = rows(folder)
     assert [list(row) for row in table] == [COLUMNS] * 4
     assert [row["epoch"] for row in table] == [1, 2, 3, 4]
     for i, row in enumerate(table):
         loss, _, *terms = (sum(step) / 2 for step in zip(*seen[2 * i : 2 * i + 2], strict=True))
-        assert row["loss"] == pytest.approx(loss, rel=1e-5)
-        assert [row[name] for name in TERMS] == pytest.approx(terms, rel=1e-5)
-
-
-def test_the_loss_is_its_terms_with_the_warm_up(whole):
-    _, seen = whole
+        assert [row[name] for name in ("loss", *TERMS)] == pytest.approx([loss, *terms], rel=1e-5)
+        validated = [math.isfinite(row[f"validation_{name}"]) for name in ("dice", "ged")]
+        assert validated == [i % 2 == 1] * 2
     assert [scale for _, scale, *_ in seen] == pytest.approx([min(1, i / 6) for i in range(1, 9)])
     for loss, scale, task, kl, reconstruction, mean_task in seen:
         assert loss == pytest.approx(task + scale * 50 * kl + reconstruction, rel=1e-5)
         assert mean_task == 0  # no weight
-
-
-def test_validation_stands_in_the_epochs_that_were_validated(whole):
-    table = rows(whole[0])
-    for name in ("validation_dice", "validation_ged"):
-        assert [math.isfinite(row[name]) for row in table] == [False, True, False, True]
-    assert all(0 <= row["validation_dice"] <= 1 for row in table[1::2])
 
 
 def test_the_picture_has_a_panel_for_every_term_and_metric(whole, tmp_path, monkeypatch):
@@ -93,11 +84,8 @@ def test_the_picture_has_a_panel_for_every_term_and_metric(whole, tmp_path, monk
     monkeypatch.setattr("infomri_monai.handlers.training.save_figure", lambda *_: None)
     train(tmp_path, epochs=2)
     unit = "[nats per image]"
-    losses = [
-        f"{name} {unit}"
-        for name in ("loss", *(f"loss: {name}" for name in ("task", "kl", "reconstruction", "mean task")))
-    ]
-    assert list(drawn) == [*losses, *PANELS]
+    terms = ("loss", "loss: task", "loss: kl", "loss: reconstruction", "loss: mean task")
+    assert list(drawn) == [*(f"{term} {unit}" for term in terms), *PANELS]
     table = rows(tmp_path)
     assert drawn[f"loss: kl {unit}"] == {"training": ([1, 2], [row["loss_kl"] for row in table])}
     assert drawn["energy distance"] == {"GED": ([2], [table[1]["validation_ged"]])}
@@ -128,20 +116,10 @@ def test_a_run_resumed_with_other_quantities_keeps_both(tmp_path):
     assert (tmp_path / "training.png").exists()
 
 
-def test_other_ranks_write_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr("infomri_monai.handlers.training.idist.get_rank", lambda: 1)
-    system = segmentation_system()
-    trainer(system, handlers=[TrainingCurves(tmp_path, validator(system), PANELS)], epochs=1).run()
-    assert not list(tmp_path.iterdir())
-
-
-def test_an_unvalidated_run_has_curves_too(tmp_path):
-    train(tmp_path, epochs=1)
-    assert (tmp_path / "training.png").exists()
-    assert len(rows(tmp_path)) == 1
-
-
 def test_a_new_run_in_an_old_folder_starts_a_new_curve(tmp_path):
+    """Also one that was never validated."""
     train(tmp_path, epochs=3)
+    (tmp_path / "training.png").unlink()
     train(tmp_path, epochs=1)
     assert [row["epoch"] for row in rows(tmp_path)] == [1]
+    assert (tmp_path / "training.png").exists()

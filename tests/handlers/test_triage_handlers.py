@@ -10,12 +10,10 @@ import pytest
 import torch
 from helper import refuses
 from ignite.engine import Engine
-from known_cases import CASES, GRID, RATIOS, STRUCTURES, evaluator, item
-from monai.data import DataLoader, Dataset
+from known_cases import CASES, GRID, RATIOS, evaluator, item
 
-from infomri_monai.engines import PrepareRaters, PrepareRatioSweep
 from infomri_monai.handlers import CalibrateTriage, EvaluationWorklist
-from infomri_monai.triage import ReviewThreshold, choose_threshold, load_threshold, save_threshold
+from infomri_monai.triage import choose_threshold, load_threshold
 
 
 def dice(a, b):
@@ -61,34 +59,8 @@ def test_the_threshold_is_chosen_from_all_cases_at_all_ratios(tmp_path, error_ra
     assert validator.state.epoch == 3  # the trainer's
 
 
-def test_cases_of_earlier_validations_are_forgotten(tmp_path):
-    validator = evaluator()
-    handler = CalibrateTriage(validator, tmp_path / "triage.json")
-    for _ in range(3):
-        validator.run()
-    agreement, quality = handler._scores.get_buffer()
-    assert len(agreement) == len(quality) == 10
-    order = torch.argsort(agreement)
-    pairs = sorted(zip(*by_hand(), strict=True))
-    torch.testing.assert_close(agreement[order], torch.tensor([a for a, _ in pairs]))
-    assert sorted(quality.tolist()) == pytest.approx(sorted(q for _, q in pairs))
-
-
-def test_class_maps_are_read_as_well(tmp_path):
-    """Exclusive classes: a rater's map is 1 in the bar; the second structure is in no pixel of it."""
-    validator = evaluator()
-    handler = CalibrateTriage(validator, tmp_path / "triage.json")
-    cases = [case | {"label": torch.where(case["label"][:, 0] < 0, -1, case["label"][:, 0])} for case in CASES]
-    prepare = PrepareRaters(PrepareRatioSweep(RATIOS), STRUCTURES + 1)
-    validator.prepare_batch, validator.data_loader = prepare, DataLoader(Dataset(cases), batch_size=2)
-    validator.run()
-    _, quality = handler._scores.get_buffer()
-    assert sorted(quality.tolist()) == pytest.approx(sorted(q - 0.5 for q in by_hand()[1]))
-
-
 def test_cases_that_no_rater_drew_are_left_out(tmp_path):
-    cases = [*CASES, item([3, 3, 3, 3], [None, None])]
-    calibrate(tmp_path / "triage.json", evaluator(cases=cases))
+    calibrate(tmp_path / "triage.json", evaluator(data=[*CASES, item([3, 3, 3, 3], [None, None])]))
     assert load_threshold(tmp_path / "triage.json").cases == 10
 
 
@@ -99,13 +71,6 @@ def test_single_segmentations_give_no_threshold_and_it_says_so(tmp_path, caplog)
     assert "no triage" in caplog.text
 
 
-def test_other_ranks_write_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr("infomri_monai.handlers.triage.idist.get_rank", lambda: 1)
-    calibrate(tmp_path / "triage.json")
-    evaluator([EvaluationWorklist(RATIOS, tmp_path / "report")]).run()
-    assert not list(tmp_path.iterdir())
-
-
 def worklist(folder):
     with (folder / "worklist.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -114,8 +79,9 @@ def worklist(folder):
 
 
 def test_the_worklist_holds_every_image_at_every_ratio_least_agreement_first(tmp_path):
-    engine = evaluator([EvaluationWorklist(RATIOS, tmp_path, ["bar", "all"])])
-    for _ in range(2):  # a second run writes the same again
+    """A second run writes the same again; nothing is decided without a threshold's file."""
+    engine = evaluator([EvaluationWorklist(RATIOS, tmp_path, ["bar", "all"], tmp_path / "none.json")])
+    for _ in range(2):
         engine.run()
     rows = worklist(tmp_path)
     assert len(rows) == 10
@@ -146,45 +112,27 @@ def test_volumes_and_entropy_are_those_of_the_samples(tmp_path):
     assert float(row["mean_entropy_nats"]) == pytest.approx(entropy, rel=1e-5)
 
 
-def test_the_threshold_of_the_training_decides_who_is_reviewed(tmp_path):
-    path = tmp_path / "triage.json"
-    save_threshold(ReviewThreshold(0.9, 0.1, 0.0, 0.5, 10, 0.8), path)
-    evaluator([EvaluationWorklist(RATIOS, tmp_path / "report", threshold_path=path)]).run()
-    rows = worklist(tmp_path / "report")
-    assert {row["review"] for row in rows} == {"yes", "no"}
-    assert all((row["review"] == "yes") == (float(row["agreement"]) < 0.9) for row in rows)
-    assert "structure_2_median_pixels" in rows[0]
-
-
-def test_calibration_and_worklist_agree_about_the_case_at_the_threshold(tmp_path):
-    """What was kept on the validation data is kept again: no rounding on the way through the file."""
+@pytest.mark.parametrize("samples", [1, 4])
+def test_the_threshold_of_the_training_decides_who_is_reviewed(tmp_path, samples):
+    """What was kept on the validation data is kept again; single segmentations have no agreement, and all are reviewed."""
     path = tmp_path / "triage.json"
     calibrate(path, acceptable=0.9, error_rate=0.3)
-    evaluator([EvaluationWorklist(RATIOS, tmp_path / "report", threshold_path=path)]).run()
-    kept = [row for row in worklist(tmp_path / "report") if row["review"] == "no"]
-    assert len(kept) == pytest.approx(10 * load_threshold(path).kept)
-
-
-def test_single_segmentations_have_no_agreement_and_all_go_to_review(tmp_path):
-    path = tmp_path / "triage.json"
-    save_threshold(ReviewThreshold(0.9, 0.1, 0.0, 0.5, 10, 0.8), path)
-    evaluator([EvaluationWorklist(RATIOS, tmp_path / "report", threshold_path=path)], samples=1).run()
-    for row in worklist(tmp_path / "report"):
-        assert (row["agreement"], row["structure_1_low_pixels"], row["structure_1_high_pixels"]) == ("", "", "")
+    evaluator([EvaluationWorklist(RATIOS, tmp_path / "report", threshold_path=path)], samples).run()
+    rows, threshold = worklist(tmp_path / "report"), load_threshold(path)
+    if samples > 1:
+        assert all((row["review"] == "yes") == (float(row["agreement"]) < threshold.threshold) for row in rows)
+        assert sum(row["review"] == "no" for row in rows) == pytest.approx(10 * threshold.kept)
+        return
+    for row in rows:
+        empty = [row[name] for name in ("agreement", "structure_1_low_pixels", "structure_1_high_pixels")]
+        assert (empty, row["review"]) == ([""] * 3, "yes")
         assert float(row["structure_1_median_pixels"]) == 4 * float(CASES[int(row["name"][6:10]) - 1]["image"][0, 0, 0])
-        assert row["review"] == "yes"
 
 
-def test_without_a_threshold_file_nothing_is_decided(tmp_path):
-    evaluator([EvaluationWorklist(RATIOS, tmp_path, threshold_path=tmp_path / "none.json")]).run()
-    assert {row["review"] for row in worklist(tmp_path)} == {""}
-
-
-@pytest.mark.parametrize("names", [["bar"], ["bar", "all", "more"]])
-def test_refuses_names_that_are_not_as_many_as_the_structures(tmp_path, names):
-    with pytest.raises(ValueError, match="structures must be different names, one for each of 2"):
-        evaluator([EvaluationWorklist(RATIOS, tmp_path, names)]).run()
-
-
-def test_refuses_names_that_repeat(tmp_path):
-    refuses(ValueError, "structures must be different names", EvaluationWorklist, RATIOS, tmp_path, ["bar", "bar"])
+def test_refuses_names(tmp_path):
+    message = "structures must be different names"
+    refuses(ValueError, message, EvaluationWorklist, RATIOS, tmp_path, ["bar", "bar"])
+    for names in (["bar"], ["bar", "all", "more"]):
+        refuses(
+            ValueError, message + ", one for each of 2", evaluator([EvaluationWorklist(RATIOS, tmp_path, names)]).run
+        )

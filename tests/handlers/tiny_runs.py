@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
+from small_engines import evaluator_of, trainer_of
 
 from infomri_monai.acquisition import ComplexGaussianNoise, FourierMeasurement
 from infomri_monai.engines import PrepareAmortizedBatch, PrepareRatioSweep
-from infomri_monai.handlers import OutputAsList, RatioSweepHandler
+from infomri_monai.handlers import RatioSweepHandler
 from infomri_monai.losses import GaussianNLLLoss
 from infomri_monai.metrics import RateDistortion
 from infomri_monai.networks import UnrolledReconstructor
 from infomri_monai.sampling import PatternGenerationNetwork
-from infomri_monai.systems import ReconstructionSystem, parameter_groups
+from infomri_monai.systems import ReconstructionSystem
 
 GRID = (16, 18)
 RATIOS = (0.2, 0.3, 0.45)
@@ -49,16 +49,7 @@ def evaluator(
     **data: Any,
 ) -> SupervisedEvaluator:
     """Sweeps the ratios over validation images; ``handlers`` come after the sweep and the key metric."""
-    prepare = PrepareRatioSweep(ratios)
-    return SupervisedEvaluator(
-        device=torch.device("cpu"),
-        val_data_loader=DataLoader(Dataset(tiny_data(**data)), batch_size=2),
-        network=system,
-        prepare_batch=prepare,
-        key_val_metric=key_metric,
-        val_handlers=[prepare, *handlers],
-        decollate=False,
-    )
+    return evaluator_of(system, tiny_data(**data), PrepareRatioSweep(ratios), handlers, key_val_metric=key_metric)
 
 
 def validator(system: ReconstructionSystem, **data: Any) -> SupervisedEvaluator:
@@ -71,14 +62,4 @@ def trainer(
 ) -> SupervisedTrainer:
     """Two iterations an epoch, as the bundle trains."""
     prepare = PrepareAmortizedBatch((0.2, 0.5))
-    return SupervisedTrainer(
-        device=torch.device("cpu"),
-        max_epochs=epochs,
-        train_data_loader=DataLoader(Dataset(tiny_data()), batch_size=2),
-        network=system,
-        optimizer=torch.optim.Adam(parameter_groups(system, learning_rate, learning_rate)),
-        loss_function=GaussianNLLLoss(),
-        prepare_batch=prepare,
-        train_handlers=[OutputAsList(), prepare, *handlers],
-        decollate=False,
-    )
+    return trainer_of(system, tiny_data(), prepare, GaussianNLLLoss(), handlers, epochs, learning_rate)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
+from small_engines import evaluator_of, trainer_of
 from tiny_runs import GRID, RATIOS, tiny_data
 
 from infomri_monai.acquisition import FourierMeasurement
@@ -18,12 +18,12 @@ from infomri_monai.engines import (
     PrepareRatioSweep,
     SystemInferer,
 )
-from infomri_monai.handlers import OutputAsList, RatioSweepHandler
+from infomri_monai.handlers import RatioSweepHandler
 from infomri_monai.losses import ELBOLoss
 from infomri_monai.metrics import SegmentationQuality
 from infomri_monai.networks import LatentSegmenter
 from infomri_monai.sampling import PatternGenerationNetwork
-from infomri_monai.systems import SegmentationSystem, parameter_groups
+from infomri_monai.systems import SegmentationSystem
 
 
 def labelled_data(**data: Any) -> list[dict[str, Any]]:
@@ -46,15 +46,8 @@ def segmentation_system() -> SegmentationSystem:
 def validator(system: SegmentationSystem) -> SupervisedEvaluator:
     """Publishes Dice and energy distance."""
     prepare = PrepareRaters(PrepareRatioSweep(RATIOS), 2)
-    return SupervisedEvaluator(
-        device=torch.device("cpu"),
-        val_data_loader=DataLoader(Dataset(labelled_data(seed=1)), batch_size=2),
-        network=system,
-        prepare_batch=prepare,
-        inferer=SystemInferer(samples=3),
-        val_handlers=[prepare, RatioSweepHandler(SegmentationQuality("validation"), RATIOS)],
-        decollate=False,
-    )
+    handlers = [RatioSweepHandler(SegmentationQuality("validation"), RATIOS)]
+    return evaluator_of(system, labelled_data(seed=1), prepare, handlers, inferer=SystemInferer(samples=3))
 
 
 def trainer(
@@ -62,14 +55,4 @@ def trainer(
 ) -> SupervisedTrainer:
     """Two iterations an epoch, as the bundle trains."""
     prepare = PrepareOneRater(PrepareAmortizedBatch((0.2, 0.5)), 2)
-    return SupervisedTrainer(
-        device=torch.device("cpu"),
-        max_epochs=epochs,
-        train_data_loader=DataLoader(Dataset(labelled_data()), batch_size=2),
-        network=system,
-        optimizer=torch.optim.Adam(parameter_groups(system, 1e-3, 1e-3)),
-        loss_function=loss or ELBOLoss(),
-        prepare_batch=prepare,
-        train_handlers=[OutputAsList(), prepare, *handlers],
-        decollate=False,
-    )
+    return trainer_of(system, labelled_data(), prepare, loss or ELBOLoss(), handlers, epochs, 1e-3)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from monai.metrics import ROCAUCMetric, compute_roc_auc
+from monai.metrics import compute_roc_auc
 from sklearn.metrics import roc_auc_score
 
 from infomri_monai.metrics import SubjectBootstrap, class_auroc
@@ -56,22 +56,6 @@ def test_of_several_classes_is_scikit_learns(images, classes, seed):
         assert area == pytest.approx(roc_auc_score(t, s) if 0 < t.sum() < images else math.nan, nan_ok=True)
 
 
-def test_is_monais_metric(generator):
-    label = torch.arange(60) % 3
-    scores = (torch.rand(60, 3, generator=generator) * 10).round() / 10
-    theirs = ROCAUCMetric()
-    theirs(scores, torch.nn.functional.one_hot(label))
-    assert class_auroc(scores, torch.nn.functional.one_hot(label)).mean().item() == pytest.approx(theirs.aggregate())
-
-
-def test_an_absent_class_is_nan_in_silence():
-    scores, targets = torch.rand(5, 3), torch.tensor([[0, 1, 1], [0, 1, 0], [0, 1, 0], [0, 1, 1], [0, 1, 0]])
-    assert class_auroc(scores, targets).isnan().tolist() == [True, True, False]
-    estimates = auroc_estimates(scores, targets, torch.arange(5.0), SubjectBootstrap(100))
-    assert [math.isnan(e.value) for e in estimates] == [True, True, False, True]
-    assert [math.isnan(e.lower) for e in estimates] == [True, True, False, True]
-
-
 @pytest.mark.parametrize("several", [1, 3])
 def test_intervals_are_the_loop_over_resamples(several, generator):
     """The same seed gives the same interval: images put together and handed to scikit-learn."""
@@ -100,12 +84,3 @@ def test_resamples_without_the_class_are_left_out():
     assert few.value == 1
     defined = sum((w.min(1) > 0).sum() for w in SubjectBootstrap(501, 1).weights(np.arange(2)))
     assert math.isnan(few.lower) == (2 * defined < 501)
-
-
-def test_images_in_any_order_have_one_interval(generator):
-    scores = (torch.rand(20, 3, generator=generator) * 4).round()
-    targets = torch.nn.functional.one_hot(torch.arange(20) % 3).float()
-    for volume in (torch.full((20,), -1.0), torch.arange(20.0) // 2):
-        expected = auroc_estimates(scores, targets, volume, SubjectBootstrap(50))
-        order = torch.randperm(20, generator=generator)
-        assert auroc_estimates(scores[order], targets[order], volume[order], SubjectBootstrap(50)) == expected

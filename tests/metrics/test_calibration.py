@@ -75,13 +75,6 @@ def test_units_do_not_matter_and_batch_is_its_elements(function, dtype):
     torch.testing.assert_close(scaled, function(target, mean, log_variance), rtol=1e-3, atol=1e-3)
 
 
-def test_complex_is_two_real_components():
-    target, mean, log_variance = posterior(torch.complex64)
-    parts = [(target.real, mean.real, log_variance), (target.imag, mean.imag, log_variance)]
-    for function in (standardized_squared_error, interval_coverage):
-        torch.testing.assert_close(function(target, mean, log_variance), sum(function(*part) for part in parts) / 2)
-
-
 def test_constant_sigma_or_error_has_no_correlation():
     target, mean, log_variance = posterior(torch.float32)
     assert uncertainty_error_correlation(target, mean, torch.full_like(mean, -3.3)).isnan().all()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from classified import labels_of, posterior_of
-from helper import refuses
+from helper import refusals
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, brier_score_loss, log_loss
@@ -132,39 +132,25 @@ def test_kinds_of_labels():
 P = torch.full((2, 2), 0.5)
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: class_accuracy(P * 3, torch.zeros(2)), r"probabilities must lie in \[0, 1\], got 1.5"),
-        (lambda: class_accuracy(P * torch.nan, torch.zeros(2)), "probabilities must lie in"),
-        (lambda: class_accuracy(P * 1.2, torch.zeros(2)), "must add up to 1, got sums that are off by up to 0.2"),
-        (lambda: class_accuracy(P[0], torch.zeros(2)), "probabilities must have shape"),
-        (lambda: class_accuracy(P, torch.zeros(3)), "labels as many rows"),
-        (lambda: class_accuracy(P, torch.tensor([0, 2])), r"class numbers 0 to 1, got \[2\]"),
-        (lambda: class_accuracy(P, torch.tensor([0, -1])), r"got \[-1\]"),
-        (lambda: class_accuracy(P, torch.tensor([0, torch.nan])), r"got \[nan\]"),
-        (lambda: class_accuracy(P, torch.zeros(2, 2)), r"got shape \(2, 2\)"),
-        (lambda: exact_match(P, torch.zeros(2)), r"zeros and ones, C = 2, got shape \(2,\)"),
-        (lambda: exact_match(P, torch.full((2, 2), 0.5)), r"zeros and ones, got \[0.5\]"),
-        (lambda: exact_match(P, torch.zeros(2, 3)), "zeros and ones, C = 2"),
-    ],
+test_refuses = refusals(
+    (lambda: class_accuracy(P * 3, torch.zeros(2)), r"probabilities must lie in \[0, 1\], got 1.5"),
+    (lambda: class_accuracy(P * torch.nan, torch.zeros(2)), "probabilities must lie in"),
+    (lambda: class_accuracy(P * 1.2, torch.zeros(2)), "must add up to 1, got sums that are off by up to 0.2"),
+    (lambda: class_accuracy(P[0], torch.zeros(2)), "probabilities must have shape"),
+    (lambda: class_accuracy(P, torch.zeros(3)), "labels as many rows"),
+    (lambda: class_accuracy(P, torch.tensor([0, 2])), r"class numbers 0 to 1, got \[2\]"),
+    (lambda: class_accuracy(P, torch.tensor([0, -1])), r"got \[-1\]"),
+    (lambda: class_accuracy(P, torch.tensor([0, torch.nan])), r"got \[nan\]"),
+    (lambda: class_accuracy(P, torch.zeros(2, 2)), r"got shape \(2, 2\)"),
+    (lambda: exact_match(P, torch.zeros(2)), r"zeros and ones, C = 2, got shape \(2,\)"),
+    (lambda: exact_match(P, torch.full((2, 2), 0.5)), r"zeros and ones, got \[0.5\]"),
+    (lambda: exact_match(P, torch.zeros(2, 3)), "zeros and ones, C = 2"),
+    (lambda: class_names(None, 1), "num_classes must be at least 2"),
+    (lambda: class_names(None, 0, True), "num_classes must be"),
+    (lambda: class_names("ab", 2), "labels must be different names, one for each of 2"),
+    (lambda: class_names(["a"], 2), "one for each of 2"),
+    (lambda: class_names(["a b", "A-b"], 2), "labels must be different names"),
+    (lambda: class_names(["a", ""], 2), "labels must be different names"),
+    (lambda: class_names(["a", "lower"], 2), "like an interval's end"),
+    (lambda: class_names(["a", "a upper"], 2), "like an interval's end, got 'a_upper'"),
 )
-def test_refuses(call, message):
-    refuses(ValueError, message, call)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((None, 1), "num_classes must be at least 2"),
-        ((None, 0, True), "num_classes must be"),
-        (("ab", 2), "labels must be different names, one for each of 2"),
-        ((["a"], 2), "one for each of 2"),
-        ((["a b", "A-b"], 2), "labels must be different names"),
-        ((["a", ""], 2), "labels must be different names"),
-        ((["a", "lower"], 2), "like an interval's end"),
-        ((["a", "a upper"], 2), "like an interval's end, got 'a_upper'"),
-    ],
-)
-def test_refuses_names(arguments, message):
-    refuses(ValueError, message, class_names, *arguments)

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import math
 
 import pytest
 import torch
 from classified import labels_of, posterior_of
-from helper import refuses
+from helper import refusals, refuses
 
 from infomri_monai.metrics import (
     ClassificationQuality,
-    ClassificationRow,
-    ClassificationTable,
-    Estimate,
     SubjectBootstrap,
     class_accuracy,
     class_auroc,
@@ -27,11 +22,10 @@ from infomri_monai.metrics import (
 from infomri_monai.metrics.auroc import auroc_estimates
 from infomri_monai.metrics.bootstrap import mean_estimate
 from infomri_monai.metrics.classification import class_targets
-from infomri_monai.metrics.probability import diagram_of_bins, error_of_bins
+from infomri_monai.metrics.probability import error_of_bins
 
 N = 20
 NAMES = ["ACL sprain", "meniscus tear", "abnormal"]
-FIELDS = ["acl_sprain", "meniscus_tear", "abnormal"]
 
 
 def collected(classes=3, multi_label=False, names=None, volume=None, **options):
@@ -82,36 +76,17 @@ def test_rows_are_the_pure_functions(multi_label):
         assert math.isnan(record["exact_match"]) != multi_label
 
 
-def test_diagrams_are_by_ratio():
-    quality, results = collected()
-    for ratio, diagram in quality.diagrams().items():
-        posterior, label = results[ratio]
-        expected = diagram_of_bins(class_calibration_bins(posterior.probabilities, label).sum(0))
-        torch.testing.assert_close(tuple(diagram), tuple(expected), equal_nan=True)
-
-
 def test_values_of_single_images_keep_their_order():
     quality, label = ClassificationQuality("method", 3), labels_of(N, 3)
     posterior, ratio = posterior_of(label, 3), torch.tensor([0.5, 0.25]).repeat(N // 2)
     quality.update(posterior, label, ratio, torch.arange(N))
     values = quality.by_image()
-    assert values["ratio"].tolist() == ratio.tolist()
-    assert values["volume"].tolist() == list(range(N))
-    torch.testing.assert_close(values["accuracy"], class_accuracy(posterior.probabilities, label))
-    torch.testing.assert_close(values["kspace_entropy"], posterior.kspace_entropy)
-    assert "ece" not in values
-    assert "auroc" not in values
+    expected = {"ratio": ratio, "volume": torch.arange(N), "kspace_entropy": posterior.kspace_entropy}
+    expected["accuracy"] = class_accuracy(posterior.probabilities, label)
+    torch.testing.assert_close({name: values[name] for name in expected}, expected, check_dtype=False)
+    assert not {"ece", "auroc"} & set(values)
     quality.reset()
     refuses(ValueError, "no images yet", quality.table)
-
-
-def test_two_classes_and_one_label_have_no_column_of_their_own():
-    for quality, _ in (collected(2, names=["healthy", "lesion"]), collected(1, True, ["lesion"])):
-        table = quality.table()
-        assert table.rows[0].class_auroc == {}
-        assert not any("lesion" in field for field in table.columns())
-        assert "of lesion" in table.conventions["auroc"]
-        assert "AUROC" in str(table)
 
 
 def test_text():
@@ -126,9 +101,6 @@ def test_text():
     assert "every image a subject" not in text
     assert "| abnormal (AUROC) |" in markdown
     record = table.records()[0]
-    assert [field for field in record if field.startswith("auroc_") and not field.endswith("er")] == [
-        f"auroc_{field}" for field in FIELDS
-    ]
     assert record["auroc_abnormal_lower"] == a.lower
     intervals = {field for field in record if field.endswith(("_lower", "_upper"))}
     assert set(table.conventions) == set(record) - intervals - {"acceleration", "ratio", "images", "subjects"}
@@ -149,20 +121,6 @@ def test_many_classes_have_their_areas_in_the_files_only():
     assert not math.isnan(table.records()[0]["auroc_class_3_upper"])
 
 
-def test_an_absent_class_is_empty_in_the_table(caplog, tmp_path):
-    label = torch.arange(N) % 2
-    quality = ClassificationQuality("method", 3, ["a", "b", "c"])
-    quality.update(posterior_of(label, 3), label, 0.25)
-    with caplog.at_level(logging.WARNING):
-        record = quality.table().records()[0]
-    assert "c" in caplog.text
-    assert math.isnan(record["auroc_c"])
-    assert math.isnan(record["auroc"])
-    assert not math.isnan(record["auroc_a"])
-    quality.table().write_json(tmp_path / "table.json")
-    assert json.loads((tmp_path / "table.json").read_text())["rows"][0]["auroc_c"] is None
-
-
 def test_a_system_without_statistics_has_no_entropy_of_kspace():
     quality, label = ClassificationQuality("method", 2), labels_of(N, 2)
     posterior = posterior_of(label, 2)
@@ -180,22 +138,9 @@ def test_what_does_not_fit_leaves_nothing_behind():
     assert quality.table().rows[0].images == N
 
 
-def test_a_class_that_one_row_lacks_is_not_measured():
-    rows = [ClassificationRow(0.5, class_auroc={"a": Estimate(0.8)}), ClassificationRow(0.25, nll=0.7)]
-    table = ClassificationTable("method", rows)
-    assert [row["auroc_a"] for row in table.records()] == pytest.approx([math.nan, 0.8], nan_ok=True)
-    assert list(table.records()[0]) == list(table.columns())
-    refuses(ValueError, "in the table already", table.add, rows[0])
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"num_classes": 1}, "num_classes must be at least 2"),
-        ({"labels": ["a", "b", "c"]}, "one for each of 2"),
-        ({"bootstrap": -1}, "bootstrap"),
-        ({"seed": -1}, "seed must be at least 0"),
-    ],
+test_refuses = refusals(
+    (lambda: ClassificationQuality("method", num_classes=1), "num_classes must be at least 2"),
+    (lambda: ClassificationQuality("method", labels=["a", "b", "c"]), "one for each of 2"),
+    (lambda: ClassificationQuality("method", bootstrap=-1), "bootstrap"),
+    (lambda: ClassificationQuality("method", seed=-1), "seed must be at least 0"),
 )
-def test_refuses(arguments, message):
-    refuses(ValueError, message, ClassificationQuality, "method", **arguments)

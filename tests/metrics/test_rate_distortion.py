@@ -10,7 +10,7 @@ from helper import random_tensor, refuses
 
 from infomri_monai.acquisition import FourierMeasurement, redundancy_ratio
 from infomri_monai.files import atomic_path
-from infomri_monai.metrics import RateDistortion, RateDistortionRow, RateDistortionTable, psnr
+from infomri_monai.metrics import RateDistortion, RateDistortionRow, psnr
 from infomri_monai.networks import UnrolledReconstructor
 from infomri_monai.sampling import PatternGenerationNetwork
 from infomri_monai.systems import ReconstructionSystem
@@ -72,29 +72,6 @@ def test_complex_target_of_a_real_mean_counts_by_magnitude():
     reference = RateDistortion("real")
     reference.update(results[0.5], image.abs(), 0.5)
     assert other.table().rows[0] == pytest.approx(reference.table().rows[0], nan_ok=True)
-
-
-def test_text_has_units_conventions_and_aligned_columns():
-    evaluation, _, _ = evaluate()
-    table = evaluation.table()
-    lines = str(table).splitlines()
-    assert lines[0] == "method"
-    assert len({len(line) for line in lines[3:6]}) == 1
-    assert "dB, slice" in lines[2]
-    assert "data range = slice maximum" in str(table)
-    markdown = table.markdown()
-    rows = [line for line in markdown.splitlines() if line.startswith("|")]
-    assert len({line.count("|") for line in rows}) == 1
-    assert "PSNR (dB, slice)" in rows[0]
-    assert "data range = slice maximum" in markdown
-
-
-def test_rows_are_sorted_and_unique():
-    table = RateDistortionTable("method", ROWS)
-    assert [row.ratio for row in table.rows] == [0.125, 0.25]
-    assert "28.12" in str(table)
-    assert "SSIM" not in str(table)
-    refuses(ValueError, "in the table already", table.add, ROWS[0])
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):

@@ -6,7 +6,7 @@ import json
 import math
 
 import pytest
-from helper import refuses
+from helper import refusals, refuses
 from raters import tiny_posterior
 
 from infomri_monai.metrics import (
@@ -88,22 +88,17 @@ def test_a_structure_that_one_row_lacks_is_not_measured(tmp_path):
     refuses(ValueError, "in the table already", table.add, rows[0])
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((1,), "num_classes must be at least 2"),
-        ((3, ["one"]), "structures must be different names, one for each of 2"),
-        ((3, ["a b", "A-b"]), "structures must give different columns"),
-        ((3, ["a", "samples"]), "structures must give different columns"),
-        ((0, None, True), "num_classes must be"),
-    ],
-)
-def test_refuses_structures(arguments, message):
-    refuses(ValueError, message, SegmentationQuality, "method", *arguments)
-
-
 def test_refuses_labels_that_do_not_fit():
     quality, (posterior, label) = SegmentationQuality("method", 3), tiny_posterior()
     refuses(ValueError, "do not fit 2 structures", quality.update, posterior, label[..., :5], 0.25)
     refuses(ValueError, "label must lie in -1", quality.update, posterior, label + 2, 0.25)
     refuses(ValueError, "do not fit 3 structures", SegmentationQuality("method", 4).update, posterior, label, 0.25)
+
+
+test_refuses = refusals(
+    (lambda: SegmentationQuality("method", 1), "num_classes must be at least 2"),
+    (lambda: SegmentationQuality("method", 3, ["one"]), "structures must be different names, one for each of 2"),
+    (lambda: SegmentationQuality("method", 3, ["a b", "A-b"]), "structures must give different columns"),
+    (lambda: SegmentationQuality("method", 3, ["a", "samples"]), "structures must give different columns"),
+    (lambda: SegmentationQuality("method", 0, None, True), "num_classes must be"),
+)

@@ -6,13 +6,12 @@ The hashed noise is standard normal, independent in every direction, and the sam
 from __future__ import annotations
 
 import math
-import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from helper import refuses
+from helper import refusals, refuses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.bundle import ConfigParser
@@ -24,7 +23,6 @@ from torch.distributions import Normal
 from infomri_monai.information import bernoulli_entropy, categorical_entropy, gaussian_kl
 from infomri_monai.networks import LatentSegmenter, latent_noise, load_network
 from infomri_monai.networks.latent import _hash
-from infomri_monai.networks.task_model import encoder_input
 
 CONFIGS = Path(__file__).parents[2] / "bundles" / "infomri_segmentation" / "configs"
 
@@ -107,21 +105,12 @@ def test_the_share_of_samples_is_the_priors_probability():
     assert share == pytest.approx(expected, abs=4.5 * (expected * (1 - expected) / (4000 * 64)) ** 0.5)
 
 
-def test_a_decoder_that_ignores_the_latent_has_no_mutual_information():
-    posterior = known(0.4, 0.4).posterior(images(), samples=6)
-    assert posterior.mutual_information.abs().max() < 1e-6
-    torch.testing.assert_close(posterior.class_probabilities[:, 1], torch.full((2, 32, 32), 0.4).sigmoid())
-
-
-@every_kind
-@pytest.mark.parametrize("grid", [(1, 1), (5, 7), (16, 9), (31, 33)])
-def test_any_grid(kind, grid):
-    model, image = moved(latent, **kind), images((32, 33))[..., : grid[0], : grid[1]]
+@pytest.mark.parametrize("grid", [(1, 1), (5, 7), (16, 9)])
+def test_small_grids(grid):
+    model, image = moved(latent), images((32, 33))[..., : grid[0], : grid[1]]
     with torch.no_grad():
-        assert model(image).shape == (2, model.num_classes + 2, *grid)
-        assert model.posterior(image, 2).samples.shape == (2, 2, model.structures, *grid)
-        assert model.reconstruct(image).shape == (2, 3, *grid)
-        assert model.training_pass(image, labels(model, grid)).logits.shape == (2, model.num_classes, *grid)
+        assert model(image).shape == (2, 4, *grid)
+        assert model.training_pass(image, labels(model, grid)).logits.shape == (2, 2, *grid)
 
 
 @every_kind
@@ -227,16 +216,6 @@ def test_the_measurement_is_learned_from_the_second_step_on_and_the_label_from_t
         optimizer.step()
 
 
-def test_the_prior_does_not_see_the_label_and_the_posterior_does():
-    model, image = moved(latent), images()
-    first, second = (
-        model.training_pass(image, labels(model, seed=s), torch.Generator().manual_seed(0)) for s in (0, 1)
-    )
-    assert torch.equal(first.prior_mean, second.prior_mean)
-    assert torch.equal(first.reconstruction, second.reconstruction)
-    assert not torch.allclose(first.posterior_mean, second.posterior_mean)
-
-
 @pytest.mark.parametrize("shape", [(2, 1, 32, 32), (2, 3, 32, 33), (1, 3, 32, 32), (2, 32, 32)])
 def test_refuses_a_label_that_does_not_fit(shape):
     with pytest.raises(ValueError, match=r"label must have shape \(2, 3, 32, 32\) like the image, got"):
@@ -250,10 +229,6 @@ def test_a_network_without_its_parts_cannot_be_trained_and_says_so(missing):
         model.training_pass(images(), labels(model))
     with torch.no_grad():
         assert model(images()).shape == (2, 4, 32, 32)
-
-
-def test_without_reconstruction_there_is_none_and_it_says_so():
-    refuses(ValueError, "built with reconstruction=False", latent(reconstruction=False).reconstruct, images())
 
 
 @pytest.mark.parametrize("reconstruction", [True, False])
@@ -276,19 +251,6 @@ def test_the_inference_state_fills_a_network_without_training_parts(tmp_path, re
         torch.nn.Sequential(inner).load_state_dict({f"0.{name}": value for name, value in state.items()})
         assert any(name.startswith("reconstruction_decoder.") for name in state)  # the caller's own is as it was
         refuses(RuntimeError, r"Unexpected key.*posterior_head", inner.load_state_dict, model.state_dict())
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"samples": 0}, "samples must be >= 1, got 0"),
-        ({"seed": -1}, "seed must be >= 0, got -1"),
-        ({"memory_budget": 0.0}, r"memory_budget must be > 0 MiB, got 0\.0"),
-        ({"norm_num_groups": 5}, r"norm_num_groups=5 must divide every entry of channels, got \(8, 8, 16\)"),
-    ],
-)
-def test_refuses_bad_arguments(arguments, message):
-    refuses(ValueError, message, latent, **arguments)
 
 
 def paper_scale(**changes) -> LatentSegmenter:
@@ -316,15 +278,6 @@ def test_paper_scale(num_classes):
     assert {round(count[name] / 1e6, 1) for name in ("task_decoder", "reconstruction_decoder")} == {49.5}
 
 
-def test_paper_scale_has_the_papers_shapes():
-    model = paper_scale(num_classes=2)
-    with torch.device("meta"):
-        image, label = torch.zeros(1, 2, 128, 128), torch.zeros(1, 1, 128, 128)
-        latents = model.encoder(image)
-        assert model.posterior_encoder(torch.cat([image, label], 1)).shape == latents.shape == (1, 32, 16, 16)
-        assert model.task_decoder(latents[:, :16]).shape == (1, 2, 128, 128)
-
-
 def test_coarse_noise_is_that_of_its_blocks():
     """Stride 2: latents of half the grid, z = mean + up(mean of the block's posterior + std * noise - mean of the block)."""
     model, image = moved(latent, noise_stride=2), images()
@@ -340,30 +293,6 @@ def test_coarse_noise_is_that_of_its_blocks():
     up = torch.nn.functional.interpolate(offset, scale_factor=2, mode="bilinear", align_corners=False)
     torch.testing.assert_close(one.logits, model.task_decoder(fine.prior_mean + up))
     torch.testing.assert_close(one.reconstruction, fine.reconstruction)
-
-
-def test_coarse_noise_moves_neighbours_together():
-    """The samples' deviations from their mean correlate more between neighbouring pixels than with fine noise."""
-    deviations = []
-    for stride in (1, 4):
-        model = moved(latent, noise_stride=stride)
-        with torch.no_grad():
-            _, scale = model.latent.prior(model.encoder(encoder_input(images(batch=1), model.multiple, True)))
-            z = torch.stack([model.latent.fine(scale * torch.randn(scale.shape)) for _ in range(200)])[:, 0]
-        deviations.append(torch.corrcoef(torch.stack([z[..., 3, 3].flatten(), z[..., 3, 4].flatten()]))[0, 1])
-    assert deviations[1] > 0.5 > deviations[0].abs()
-
-
-@pytest.mark.parametrize("grid", [(32, 32), (33, 47)])
-def test_coarse_noise_exports_and_agrees_with_itself(grid):
-    model, image = moved(latent, noise_stride=2, num_classes=3), images(grid)
-    with torch.no_grad():
-        expected = model(image)
-        posterior = model.posterior(image, model.samples)
-        torch.testing.assert_close(posterior.class_probabilities, expected[:, :3], rtol=0, atol=1e-6)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
-            torch.testing.assert_close(torch.jit.script(model)(image), expected, rtol=0, atol=1e-5)
 
 
 def test_coarse_noise_is_not_for_the_papers_posterior():
@@ -396,15 +325,6 @@ def test_is_standard_normal(seed):
     assert abs(stats.kurtosis(values)) < 4 * (24 / n) ** 0.5
     assert stats.kstest(values, "norm").pvalue > 1e-3
     assert 4 < np.abs(values).max() < 6.6  # sqrt(2 log 2^31) is the largest there is
-
-
-def test_every_position_is_standard_normal_over_seeds():
-    """The variance of each of 6 x 35 positions over 4000 seeds: a chi-square of 3999 degrees; and the same for the samples."""
-    values = noise(tuple(range(4000)), samples=3, channels=2, height=5, width=7).flatten(1).double()
-    statistic = (values - values.mean(0)).square().sum(0).numpy()
-    p_value = stats.chi2(len(values) - 1).cdf(statistic)
-    assert stats.kstest(p_value, "uniform").pvalue > 1e-3
-    assert stats.kstest(values.mean(0).numpy() * len(values) ** 0.5, "norm").pvalue > 1e-3
 
 
 def test_no_correlation_between_samples_channels_neighbours_and_seeds():
@@ -470,8 +390,10 @@ def test_is_box_and_muller_of_the_hash(seed):
     torch.testing.assert_close(z, torch.tensor(expected), rtol=0, atol=2e-5)
 
 
-def test_values_that_stay():
-    """The numbers of this release; exported networks and published tables depend on them."""
-    expected = [-0.428576, 0.109309, -0.374467, -0.132914, -1.81663, 0.820976, 0.887442, -0.17366]
-    values = latent_noise(torch.tensor([0, 2026]), 1, 2, 1, 1, 2).flatten()
-    torch.testing.assert_close(values, torch.tensor(expected), rtol=0, atol=1e-5)
+test_refuses = refusals(
+    (lambda: latent(reconstruction=False).reconstruct(images()), "built with reconstruction=False"),
+    (lambda: latent(samples=0), "samples must be >= 1, got 0"),
+    (lambda: latent(seed=-1), "seed must be >= 0, got -1"),
+    (lambda: latent(memory_budget=0.0), r"memory_budget must be > 0 MiB, got 0\.0"),
+    (lambda: latent(norm_num_groups=5), r"norm_num_groups=5 must divide every entry of channels, got \(8, 8, 16\)"),
+)

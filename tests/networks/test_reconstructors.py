@@ -222,11 +222,6 @@ def test_it_is_the_papers_three_convolutions(generator):
     assert out[:, 1:].abs().max() == 0
 
 
-@pytest.mark.parametrize("grid", [(28, 28), (17, 12)])
-def test_images_keep_their_size_and_do_not_mix(grid, generator):
-    assert_batch_equals_elements(network_of((4, 4)).eval(), torch.randn(3, 2, *grid, generator=generator))
-
-
 def test_the_reconstruction_system_reads_it_as_a_real_image(generator):
     system = ReconstructionSystem(UniformRandom(), FourierMeasurement(), network_of((4, 4)))
     image = torch.rand(2, 1, 28, 28, generator=generator)

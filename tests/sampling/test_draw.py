@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from helper import seeded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq
@@ -19,10 +20,6 @@ from infomri_monai.sampling.draw import (
     shift_to_ratio,
     straight_through,
 )
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def probabilities(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -45,23 +42,15 @@ def test_rescaling_by_equation_17(values, ratio):
     torch.testing.assert_close(scaled, expected)
 
 
-def test_rescaling_has_a_ratio_per_sample():
-    ratios = torch.tensor([0.05, 0.5, 1.0], dtype=torch.float64)
-    scaled = rescale_probabilities(probabilities(3, 6, 7), ratios)
-    torch.testing.assert_close(scaled.mean((1, 2)), ratios)
-
-
 @pytest.mark.parametrize("constant", [0.0, 1.0])
 def test_rescaling_degenerate_probabilities_stays_finite(constant):
     scaled = rescale_probabilities(torch.full((1, 9), constant), torch.tensor([0.3]))
     assert bool(torch.isfinite(scaled).all())
 
 
-def test_gradients_of_both_rescalings():
+def test_gradient_of_the_rescaling():
     ratio = torch.tensor([0.2, 0.7], dtype=torch.float64)
     assert gradcheck(lambda p: rescale_probabilities(p, ratio), probabilities(2, 5).requires_grad_())
-    logits = torch.randn(2, 1, 6, generator=seeded(), dtype=torch.float64).requires_grad_()
-    assert gradcheck(lambda x: shift_to_ratio(x, ratio), logits)
 
 
 def test_straight_through_is_hard_forward_and_soft_backward():
@@ -85,14 +74,6 @@ def test_fallback_meets_every_count_exactly(values, data):
     assert int((p > moved).sum()) == count
 
 
-def test_fallback_changes_the_draw_as_little_as_possible():
-    p, u = probabilities(1, 200), torch.rand((1, 200), generator=seeded(4), dtype=torch.float64)
-    drawn = p > u
-    for count in (int(drawn.sum()) - 5, int(drawn.sum()), int(drawn.sum()) + 5):
-        mask = p > exact_count_threshold(p, u, torch.tensor([count]))
-        assert int((mask != drawn).sum()) == abs(count - int(drawn.sum()))
-
-
 @settings(deadline=None, max_examples=25)
 @given(st.floats(0.02, 1.0), st.integers(3, 20), st.integers(3, 20), st.integers(1, 5), st.integers(0, 1000))
 def test_sampling_always_ends_within_tolerance(ratio, height, width, proposals, seed):
@@ -102,19 +83,6 @@ def test_sampling_always_ends_within_tolerance(ratio, height, width, proposals, 
     p = rescale_probabilities(probabilities(2, height, width, seed=seed).float(), s)
     mask = sample_within_tolerance(p, s, tolerance=0.0, proposals=proposals, generator=seeded(seed))
     assert float((mask.mean((1, 2)) - s).abs().max()) <= 0.5 / n + 2e-6
-
-
-def test_an_unlikely_ratio_falls_back_to_the_exact_count():
-    # probabilities far from the ratio: no proposal is acceptable
-    mask = sample_within_tolerance(torch.full((1, 1000), 0.9), torch.tensor([0.1]), proposals=2, generator=seeded())
-    assert int(mask.sum()) == 100
-
-
-def test_accepted_proposals_are_plain_bernoulli_draws():
-    p = probabilities(1, 64).float()
-    mask = sample_within_tolerance(p, torch.tensor([0.5]), tolerance=1.0, proposals=3, generator=seeded(5))
-    u = torch.rand((1, 3, 64), generator=seeded(5))
-    assert torch.equal(mask, (p > u[:, 0]).float())
 
 
 @pytest.mark.parametrize("n", [64, 15, 1000])
@@ -157,12 +125,15 @@ def logits(n, seed=0, spread=4.0, dtype=torch.float64):
     return spread * torch.randn((1, 1, n), generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
-def test_against_a_root_finder_with_a_ratio_for_every_sample():
-    start, ratios = logits(50), [0.05, 0.3, 0.8]
-    p = shift_to_ratio(start, torch.tensor(ratios, dtype=torch.float64))
+@settings(deadline=None, max_examples=30)
+@given(n=st.integers(2, 300), seed=st.integers(0, 99), spread=st.floats(0.1, 30))
+def test_against_a_root_finder_with_a_ratio_for_every_sample(n, seed, spread):
+    start, ratios = logits(n, seed, spread), [0.0517, 0.3031, 0.8019]
+    p, ends = shift_to_ratio(start, torch.tensor(ratios, dtype=torch.float64)), start.aminmax()
     for row, ratio in zip(p, ratios, strict=True):
-        tau = brentq(lambda t, s=ratio: (torch.sigmoid(start - t).mean() - s).item(), -50, 50, xtol=1e-12)
-        torch.testing.assert_close(row, torch.sigmoid(start - tau)[0], atol=1e-7, rtol=0)
+        excess = lambda t, s=ratio: (torch.sigmoid(start - t).mean() - s).item()  # noqa: E731
+        tau = brentq(excess, float(ends.min) - 20, float(ends.max) + 20, xtol=1e-12)
+        torch.testing.assert_close(row, torch.sigmoid(start - tau)[0], atol=1e-6, rtol=0)
 
 
 def test_gradient_is_the_implicit_one():
@@ -175,18 +146,6 @@ def test_gradient_is_the_implicit_one():
         d = (p := shift_to_ratio(start, ratio)) * (1 - p)
         expected = d * (weights - (d * weights).sum(2, keepdim=True) / d.sum(2, keepdim=True))
     torch.testing.assert_close(start.grad, expected.sum(0, keepdim=True))
-
-
-@settings(deadline=None, max_examples=30)
-@given(n=st.integers(2, 300), ratio=st.floats(0.01, 0.99), seed=st.integers(0, 99), spread=st.floats(0.1, 30))
-def test_probabilities_are_those_of_plain_bisection(n, ratio, seed, spread):
-    start = logits(n, seed, spread)
-    low, high = start.min() - 20, start.max() + 20
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if torch.sigmoid(start - middle).mean() > ratio else (low, middle)
-    p = shift_to_ratio(start, torch.tensor([ratio], dtype=torch.float64))
-    torch.testing.assert_close(p, torch.sigmoid(start - low), atol=1e-6, rtol=0)
 
 
 def test_full_ratio_takes_everything():

@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from helper import refuses
+from helper import refusals, refuses, seeded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.utils import OptionalImportError
@@ -20,20 +20,8 @@ from scipy.spatial.distance import pdist, squareform
 from infomri_monai.acquisition.fourier import image_to_kspace
 from infomri_monai.sampling import Equispaced, PoissonDisk, Radial, Spectrum, UniformRandom, VariableDensity
 from infomri_monai.sampling.darts import largest_scale, throw_darts
-from infomri_monai.sampling.draw import (
-    centre_block,
-    centre_distance,
-    draw_exactly,
-    position_count,
-    scale_to_count,
-    top_count,
-)
+from infomri_monai.sampling.draw import centre_distance, draw_exactly, position_count, scale_to_count, top_count
 from infomri_monai.sampling.policy import interpolate_positions
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
 
 # ---- shared helpers
 
@@ -90,14 +78,6 @@ def test_position_count_rounds_to_the_nearest():
     assert position_count(torch.tensor([0.3, 0.26, 0.001, 1.0]), 10).tolist() == [3, 3, 1, 10]
 
 
-@pytest.mark.parametrize("grid", [(16, 16), (15, 20), (1, 9)])
-def test_centre_block_holds_dc_and_the_fraction(grid):
-    block = centre_block(grid, torch.tensor([grid[0] * grid[1]] * 2), 0.25, 0.0).reshape(2, *grid)
-    assert bool(block[:, grid[0] // 2, grid[1] // 2].all())
-    sides = [n if n == 1 else round(n * 0.25 ** (1 / sum(m > 1 for m in grid))) for n in grid]
-    assert int(block[0].sum()) == sides[0] * sides[1]
-
-
 # ---- interpolation
 
 
@@ -122,10 +102,6 @@ def test_interpolation_to_the_same_grid_is_the_identity():
     assert torch.equal(interpolate_positions(pattern, (7, 10)), pattern)
 
 
-def test_interpolation_refuses_an_empty_grid():
-    refuses(ValueError, "positions", interpolate_positions, torch.rand(4, 4), (4, 0))
-
-
 # ---- variable density
 
 
@@ -138,11 +114,6 @@ def test_variable_density_is_the_clipped_polynomial():
     assert float(p[~free & (law > 1e-6)].min()) == 1
 
 
-def test_variable_density_without_fall_off_is_uniform():
-    sample = VariableDensity(power=0)(0.25, (16, 16))
-    torch.testing.assert_close(sample.probabilities, torch.full((1, 1, 16, 16), 0.25))
-
-
 def test_variable_density_centre_is_always_acquired():
     mask = VariableDensity(power=1, center_fraction=0.04)([0.1] * 8, (50, 50), seeded()).mask
     assert bool((mask[:, 0, 20:30, 20:30] == 1).all())
@@ -153,33 +124,6 @@ def test_variable_density_centre_is_always_acquired():
 @pytest.mark.parametrize("policy", [VariableDensity(center_fraction=0.3), Equispaced(center_fraction=0.3)])
 def test_centre_larger_than_the_ratio_is_refused(policy):
     refuses(ValueError, r"center_fraction=0\.3.* more than the", policy, [0.5, 0.1], (20, 20))
-
-
-@pytest.mark.parametrize(
-    ("build", "name"),
-    [
-        (lambda: VariableDensity(power=-1), "power"),
-        (lambda: VariableDensity(power=float("nan")), "power"),
-        (lambda: VariableDensity(center_fraction=1.0), "center_fraction"),
-        (lambda: VariableDensity(center_share=-0.1), "center_share"),
-        (lambda: VariableDensity(center_share=0.1, center_fraction=0.1), "got both"),
-        (lambda: VariableDensity(readout_axis=-1), "readout_axis"),
-        (lambda: UniformRandom(readout_axis=2)(0.5, (8, 8)), "readout_axis"),
-        (lambda: Equispaced(readout_axis=None), "readout_axis"),
-        (lambda: Equispaced()(0.5, (8, 8, 8)), "2 axes"),
-        (lambda: Equispaced(center_fraction=2), "center_fraction"),
-        (lambda: PoissonDisk(slope=-1), "slope"),
-        (lambda: PoissonDisk()(0.5, (8, 8, 8)), "plane"),
-        (lambda: PoissonDisk(readout_axis=0)(0.5, (8, 8)), "plane"),
-        (lambda: Radial()(0.5, (8,)), "2 axes"),
-        (lambda: Spectrum(torch.ones(4, 4, dtype=torch.complex64)), "magnitude"),
-        (lambda: Spectrum(-torch.ones(4, 4)), "magnitude"),
-        (lambda: Spectrum(torch.full((4, 4), torch.nan)), "magnitude"),
-        (lambda: Spectrum(torch.ones(4, 4), readout_axis=2), "readout_axis"),
-    ],
-)
-def test_bad_arguments_are_refused_by_name(build, name):
-    refuses(ValueError, name, build)
 
 
 # ---- equispaced
@@ -247,13 +191,6 @@ def test_spectrum_of_lines_ranks_their_mean_energy():
     assert Spectrum(energy, readout_axis=0)(2 / 3, (2, 3)).mask.flatten().tolist() == [1, 0, 1]
 
 
-def test_spectrum_on_another_grid_keeps_its_shape():
-    other = Spectrum(magnitude((32, 32))).for_grid((64, 48))
-    mask = other(0.2, (64, 48)).mask[0, 0]
-    expected = Spectrum(magnitude((64, 48)))(0.2, (64, 48)).mask[0, 0]
-    assert float((mask - expected).abs().mean()) < 0.02
-
-
 def fitted(plane: tuple[int, int], count: int, slope: float) -> tuple[np.ndarray, np.ndarray]:
     """Mask and radius at every position of a law without smoothing."""
     n = plane[0] * plane[1]
@@ -294,16 +231,6 @@ def test_darts_by_brute_force():
             chosen.append(int(i))
     assert stuck == len(chosen)
     assert sorted(chosen) == np.flatnonzero(mask).tolist()
-
-
-def test_nearest_neighbours_of_a_drawn_mask_follow_the_radius():
-    # nominal radius less the half position of smoothing, for every pair
-    mask = PoissonDisk(slope=0)(1 / 16, (96, 96), seeded()).mask[0, 0].numpy()
-    place = np.argwhere(mask > 0)
-    nearest = (squareform(pdist(place)) + 1e9 * np.eye(len(place))).min(1)
-    jammed = np.sqrt(0.65 * 16)  # density = 0.65 / radius^2
-    assert nearest.min() >= 0.9 * jammed - 0.5
-    assert np.percentile(nearest, 99) < 2 * jammed
 
 
 def pair_correlation(masks: torch.Tensor) -> torch.Tensor:
@@ -356,3 +283,26 @@ def test_missing_numba_is_named(monkeypatch):
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "numba", None)
     refuses(OptionalImportError, r"infomri-monai\[poisson\]", PoissonDisk(), 0.25, (16, 16))
+
+
+test_refuses = refusals(
+    (lambda: interpolate_positions(torch.rand(4, 4), (4, 0)), "positions"),
+    (lambda: VariableDensity(power=-1), "power"),
+    (lambda: VariableDensity(power=float("nan")), "power"),
+    (lambda: VariableDensity(center_fraction=1.0), "center_fraction"),
+    (lambda: VariableDensity(center_share=-0.1), "center_share"),
+    (lambda: VariableDensity(center_share=0.1, center_fraction=0.1), "got both"),
+    (lambda: VariableDensity(readout_axis=-1), "readout_axis"),
+    (lambda: UniformRandom(readout_axis=2)(0.5, (8, 8)), "readout_axis"),
+    (lambda: Equispaced(readout_axis=None), "readout_axis"),
+    (lambda: Equispaced()(0.5, (8, 8, 8)), "2 axes"),
+    (lambda: Equispaced(center_fraction=2), "center_fraction"),
+    (lambda: PoissonDisk(slope=-1), "slope"),
+    (lambda: PoissonDisk()(0.5, (8, 8, 8)), "plane"),
+    (lambda: PoissonDisk(readout_axis=0)(0.5, (8, 8)), "plane"),
+    (lambda: Radial()(0.5, (8,)), "2 axes"),
+    (lambda: Spectrum(torch.ones(4, 4, dtype=torch.complex64)), "magnitude"),
+    (lambda: Spectrum(-torch.ones(4, 4)), "magnitude"),
+    (lambda: Spectrum(torch.full((4, 4), torch.nan)), "magnitude"),
+    (lambda: Spectrum(torch.ones(4, 4), readout_axis=2), "readout_axis"),
+)

@@ -10,7 +10,7 @@ import math
 
 import pytest
 import torch
-from helper import random_tensor, refuses
+from helper import random_tensor, refusals, seeded
 from policies import magnitude
 
 from infomri_monai.acquisition import redundancy_ratio
@@ -18,10 +18,6 @@ from infomri_monai.sampling import LOUPE, PatternGenerationNetwork, Spectrum
 from infomri_monai.sampling import pgn as module
 from infomri_monai.sampling.draw import rescale_probabilities
 from infomri_monai.sampling.pgn import relu_readout
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def test_size_is_the_papers():
@@ -135,42 +131,6 @@ def test_another_grid_keeps_the_pattern(old, new):
     )
 
 
-def test_lines_on_another_readout_size_are_unchanged():
-    pgn = PatternGenerationNetwork((32, 24), readout_axis=0)
-    assert torch.equal(pgn.for_grid((50, 24)).embedding, pgn.embedding)
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        {"logit_slope": 0},
-        {"embedding_width": 0},
-        {"hidden": 1},
-        {"rescale": "clip"},
-        {"grid": (0, 8)},
-        {"readout_axis": 2},
-    ],
-)
-def test_bad_arguments_are_refused(arguments):
-    name = "shape" if "grid" in arguments else next(iter(arguments))
-    refuses(ValueError, name, PatternGenerationNetwork, **{"grid": (8, 8), **arguments})
-
-
-@pytest.mark.parametrize(
-    ("spectrum", "options"),
-    [
-        (torch.ones(8, 9), {}),
-        (-torch.ones(8, 8), {}),
-        (torch.full((8, 8), torch.nan), {}),
-        (torch.ones(8, 8), {"width": 0.0}),
-        (torch.ones(8, 8), {"asymmetry": 0.5}),
-    ],
-)
-def test_bad_warm_starts_are_refused(spectrum, options):
-    with pytest.raises(ValueError, match=next(iter(options), "magnitude")):
-        PatternGenerationNetwork((8, 8)).warm_start(spectrum, **options)
-
-
 @torch.no_grad()
 def test_an_unchanged_policy_computes_the_law_once_and_draws_the_same_masks():
     pgn = PatternGenerationNetwork((16, 12))
@@ -236,3 +196,18 @@ def test_the_start_is_that_of_uniform_probabilities():
     assert 0.01 <= float(start.min()) < 0.02
     assert 0.98 < float(start.max()) <= 0.99
     torch.testing.assert_close(start.mean(), torch.tensor(0.5), atol=0.01, rtol=0)
+
+
+test_refuses = refusals(
+    (lambda: PatternGenerationNetwork((8, 8), logit_slope=0), "logit_slope"),
+    (lambda: PatternGenerationNetwork((8, 8), embedding_width=0), "embedding_width"),
+    (lambda: PatternGenerationNetwork((8, 8), hidden=1), "hidden"),
+    (lambda: PatternGenerationNetwork((8, 8), rescale="clip"), "rescale"),
+    (lambda: PatternGenerationNetwork((0, 8)), "shape"),
+    (lambda: PatternGenerationNetwork((8, 8), readout_axis=2), "readout_axis"),
+    (lambda: PatternGenerationNetwork((8, 8)).warm_start(torch.ones(8, 9)), "magnitude"),
+    (lambda: PatternGenerationNetwork((8, 8)).warm_start(-torch.ones(8, 8)), "magnitude"),
+    (lambda: PatternGenerationNetwork((8, 8)).warm_start(torch.full((8, 8), torch.nan)), "magnitude"),
+    (lambda: PatternGenerationNetwork((8, 8)).warm_start(torch.ones(8, 8), width=0.0), "width"),
+    (lambda: PatternGenerationNetwork((8, 8)).warm_start(torch.ones(8, 8), asymmetry=0.5), "asymmetry"),
+)

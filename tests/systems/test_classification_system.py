@@ -74,17 +74,6 @@ def test_the_ensemble_averages_members_that_measure_anew(image):
     assert all(torch.equal(a, b) for a, b in zip(answer, again, strict=True))
 
 
-def test_one_mask_says_nothing_about_the_mask(image, generator):
-    answer = system().eval().infer(image, 0.25, 1, generator)
-    torch.testing.assert_close(answer.mutual_information, torch.zeros(4), atol=1e-6, rtol=0)
-
-
-def test_independent_labels(image, generator):
-    answer = system(multi_label=True).eval().infer(image, 0.25, 2, generator)
-    p = answer.probabilities
-    torch.testing.assert_close(answer.entropy, -(p * p.log() + (1 - p) * (1 - p).log()).sum(1))
-
-
 def test_without_statistics_there_is_no_entropy(image, generator):
     made = system(Spectrum(torch.arange(256.0).reshape(GRID)), entropy=False).eval()
     assert all(math.isnan(value) for value in made(image, 0.25, generator).kspace_entropy.tolist())

@@ -10,7 +10,7 @@ from itertools import combinations, pairwise, permutations
 
 import pytest
 import torch
-from helper import assert_batch_equals_elements, refuses
+from helper import assert_batch_equals_elements, refusals, refuses
 from hypothesis import given
 from hypothesis import strategies as st
 from monai.metrics import compute_dice
@@ -102,22 +102,6 @@ def test_share_removed_of_a_useless_score_is_the_share_reviewed_for_any_number_o
     assert share_removed(torch.ones(n), torch.arange(n) / n, reviewed, worst) == pytest.approx(reviewed)
 
 
-@pytest.mark.parametrize(
-    ("agreement", "dice", "options", "message"),
-    [
-        ([], [], {}, "at least one case"),
-        ([0.5], [0.5, 0.6], {}, r"\(1,\) and \(2,\)"),
-        ([[0.5]], [[0.5]], {}, "one number per case"),
-        ([float("nan")], [0.5], {}, "agreement must be finite, got 1"),
-        ([0.5], [float("inf")], {}, "dice must be finite"),
-        ([0.5], [1.5], {}, r"dice must lie in \[0, 1\], got 1.5"),
-        ([0.5], [0.5], {"acceptable": 0}, r"acceptable must lie in \(0, 1\]"),
-    ],
-)
-def test_refuses(agreement, dice, options, message):
-    refuses(ValueError, message, risk_coverage, agreement, dice, **options)
-
-
 @pytest.mark.parametrize("name", ["reviewed", "worst"])
 @pytest.mark.parametrize("share", [0, -0.1, 1.1, float("nan")])
 def test_refuses_shares(name, share):
@@ -147,12 +131,17 @@ def test_empty_samples_agree_with_each_other_only(k, empty):
     assert float(sample_agreement(samples)) == pytest.approx((pairs - empty * (k - empty)) / pairs)
 
 
-@pytest.mark.parametrize("shape", [(2, 1, 1, 4, 4), (2, 0, 1, 4, 4), (2, 4, 4)])
-def test_refuses_a_single_sample(shape):
-    refuses(ValueError, r"samples must have shape .* K >= 2", sample_agreement, torch.zeros(shape))
-
-
-def test_refuses_probabilities_and_missing_masks():
-    refuses(ValueError, "0 and 1 only", sample_agreement, torch.full((1, 2, 1, 2, 2), 0.5))
-    with pytest.raises(ValueError, match="got NaN"):
-        sample_agreement(torch.tensor([1.0, torch.nan]).reshape(1, 2, 1, 1, 1).expand(1, 2, 1, 2, 2))
+test_refuses = refusals(
+    (lambda: risk_coverage([], []), "at least one case"),
+    (lambda: risk_coverage([0.5], [0.5, 0.6]), r"\(1,\) and \(2,\)"),
+    (lambda: risk_coverage([[0.5]], [[0.5]]), "one number per case"),
+    (lambda: risk_coverage([float("nan")], [0.5]), "agreement must be finite, got 1"),
+    (lambda: risk_coverage([0.5], [float("inf")]), "dice must be finite"),
+    (lambda: risk_coverage([0.5], [1.5]), r"dice must lie in \[0, 1\], got 1.5"),
+    (lambda: risk_coverage([0.5], [0.5], acceptable=0), r"acceptable must lie in \(0, 1\]"),
+    (lambda: sample_agreement(torch.zeros((2, 1, 1, 4, 4))), r"samples must have shape .* K >= 2"),
+    (lambda: sample_agreement(torch.zeros((2, 0, 1, 4, 4))), r"samples must have shape .* K >= 2"),
+    (lambda: sample_agreement(torch.zeros((2, 4, 4))), r"samples must have shape .* K >= 2"),
+    (lambda: sample_agreement(torch.full((1, 2, 1, 2, 2), 0.5)), "0 and 1 only"),
+    (lambda: sample_agreement(torch.tensor([1.0, torch.nan]).reshape(1, 2, 1, 1, 1).expand(1, 2, 1, 2, 2)), "got NaN"),
+)

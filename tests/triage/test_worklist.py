@@ -81,18 +81,6 @@ def test_round_trip_of_both_files(tmp_path_factory, entries):
     assert sorted(file.name for file in table.parent.iterdir()) == ["worklist.csv", "worklist.json"]
 
 
-def test_need_for_review_comes_first(tmp_path):
-    agreements = {1: 0.9, 2: 0.2, 3: math.nan, 4: 0.9, 5: 0.0}
-    entries = [WorklistEntry(case, "", agreement, 0.1) for case, agreement in agreements.items()]
-    table, _ = write_worklist(reversed(entries), tmp_path)
-    assert [entry.case for entry in read_csv(table)] == [3, 5, 2, 1, 4]
-
-
-def test_no_cases_leave_an_empty_list(tmp_path):
-    table, document = write_worklist([], tmp_path)
-    assert list(read_csv(table)) == list(read_json(document)) == []
-
-
 ENTRY = WorklistEntry(1, "a", 0.5, 0.1, (StructureVolume("liver", 1.0, 1.0, 2.0),), 4.0)
 OTHER = ENTRY._replace(case=2)
 

@@ -192,6 +192,8 @@ def display_window(frames: NDArray[Any]) -> tuple[float, float]:
     Example:
         >>> display_window(np.linspace(0, 1, 201))
         (0.5, 0.99)
+        >>> display_window(np.zeros((2, 2))), display_window(np.r_[5, np.zeros(9999)])[1]  # it is never empty
+        ((0.0, 1.0), 5.0)
     """
     some = np.asarray(frames).reshape(-1)[:: frames.size // LOOKED_AT | 1]
     low, high = (float(value) for value in np.percentile(some.astype(np.float64), SHOWN))

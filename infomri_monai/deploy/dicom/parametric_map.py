@@ -94,7 +94,6 @@ def parametric_map(
     # highdicom's normal is columns x rows, ours and most readers' is rows x columns
     order = list(reversed(geometry.order))
     references, geometry = [references[i] for i in order], replace(geometry, positions=geometry.positions[order])
-    centre, width = display_window(frames)
     what, label = QUANTITIES[quantity], quantity.upper()[:16]
     with guarded("writing the parametric map"):
         mapping = highdicom.pm.RealWorldValueMapping(
@@ -106,7 +105,7 @@ def parametric_map(
             intercept=0.0,
             quantity_definition=what.code,
         )
-        window = highdicom.VOILUTTransformation(centre, width, voi_lut_function="LINEAR_EXACT")
+        window = highdicom.VOILUTTransformation(*display_window(frames), voi_lut_function="LINEAR_EXACT")
         result = highdicom.pm.ParametricMap(
             source_images=source_proxies(references, geometry, series),
             pixel_array=frames[order],
