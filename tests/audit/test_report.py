@@ -49,7 +49,7 @@ CLAIMS = {
 }
 
 
-@pytest.mark.parametrize(("gain", "verdict"), zip((5.0, 1.0, 0.0, -2.0), CLAIMS, strict=True))
+@pytest.mark.parametrize(("gain", "verdict"), list(zip((5.0, 1.0, 0.0, -2.0), CLAIMS, strict=True)))
 def test_each_claim_is_made_for_its_numbers_only(gain, verdict):
     found, made = judged(gain), report(gain)
     assert found.verdict == verdict
