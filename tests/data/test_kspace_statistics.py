@@ -82,7 +82,7 @@ def test_cache_that_is_damaged_or_does_not_name_its_data_is_refused(tmp_path):
 def test_cache_of_another_grid_is_refused_at_the_first_image(tmp_path):
     cache = tmp_path / "statistics.npz"
     kspace_statistics(images(), cache)
-    data = iter([*images(1, (4, 4)), *images(1, (5, 6))])
+    data = iter([*images(1, (4, 4)), *images(2, (5, 6))])
     named = r"statistics\.npz belongs to the grid \(6, 5\), the data have \(4, 4\)"
     refuses(ValueError, named, kspace_statistics, data, cache)
     assert len(list(data)) == 1  # it did not read on

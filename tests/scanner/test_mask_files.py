@@ -64,10 +64,9 @@ def test_npy_has_its_record_beside_it(tmp_path):
 )
 def test_bad_input_writes_nothing(change, message, tmp_path):
     pytest.importorskip("pypulseq")
-    policy = PatternGenerationNetwork((8, 8))
-    arguments = {"policy": policy, "ratios": [0.2], "shape": (8, 8), "seed": 0, "formats": ["npz"], **change}
-    refuses(ValueError, message, write_masks, folder=tmp_path, **arguments)
-    good = {**arguments, **change, "folder": tmp_path}
+    good = {"ratios": [0.2], "shape": (8, 8), "seed": 0, "formats": ["npz"], "folder": tmp_path}
+    good["policy"] = PatternGenerationNetwork((8, 8))
+    refuses(ValueError, message, write_masks, **{**good, **change})
     refuses_each(write_masks, good, ratios=[[0.2, 1.5], []], seed=[-1], formats=[["tiff"], []])
     assert list(tmp_path.iterdir()) == []
 
