@@ -239,7 +239,7 @@ def _words(seconds: float) -> str:
 
     Example:
         >>> _words(3.21), _words(59.6), _words(125), _words(7300)
-        ('3.2 s', '1 min 0 s', '2 min 5 s', '2 h 2 min')
+        ('3.2 s', '1 min 0 s', '2 min 5 s', '2 h 1 min')
     """
     if seconds < 10:
         return f"{seconds:.1f} s"

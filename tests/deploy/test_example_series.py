@@ -7,6 +7,7 @@ import subprocess
 
 import numpy as np
 import pytest
+from helper import refuses
 from series_files import assert_no_identifier
 
 from hospital.mr_series import KINDS, ExamplePatient, example_datasets, main, write_example_series
@@ -94,8 +95,7 @@ def test_own_anatomy_and_patient():
     ],
 )
 def test_arguments_out_of_range_are_refused(tmp_path, options, message):
-    with pytest.raises(ValueError, match=message):
-        write_example_series(tmp_path / "out", **options)
+    refuses(ValueError, message, write_example_series, tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helper import refuses
 from pacs_helper import require
 
 from hospital import orthanc as module
@@ -64,12 +65,10 @@ def test_answers_and_leaves_nothing_even_after_an_exception(tmp_path: Path) -> N
             assert list(tmp_path.glob("orthanc-*/*/storage"))
             raise RuntimeError("of the block")
 
-    with pytest.raises(RuntimeError, match="of the block"):
-        fail()
+    refuses(RuntimeError, "of the block", fail)
     assert not runs(seen[0].process)
     assert not list(tmp_path.iterdir())
-    with pytest.raises(OSError, match="refused"):
-        socket.create_connection(("127.0.0.1", seen[0].dicom_port))
+    refuses(OSError, "refused", socket.create_connection, ("127.0.0.1", seen[0].dicom_port))
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])

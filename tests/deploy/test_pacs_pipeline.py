@@ -160,29 +160,6 @@ def test_orthanc_has_them_in_the_patients_study(journey, ask):
         assert series["ID"] != json.loads(ask(f"/instances/{source}/series"))["ID"]
 
 
-@every()
-def test_orthanc_knows_what_they_refer_to(journey, ask):
-    """As it reads them itself, at any depth."""
-    wanted = {str(dataset.SOPInstanceUID) for dataset in journey.sent}
-    found = set()
-    for dataset in journey.made:
-        tags = json.loads(ask(f"/instances/{identifier(ask, dataset.SOPInstanceUID)}/simplified-tags"))
-        assert tags["PatientID"] == str(journey.sent[0].PatientID)
-        found |= set(_referred(tags))
-    assert wanted <= found
-
-
-def _referred(tags):
-    if isinstance(tags, list):
-        for item in tags:
-            yield from _referred(item)
-    elif isinstance(tags, dict):
-        for keyword, value in tags.items():
-            if keyword == "ReferencedSOPInstanceUID":
-                yield value
-            yield from _referred(value)
-
-
 @every("segmentation", "reconstruction")
 def test_images_open_in_orthanc(journey, ask):
     """Those with whole-numbered pixels, as its viewer shows them; a report has no image."""
