@@ -68,7 +68,7 @@ class Progress:
         self._mark = self._epoch_start = self._spoken = self._validation_start = 0.0
         self._validating = 0.0  # seconds since the last mark that a validation took
         self._validation: float | None = None  # seconds of the last one
-        self._bar = False
+        self._bar = self._epoch_over = False  # an epoch is over with its validation
         self._redirected = ExitStack()
 
     def attach(self, engine: Engine) -> None:
@@ -93,7 +93,7 @@ class Progress:
         length, within = _place(engine)
         state = engine.state
         iterations = ((state.max_epochs or 1) - state.epoch) * length + length - within
-        done = state.epoch if within == length else state.epoch - 1
+        done = state.epoch if self._epoch_over else state.epoch - 1
         lap = sum(self._laps) / len(self._laps) if self._laps else 0.0
         if self.validator is None:
             return iterations * lap
@@ -111,7 +111,7 @@ class Progress:
             self._redirected.enter_context(logging_redirect_tqdm(_console_loggers()))
 
     def _start_epoch(self, engine: Engine) -> None:
-        self._losses, self._epoch_start = [], self.clock()
+        self._losses, self._epoch_start, self._epoch_over = [], self.clock(), False
         if self._laps:
             return
         self._mark, self._validating = self._epoch_start, 0.0  # a checkpoint has been loaded by now
@@ -142,6 +142,7 @@ class Progress:
             )
 
     def _finish_epoch(self, engine: Engine) -> None:
+        self._epoch_over = True
         epochs, facts = _epochs(engine), []
         if self._losses:
             facts.append(f"loss {sum(self._losses) / len(self._losses):.4g}")
