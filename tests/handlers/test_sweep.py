@@ -124,6 +124,8 @@ def test_a_second_run_starts_anew_and_images_know_their_volume(kind):
     expected = {"rate_distortion": [0, 0], "classification": [100, 100, 100, 101]}.get(kind)
     if expected:
         assert values["volume"].tolist()[: 2 * batch] == expected * 2
+    with pytest.raises(ValueError, match="volume_key 'nobody' is no key of the data"):
+        evaluator([RatioSweepHandler(make(), ratios, volume_key="nobody")]).run()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -301,10 +303,3 @@ def assert_close_tables(one, other):
         for own, row in zip(ours["rows"], theirs["rows"], strict=True):
             known = {name: value for name, value in own.items() if value is not None}
             assert {name: row[name] for name in known} == pytest.approx(known, rel=1e-6)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_volume_key_that_the_data_lack_is_named(kind):
-    make, evaluator, ratios, _ = KINDS[kind]
-    with pytest.raises(ValueError, match="volume_key 'nobody' is no key of the data"):
-        evaluator([RatioSweepHandler(make(), ratios, volume_key="nobody")]).run()
