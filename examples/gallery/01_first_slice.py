@@ -82,4 +82,7 @@ for policy in (UniformRandom(), Equispaced(readout_axis=0), Radial(), VariableDe
 # - `policy="policy.pt"` takes a learned policy from its file.
 # - `noise_std` is the noise per real component, relative to the image's DC magnitude; 0 for none.
 # - With files: `Compose([LoadImaged("image"), EnsureChannelFirstd("image"), ScaleIntensityd("image"), simulate])`. A
-#   volume is acquired slice by slice, with one mask for all.
+#   volume is acquired slice by slice, with one mask for all. Without `ScaleIntensityd` the units stay the file's.
+# - As a NIfTI file with the source's geometry: `SaveImage("OUT", "zero_filled", separate_folder=False)(measured["zero_filled"]
+#   .norm(dim=0, keepdim=True))`, MONAI's own; the image must come from `LoadImaged`, which keeps affine and file name.
+# - A learned policy has a grid of its own: `load_policy("policy.pt").for_grid((181, 217))` carries it to your slices.

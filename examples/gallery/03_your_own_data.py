@@ -148,4 +148,6 @@ print(json.dumps(record, indent=1)[:700])
 # - `ratio`: from 0.04 to 0.35 is what the policy was trained for; outside, log and sidecar say that it extrapolates.
 # - `grid_mode="crop_pad"` keeps the network on its own 96 × 96 grid; the default carries the policy to the image's.
 # - `model_path`, `policy_path`: your own training.
+# - When a run ends with a long traceback and `RuntimeError: Failed to instantiate …`, which is MONAI's, the reason is the
+#   first error line above it: `FileNotFoundError: dataset_dir … holds no NIfTI …`.
 # - `name_by="index"` where file names hold names of people.

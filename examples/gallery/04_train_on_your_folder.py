@@ -39,10 +39,12 @@ print(
 #
 # A bundle is a list of named parts, and any of them can be replaced when it is run. Here: where the images come from,
 # their size, and how long to train. `real_valued=True` says that the images are magnitudes, so that one half of
-# k-space tells the other. From a shell, in the bundle's folder:
+# k-space tells the other. `volume_key="volume"` is needed with a folder: the embedded data call a volume "subject",
+# files call it "volume". From a shell, in the bundle's folder, with absolute paths:
 #
 # ```bash
-# python -m monai.bundle run --config_file configs/train.json --grid "[64,64]" --real_valued True --max_epochs 5 --val_interval 1 \
+# python -m monai.bundle run --config_file configs/train.json --grid "[64,64]" --real_valued True --volume_key volume \
+#     --max_epochs 5 --val_interval 1 \
 #     --train_data "{'_target_': 'infomri_monai.data.image_slices', 'folder': 'TRAIN'}" \
 #     --validation_data "{'_target_': 'infomri_monai.data.image_slices', 'folder': 'VALIDATION'}" --output_dir OUT
 # ```

@@ -96,6 +96,11 @@ class RatioSweepHandler:
         ratio = self.ratios.repeat_interleave(labels.shape[0] // len(self.ratios))
         volume = None
         if self.volume_key is not None:
+            if self.volume_key not in batch:
+                raise ValueError(
+                    f"volume_key {self.volume_key!r} is no key of the data, which have {sorted(map(str, batch))}. Give the one"
+                    " that names a volume (of image_slices it is 'volume'), or None."
+                )
             volume = _as_numbers(batch[self.volume_key]).repeat(len(self.ratios))
         self.collector.update(output[CommonKeys.PRED], labels, ratio, volume)
 

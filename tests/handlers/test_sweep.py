@@ -120,6 +120,8 @@ def test_images_know_their_volume(kind):
     assert values["ratio"].tolist()[: 2 * batch] == pytest.approx([s for s in ratios[:2] for _ in range(batch)])
     expected = {"rate_distortion": [0, 0], "classification": [100, 100, 100, 101]}.get(kind)
     assert expected is None or values["volume"].tolist()[: 2 * batch] == expected * 2
+    nobody = evaluator([RatioSweepHandler(make(), ratios, volume_key="nobody")])
+    refuses(ValueError, "volume_key 'nobody' is no key of the data", nobody.run)
 
 
 @pytest.mark.parametrize("kind", KINDS)
