@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -102,3 +102,10 @@ def refusals(*rows: tuple[Callable[[], object], str] | tuple[Callable[[], object
         refuses(error[0] if error else ValueError, match, call)
 
     return test
+
+
+def refuses_each(call: Callable[..., object], good: Mapping[str, object], /, **bad: Sequence[object]) -> None:
+    """Each of the values of each argument of ``bad``, beside the good arguments, raises a ValueError that names the argument."""
+    for name, values in bad.items():
+        for value in values:
+            refuses(ValueError, name, call, **{**good, name: value})

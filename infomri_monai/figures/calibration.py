@@ -239,12 +239,7 @@ def roc_figure(
         for c, (axes, name) in enumerate(zip(grid.flat, classes, strict=False)):
             _draw_roc(axes, {key: (s[:, c].cpu(), t[:, c].cpu()) for key, (s, t) in answers.items()})
             axes.set_title(name)
-        for axes in grid.flat[len(classes) :]:
-            axes.set_axis_off()
-        for axes in grid[:, 0]:
-            axes.set_ylabel("sensitivity")
-        for axes in grid.flat[max(0, len(classes) - columns) : len(classes)]:
-            axes.set_xlabel("1 \u2212 specificity")
+        _label_grid(grid, len(classes), "1 \u2212 specificity", "sensitivity")
     return figure
 
 
@@ -361,12 +356,7 @@ def predictive_entropy_figure(
         for axes, (name, (entropy, right)) in zip(grid.flat, known.items(), strict=False):
             _draw_entropy(axes, entropy, right, np.linspace(0.0, max(top, float(entropy.max())), bins + 1))
             axes.set_title(_title(name, entropy, right))
-        for axes in grid.flat[len(known) :]:
-            axes.set_axis_off()
-        for axes in grid[:, 0]:
-            axes.set_ylabel("share of the answers [%]")
-        for axes in grid.flat[max(0, len(known) - columns) : len(known)]:
-            axes.set_xlabel("predictive entropy [nats]")
+        _label_grid(grid, len(known), "predictive entropy [nats]", "share of the answers [%]")
     return figure
 
 
@@ -403,3 +393,13 @@ def _arrays(name: str, entropy: Tensor, right: Tensor) -> tuple[NDArray[Any], ND
             f"entropies of answers[{name!r}] must be finite and at least 0, got {values.min()} to {values.max()}."
         )
     return values.clip(min=0.0), right.detach().cpu().numpy() > 0
+
+
+def _label_grid(grid: Any, used: int, below: str, left: str) -> None:
+    """Name the axes at the left and under the lowest of the ``used`` first panels; the others stay empty."""
+    for axes in grid.flat[used:]:
+        axes.set_axis_off()
+    for axes in grid[:, 0]:
+        axes.set_ylabel(left)
+    for axes in grid.flat[max(0, used - grid.shape[1]) : used]:
+        axes.set_xlabel(below)

@@ -1,8 +1,7 @@
 """Bad arguments of every reader of a data set: named before a file is opened."""
 
 import pytest
-from helper import refuses
-from refusals import refuses_each
+from helper import refuses, refuses_each
 
 from infomri_monai import data
 

@@ -12,14 +12,13 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from helper import refuses
+from helper import refuses, refuses_each
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from image_files import PATIENT, write_dicom_series, write_nifti, write_png
 from image_files import random_kspace as kspace
 from monai.data import DataLoader, MetaTensor
 from monai.transforms import Compose
-from refusals import refuses_each
 
 from infomri_monai.data import CaseDataset, ReadCased, embedded_subjects, inference_cases
 from infomri_monai.data.embedded import embedded_lesions

@@ -6,10 +6,9 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from helper import refuses
+from helper import refuses, refuses_each
 from monai.data import CacheDataset, DataLoader, Dataset
 from PIL import Image
-from refusals import refuses_each
 
 from infomri_monai.data import ReadLabelledSliced, decathlon_slices
 from infomri_monai.data.prepare import prepare_images

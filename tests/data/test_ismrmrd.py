@@ -6,11 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helper import refuses
+from helper import refuses, refuses_each
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from image_files import random_kspace as image
-from refusals import refuses_each
 
 ismrmrd = pytest.importorskip("ismrmrd")
 import h5py  # noqa: E402

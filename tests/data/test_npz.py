@@ -5,8 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helper import refuses
-from refusals import refuses_each
+from helper import refuses, refuses_each
 
 from infomri_monai.data import brain_50, brain_complex_180, npz_slices
 

@@ -3,8 +3,7 @@
 import nibabel
 import numpy as np
 import pytest
-from helper import refuses
-from refusals import refuses_each
+from helper import refuses, refuses_each
 
 from infomri_monai.data import qubiq_prostate
 from infomri_monai.transforms import MISSING_RATER

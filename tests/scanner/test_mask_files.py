@@ -7,9 +7,8 @@ import json
 import numpy as np
 import pytest
 import torch
-from helper import refuses
+from helper import refuses, refuses_each
 from PIL import Image
-from refusals import refuses_each
 
 from infomri_monai.sampling import PatternGenerationNetwork, UniformRandom, VariableDensity, save_policy
 from infomri_monai.scanner import GradientEcho, read_phase_encodes, read_pulseq_lines, write_masks

@@ -7,11 +7,10 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from helper import refuses
+from helper import refuses, refuses_each
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from refusals import refuses_each
 
 from infomri_monai.scanner.ordering import ORDERINGS, phase_encode_table, phase_encodes, read_phase_encodes
 

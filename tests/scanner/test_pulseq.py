@@ -9,11 +9,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helper import refuses
+from helper import refuses, refuses_each
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.utils import OptionalImportError
-from refusals import refuses_each
 
 from infomri_monai.scanner import gradient_echo as protocol_module
 from infomri_monai.scanner import pulseq as pulseq_module

@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from helper import explicit_transform, refuses
+from helper import explicit_transform, refuses, refuses_each
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kspace_transforms import AFFINE, as_meta, complex_data, real_image
 from monai.data import MetaTensor
-from refusals import refuses_each
 
 from infomri_monai.transforms import CropKSpace, CropKSpaced, ImageToKSpace, KSpaceToImage
 

@@ -11,14 +11,13 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from helper import refuses
+from helper import refuses, refuses_each
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from kspace_transforms import ARRAY_TYPES, as_meta
 from monai.data import DataLoader, Dataset, MetaTensor, list_data_collate
 from monai.transforms import Compose, EnsureTyped
-from refusals import refuses_each
 
 from infomri_monai.transforms import (
     MISSING_RATER,

@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from helper import refuses
+from helper import refuses, refuses_each
 from kspace_transforms import Flat, as_meta, complex_data, real_image
 from monai.transforms import Compose
-from refusals import refuses_each
 
 from infomri_monai.acquisition import ComplexGaussianNoise, FourierMeasurement, PoissonNoise, RicianNoise
 from infomri_monai.transforms import (
