@@ -39,6 +39,7 @@ class CentreCheck:
         self.spatial_dims = spatial_dims
         self._sums: list[Tensor] = []
         self._counts: list[Tensor] = []
+        self._samples: list[Tensor] = []
 
     def add(self, kspace: Tensor, mask: Tensor | None = None) -> None:
         """Take in coils, slices or both.
@@ -52,7 +53,7 @@ class CentreCheck:
         measured = images != 0 if mask is None else (mask != 0).expand(kspace.shape).reshape(images.shape)
         if not self._sums:
             self._sums = [torch.zeros(images.shape[axis], dtype=torch.float64) for axis in axes]
-            self._counts = [torch.zeros_like(total) for total in self._sums]
+            self._counts, self._samples = ([torch.zeros_like(total) for total in self._sums] for _ in range(2))
         for index, axis in enumerate(axes):
             others = [other for other in axes if other != axis]
             total, number = images * measured, measured.to(images.dtype)
@@ -61,17 +62,16 @@ class CentreCheck:
             mean = total / number.clamp_min(1)
             level = mean.sum(-1, keepdim=True) / (number > 0).sum(-1, keepdim=True).clamp_min(1)
             votes = (number > 0) & (level > 0)
-            self._sums[index] += (
-                torch.where(votes, (mean / level.clamp_min(1e-30)).clamp_max(_LOUDEST), 0).sum(0).double().cpu()
-            )
+            vote = torch.where(votes, (mean / level.clamp_min(1e-30)).clamp_max(_LOUDEST), 0)
+            self._sums[index] += vote.sum(0).double().cpu()
             self._counts[index] += votes.sum(0).cpu()
+            self._samples[index] += number.sum(0).cpu()
 
     def warning(self) -> str:
         """What was found, what is expected and how it is mended, in words; "" where k-space is centred or cannot tell."""
         axes = range(-self.spatial_dims, 0)
-        found = {
-            axis: peak for axis, t, c in zip(axes, self._sums, self._counts, strict=False) if (peak := _off(t, c)) >= 0
-        }
+        collected = zip(axes, self._sums, self._counts, self._samples, strict=False)
+        found = {axis: peak for axis, *sums in collected if (peak := _off(*sums)) >= 0}
         if not found:
             return ""
         sizes = {axis: len(self._sums[axis]) for axis in found}
@@ -135,16 +135,17 @@ def _tolerance(n: int) -> int:
     return max(3, n // 16)
 
 
-def _off(total: Tensor, count: Tensor) -> int:
+def _off(total: Tensor, count: Tensor, samples: Tensor) -> int:
     """The peak of an axis's profile if it does not lie at the centre, else -1."""
     n, known = len(total), count > 0
     if n < _FEWEST or not bool(known.any()):
         return -1
     profile = total / count.clamp_min(1)
     peak, tolerance, position = int(profile.argmax()), _tolerance(n), torch.arange(n)
-    if abs(peak - n // 2) <= tolerance or float(profile[peak]) < _CONTRAST * float(profile[known].median()):
+    contrast = _CONTRAST + 4 / float(samples[peak]) ** 0.5  # the mean of few samples of noise may be large
+    if abs(peak - n // 2) <= tolerance or float(profile[peak]) < contrast * float(profile[known].median()):
         return -1
     near = known & ((position - n // 2).abs() <= tolerance)
     # of a scan without its centre the samples next to the gap are the largest
-    told = bool(near.any()) and float(profile[peak]) > _CONTRAST * float(profile[near].max())
+    told = bool(near.any()) and float(profile[peak]) > contrast * float(profile[near].max())
     return peak if told or min(peak, n - peak) <= tolerance else -1

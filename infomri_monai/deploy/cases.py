@@ -20,7 +20,7 @@ from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
 from pydicom.valuerep import validate_value
 
-from infomri_monai.data.ismrmrd import is_ismrmrd, read_ismrmrd
+from infomri_monai.data.ismrmrd import is_ismrmrd, read_ismrmrd, settle_columns
 from infomri_monai.data.ismrmrd_header import Encoding, RawDataError, RawFileError, centred_affine, parse_encoding
 from infomri_monai.data.kspace_file import KSPACE_SUFFIXES, read_kspace_file
 from infomri_monai.deploy.case import CaseSource, DeployCase, DeployError, system_words
@@ -186,6 +186,10 @@ def _array(path: Path) -> _RawData:
             encoding = parse_encoding(xml)
         except ValueError:  # the arrays are what counts; without a field of view there is a warning below
             encoding = None
+    if encoding is not None and encoding.narrower is not None and kspace.shape[1] == encoding.samples:
+        slices = ((plane[None], given) for plane, given in zip(kspace, mask, strict=True))
+        encoding, text = settle_columns(encoding, slices)
+        warnings = (*warnings, text) if text else warnings
     affine, warning = _made_up((kspace.shape[1], kspace.shape[2]), encoding)
     return _RawData(kspace, mask, affine, False, xml, (*warnings, warning), encoding.thickness if encoding else None)
 
