@@ -26,9 +26,9 @@ from monai.transforms import MapTransform
 from numpy.typing import NDArray
 
 from infomri_monai.data.fastmri import open_volume, read_slice
+from infomri_monai.data.image_files import file_volume, read_volume
 from infomri_monai.data.labels import check_labels, fit_to_grid
 from infomri_monai.data.prepare import check_axis, check_present, check_size, check_split, existing_file
-from infomri_monai.data.volumes import file_volume, read_volume
 
 __all__ = ["SKM_TEA_STRUCTURES", "ReadSKMTEASliceD", "ReadSKMTEASliceDict", "ReadSKMTEASliced", "skm_tea"]
 
