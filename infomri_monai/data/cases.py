@@ -211,7 +211,7 @@ class ReadCased(Transform):
             if mask is not None:
                 d["mask"] = _slices_last(mask)
         else:
-            d["kspace"] = plain(checked_tensor(d["kspace"], "kspace", 2, kspace=True)).to(torch.complex64)
+            d["kspace"] = _single(plain(checked_tensor(d["kspace"], "kspace", 2, kspace=True)), "kspace")
             d.setdefault("has_geometry", False)
         return d
 
@@ -228,9 +228,17 @@ def _image(source: Any, reader: Any) -> tuple[MetaTensor, bool]:
     pixels = plain(checked_tensor(array, "image", 2))
     if pixels.shape[0] != 1:
         raise ValueError(f"image must have one channel, got shape {tuple(pixels.shape)}.")
-    pixels = pixels.to(torch.complex64 if pixels.is_complex() else torch.float32)
+    pixels = _single(pixels, "image")
     matrix = np.asarray(np.eye(4) if affine is None else affine, dtype=np.float64)
     return MetaTensor(pixels, affine=torch.as_tensor(to_affine_nd(3, matrix))), affine is not None
+
+
+def _single(values: torch.Tensor, name: str) -> torch.Tensor:
+    """Finite values in single precision, which may not hold them."""
+    single = values.to(torch.complex64 if values.is_complex() else torch.float32)
+    if not bool(torch.isfinite(single).all()):
+        raise ValueError(f"{name} holds values beyond the range of float32.")
+    return single
 
 
 def _swapped(image: MetaTensor) -> MetaTensor:

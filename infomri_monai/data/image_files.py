@@ -244,7 +244,7 @@ def _dicom_series(folder: Path, paths: Sequence[Path]) -> list[Volume]:
             volumes.append(Volume(about, place, shape, candidate, unreadable))
         else:
             slices = [header for headers in candidate.slices for header in headers]
-            sizes = [int(slices[0].traits[axis][0]) for axis in ("columns", "rows")]
+            sizes = [int((slices[0].traits[axis] or (0,))[0]) for axis in ("columns", "rows")]
             volumes.append(Volume(f"{name}/series{numbers[place]}", place, (*sizes, len(slices)), candidate))
         numbers[place] += 1
     return volumes

@@ -18,6 +18,7 @@ from infomri_monai.acquisition.coils import coil_warning, combine_coils
 from infomri_monai.data.fastmri import open_volume
 from infomri_monai.data.ismrmrd import check_ismrmrd, is_ismrmrd, read_ismrmrd
 from infomri_monai.data.ismrmrd_header import RawDataError, raw_errors
+from infomri_monai.data.prepare import in_float32
 
 h5py, _ = optional_import("h5py")
 
@@ -165,9 +166,10 @@ def _several_coils(path: Path) -> KspaceFile:
 
 
 def _finite(kspace: NDArray[Any]) -> NDArray[np.complex64]:
+    kspace = np.ascontiguousarray(in_float32(kspace))
     if not np.isfinite(kspace).all():
         raise RawDataError("kspace holds NaN or Inf values.")
-    return np.ascontiguousarray(kspace, np.complex64)
+    return kspace
 
 
 def _fitting(mask: Any, shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -236,8 +236,8 @@ def test_of_other_exceptions_the_type_is_named(tmp_path, monkeypatch, error, rea
 
 def test_a_message_that_names_a_file_is_of_another_type(tmp_path):
     np.save(tmp_path / "DOE.npy", np.ones((2, 2)))
-    with pytest.raises(ValueError, match=r"DOE\.npy: kspace must be complex") as caught:
-        inference_cases(tmp_path, kind="kspace")
+    with pytest.raises(ValueError, match=r"DOE\.npy cannot be used: kspace must be complex") as caught:
+        inference_cases(tmp_path, kind="kspace", unreadable="raise")
     assert type(caught.value) is ValueError
 
 
