@@ -383,6 +383,8 @@ def _combined(
     """k-space and mask of one slice, (readout, phase encoding)."""
     mask = torch.from_numpy(_covered(covered, encoding.columns))
     kspace = combine_coils(_without_oversampling(torch.from_numpy(placed), encoding.columns), mask)
+    if not bool(torch.isfinite(kspace).all()):
+        raise RawDataError("the image of kspace has values beyond the range of float32.")
     return kspace.numpy(), mask.numpy()
 
 

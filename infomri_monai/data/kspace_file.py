@@ -159,7 +159,7 @@ def _several_coils(path: Path) -> KspaceFile:
             kspace = _finite(table[index])
             mask = (kspace != 0).any(0).astype(np.float32) if given is None else given[index].copy()
             check.add(torch.from_numpy(kspace), torch.from_numpy(mask))
-            slices.append(combine_coils(torch.from_numpy(kspace), torch.from_numpy(mask)).numpy())
+            slices.append(_finite(combine_coils(torch.from_numpy(kspace), torch.from_numpy(mask)).numpy()))
             masks.append(mask)
     warnings = (coil_warning(coils) if coils > 1 else "", check.warning())
     return KspaceFile(np.stack(slices), np.stack(masks), tuple(text for text in warnings if text))
@@ -168,7 +168,7 @@ def _several_coils(path: Path) -> KspaceFile:
 def _finite(kspace: NDArray[Any]) -> NDArray[np.complex64]:
     kspace = np.ascontiguousarray(in_float32(kspace))
     if not np.isfinite(kspace).all():
-        raise RawDataError("kspace holds NaN or Inf values.")
+        raise RawDataError("kspace holds NaN or Inf values, or values beyond the range of float32.")
     return kspace
 
 
