@@ -115,7 +115,7 @@ class AcquisitionRecord(NamedTuple):
         seed: seed of masks and noise.
         noise: class of the noise model.
         noise_std: its standard deviation per real component; None if it has none.
-        noise_relative_to_dc: whether that is in units of the DC magnitude of each slice, or of k-space.
+        noise_reference: what that is relative to in each slice: "peak" (largest magnitude), "dc", or "absolute".
         policy: class of the sampling policy.
         grid: grid of the reconstruction.
         grid_mode: "adapt", "crop_pad", or "native" for measured k-space.
@@ -130,7 +130,7 @@ class AcquisitionRecord(NamedTuple):
     seed: int | None
     noise: str | None
     noise_std: float | None
-    noise_relative_to_dc: bool | None
+    noise_reference: str | None
     policy: str | None
     grid: tuple[int, ...]
     grid_mode: str
@@ -221,7 +221,7 @@ class SimulatedSlices:
             seed=seed,
             noise=None if noise is None else type(noise).__name__,
             noise_std=getattr(noise, "noise_std", None),
-            noise_relative_to_dc=getattr(noise, "relative_to_dc", None),
+            noise_reference=getattr(noise, "reference", None),
             policy=type(policy).__name__,
             grid=tuple(grid),
             grid_mode=grid_mode,
@@ -237,6 +237,8 @@ class SimulatedSlices:
         generator = seeded_generator(device_of(self.policy), record.seed or 0, index, 0, *repeated)
         mask = self.policy([record.ratio_requested], record.grid, generator).mask.detach().cpu()
         image = centre_fit(self.images[index : index + 1], record.grid)
+        if not image.any():  # nothing that noise is a share of, nothing to warn of
+            return self.measurement.fully_sampled(image), mask.expand(1, 1, *record.grid)
         kspace = self.measurement(image, mask, seeded_generator("cpu", record.seed or 0, index, 1, *repeated))
         return kspace, mask.expand(1, 1, *record.grid)
 

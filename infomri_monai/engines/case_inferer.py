@@ -15,7 +15,7 @@ import torch
 from monai.inferers import Inferer
 from torch import Tensor
 
-from infomri_monai.acquisition import FourierMeasurement
+from infomri_monai.acquisition import FourierMeasurement, off_centre
 from infomri_monai.engines.case import AcquiredCase, MeasuredSlices, SimulatedSlices, SliceAcquisition
 from infomri_monai.engines.hardware import MixedPrecision
 from infomri_monai.engines.prepare import device_of, seeded_generator
@@ -269,6 +269,8 @@ class CaseInferer(Inferer, ABC, Generic[Result]):
             if getattr(network, "real_valued", False):
                 _LOGGER.warning("the network takes the measured object for real-valued: a phase in it is not modelled")
             measured = MeasuredSlices(_slices_first(data), given)
+            if text := off_centre(measured.kspace, given):
+                _LOGGER.warning(text)
             if given is not None or bool(data.any()):  # zeros without a mask are a measurement of an empty object
                 check_measured(measured.masks(), self.policy)
             slices: SliceAcquisition = measured
