@@ -53,7 +53,7 @@ class GaussianNLLLoss(nn.Module):
         >>> import torch
         >>> from infomri_monai.systems import ReconstructionResult
         >>> x = torch.ones(1, 1, 2, 2)
-        >>> fields = {"mean": x, "log_variance": torch.zeros_like(x)}
+        >>> fields = {"mean": x} | dict.fromkeys(("log_variance", "magnitude_log_variance"), torch.zeros_like(x))
         >>> result = ReconstructionResult(**{name: fields.get(name, x) for name in ReconstructionResult._fields})
         >>> GaussianNLLLoss()(result, x)
         tensor(0.)
