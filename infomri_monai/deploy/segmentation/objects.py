@@ -111,7 +111,7 @@ def _images(
         mean, sigma = (volume_of(m, case, bundle) for m in (result.mean, result.sigma))
         how = said("reconstruction", more="Auxiliary reconstruction of the segmentation's network.")
         files, source = series_files("reconstruction", mean, case, how, _IMAGE)
-        how = said("sigma", more="Standard deviation of the auxiliary reconstruction.")
+        how = said("sigma", more="Standard deviation of the auxiliary reconstruction's magnitude.")
         return {**files, "sigma.dcm": parametric_map(sigma, case.affine, source, how, "sigma", _SIGMA)}, source
     if case.source.instances:
         return {}, case.source
