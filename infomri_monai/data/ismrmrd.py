@@ -22,6 +22,7 @@ from infomri_monai.data.ismrmrd_header import (
     Encoding,
     RawDataError,
     centred_affine,
+    check_stored,
     order_slices,
     parse_encoding,
     raw_errors,
@@ -320,6 +321,7 @@ def _read(path: Path, samples: bool) -> IsmrmrdScan | None:
         xml, table = np.ravel(group["xml"][()])[0], group["data"]
         xml = xml.encode() if isinstance(xml, str) else bytes(xml)
         encoding = parse_encoding(xml)
+        check_stored(table)
         heads = table.fields("head")[()]
         chosen = imaging_lines(heads, encoding)
         numbers = np.unique(heads["idx"]["slice"][chosen])

@@ -16,6 +16,7 @@ __all__ = [
     "RawDataError",
     "RawFileError",
     "centred_affine",
+    "check_stored",
     "order_slices",
     "parse_encoding",
     "raw_errors",
@@ -49,10 +50,24 @@ def raw_errors(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except (ImportError, RawDataError):  # h5py and ismrmrd are extras
+    except (ImportError, RawDataError, RawFileError):  # h5py and ismrmrd are extras
         raise
     except Exception as error:
         raise RawFileError(f"{what} ({type(error).__name__}).") from None
+
+
+def check_stored(table: Any) -> None:
+    """Refuse an HDF5 array that announces far more than the file stores of it, which takes the library for ever to make up.
+
+    Args:
+        table: an ``h5py.Dataset``.
+
+    Raises:
+        RawFileError: if it is more than 1100 times as much; no compression that HDF5 brings gains more.
+    """
+    announced, stored = int(table.size or 0) * int(table.dtype.itemsize), int(table.id.get_storage_size())
+    if announced > 1100 * max(stored, 1):
+        raise RawFileError(f"the file is damaged: an array announces {announced} bytes, of which {stored} are stored.")
 
 
 class Encoding(NamedTuple):

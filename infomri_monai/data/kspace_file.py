@@ -17,7 +17,7 @@ from infomri_monai.acquisition.centring import CentreCheck, off_centre
 from infomri_monai.acquisition.coils import coil_warning, combine_coils
 from infomri_monai.data.fastmri import open_volume
 from infomri_monai.data.ismrmrd import check_ismrmrd, is_ismrmrd, read_ismrmrd
-from infomri_monai.data.ismrmrd_header import RawDataError, raw_errors
+from infomri_monai.data.ismrmrd_header import RawDataError, check_stored, raw_errors
 from infomri_monai.data.prepare import in_float32
 
 h5py, _ = optional_import("h5py")
@@ -193,6 +193,7 @@ def _header(path: Path) -> tuple[tuple[int, ...], np.dtype]:
         try:
             if path.suffix.lower() in _HDF5:
                 with open_volume(path) as file:
+                    check_stored(file["kspace"])
                     return tuple(file["kspace"].shape), file["kspace"].dtype
             if path.suffix.lower() == ".npz":
                 with zipfile.ZipFile(path) as archive, archive.open("kspace.npy") as stream:
