@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from infomri_monai.acquisition import FourierMeasurement
 from infomri_monai.engines.prepare import device_of, seeded_generator
-from infomri_monai.networks import channels_to_complex
+from infomri_monai.networks import channels_to_complex, magnitude_log_variance
 from infomri_monai.sampling import SamplingPolicy
 
 tqdm, _ = optional_import("tqdm", name="tqdm")
@@ -120,6 +120,8 @@ class AcquisitionRecord(NamedTuple):
         grid: grid of the reconstruction.
         grid_mode: "adapt", "crop_pad", or "native" for measured k-space.
         offset: index in the source of the grid's first pixel; negative where the source was padded.
+        grid_extrapolated: whether an axis is more than twice, or less than half, as long as the policy was trained for, so that
+            mean and sigma are extrapolated; None if that is not known.
     """
 
     simulated: bool
@@ -133,6 +135,7 @@ class AcquisitionRecord(NamedTuple):
     grid: tuple[int, ...]
     grid_mode: str
     offset: tuple[int, ...]
+    grid_extrapolated: bool | None = None
 
 
 class SliceAcquisition(Protocol):
@@ -357,26 +360,28 @@ class AcquiredCase:
 
 
 def magnitude_and_sigma(channels: Tensor, empty: Tensor) -> tuple[Tensor, Tensor]:
-    """From a reconstructor's three channels to two images; zero where k-space was.
+    """From a reconstructor's channels to a magnitude and its standard deviation; zero where k-space was.
 
     Args:
-        channels: real and imaginary part of the mean and log-variance, (batch, 3, *grid), any device and float type.
+        channels: real and imaginary part of the mean, log-variance per real component and of the magnitude, (batch, 4, *grid), any
+            device and float type; of three channels see :func:`~infomri_monai.networks.magnitude_log_variance`.
         empty: bool, (batch, 1, 1, 1), on the CPU.
 
     Returns:
-        Magnitude of the mean and standard deviation per real component, float32, (batch, 1, *grid), on the CPU.
+        Magnitude of the mean and standard deviation of the magnitude, float32, (batch, 1, *grid), on the CPU.
 
     Raises:
         ValueError: if one is NaN or Inf.
 
     Example:
         >>> import torch
-        >>> mean, sigma = magnitude_and_sigma(torch.tensor([3.0, 4.0, 0.0]).reshape(1, 3, 1, 1), torch.zeros(1, 1, 1, 1) > 0)
+        >>> out, empty = torch.tensor([3.0, 4.0, 9.0, 0.0]).reshape(1, 4, 1, 1), torch.zeros(1, 1, 1, 1) > 0
+        >>> mean, sigma = magnitude_and_sigma(out, empty)
         >>> float(mean), float(sigma)
         (5.0, 1.0)
     """
     out = channels.float().cpu()
-    mean, sigma = channels_to_complex(out).abs(), torch.exp(0.5 * out[:, 2:3])
+    mean, sigma = channels_to_complex(out).abs(), torch.exp(0.5 * magnitude_log_variance(out))
     if not bool(torch.isfinite(mean).all() and torch.isfinite(sigma).all()):
         raise ValueError("the network returned NaN or Inf.")
     return mean.masked_fill(empty, 0), sigma.masked_fill(empty, 0)
