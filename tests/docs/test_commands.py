@@ -24,6 +24,8 @@ from image_files import write_dicom_series, write_png
 from inferring import network, write_kspace
 from running import TINY_TEST, overrides, tiny
 
+from infomri_monai.sampling import VariableDensity, save_policy
+
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
     page.relative_to(ROOT).as_posix()
@@ -101,6 +103,10 @@ def trained_outside(folder: Path) -> None:
     shutil.copy(folder / "models" / "policy.pt", folder / "OUT")
 
 
+def policy_of_lines(folder: Path) -> None:
+    save_policy(VariableDensity(power=3, readout_axis=0), folder / "policy.pt")
+
+
 def without_out(folder: Path) -> None:
     shutil.rmtree(folder / "OUT", ignore_errors=True)
 
@@ -141,7 +147,7 @@ ROWS: dict[str, list[Row]] = {
         Row(r"make install && \. ", INSTALLS),
     ],
     "examples/gallery/README.md": [Row("cd examples/gallery && python 01_first_slice.py")],
-    "examples/gallery/02_masks.py": [Row("infomri-export-masks --checkpoint policy.pt")],
+    "examples/gallery/02_masks.py": [Row("infomri-export-masks --checkpoint policy.pt", before=policy_of_lines)],
     "examples/gallery/03_your_own_data.py": [Row(r".*--dataset_dir FOLDER --ratio 0\.125 --swap_axes")],
     "examples/gallery/05_segmentation.py": [Row(r".*--dataset_dir FOLDER --ratio 0\.125 --samples")],
     "examples/gallery/06_privacy.py": [Row(r".*--config_file configs/inference\.json$")],
