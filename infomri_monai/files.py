@@ -25,6 +25,7 @@ __all__ = [
     "null_unless_finite",
     "read_plain",
     "system_words",
+    "writable_folder",
 ]
 
 
@@ -94,6 +95,29 @@ def atomic_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 _BLOCK = 1 << 20
+
+
+def writable_folder(path: str | os.PathLike[str], name: str) -> Path:
+    """The path, if a folder of this name can be written to or made; nothing is made.
+
+    Args:
+        path: the folder.
+        name: of the argument, for the message.
+
+    Raises:
+        OSError: if something of it is a file, or the folder that it would be made in may not be written to.
+
+    Example:
+        >>> writable_folder("/dev/null/out", "output_dir")
+        Traceback (most recent call last):
+        OSError: output_dir: /dev/null/out cannot be written: /dev/null is no folder.
+    """
+    there = next(parent for parent in (Path(path).absolute(), *Path(path).absolute().parents) if parent.exists())
+    if not there.is_dir():
+        raise OSError(f"{name}: {path} cannot be written: {there} is no folder.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise OSError(f"{name}: {path} cannot be written: {there} is write-protected.")
+    return Path(path)
 
 
 def check_intact(path: str | os.PathLike[str]) -> None:
