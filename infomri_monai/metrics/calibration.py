@@ -304,7 +304,7 @@ class IntervalScale(RatioMetric):
     def __init__(self, level: float = 0.9) -> None:
         super().__init__()
         self.level = level
-        self.factors = torch.logspace(-2, 2, 161)
+        self.factors = torch.logspace(-4, 4, 321)
 
     def statistics(self, y_pred: Tensor, y: Tensor) -> Tensor:
         """Share of every image's pixels at each factor, shape (batch, factors)."""
