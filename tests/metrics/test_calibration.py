@@ -93,7 +93,7 @@ def test_refuses_shapes_and_kinds(function):
     refuses(ValueError, "both be real or both complex", function, target, mean, log_variance.to(torch.complex64))
 
 
-def test_the_object_is_what_has_signal_on_both_sides_along_every_axis():
+def test_the_object_is_what_has_signal_on_all_sides():
     yy, xx = torch.meshgrid(torch.arange(40), torch.arange(51), indexing="ij")
     radius = torch.hypot((yy - 19) / 15, (xx - 24) / 20)
     ring = (((radius < 1) & (radius > 0.8)) | ((radius < 0.5) & (xx < 24))).to(torch.complex64)[None, None]
