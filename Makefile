@@ -68,7 +68,8 @@ demo-segmentation: $(CORE)  ## train, evaluate and infer segmentations on embedd
 demo-privacy: $(CORE)  ## train, evaluate, attack and classify on embedded data; in demo_output_privacy/
 	$(IN_PRIVACY) --config_file "['configs/train.json']" --output_dir $(abspath $(DEMO)_privacy) --tracking mlflow
 	$(IN_PRIVACY) --config_file "['configs/train.json','configs/evaluate.json']" --output_dir $(abspath $(DEMO)_privacy) --tracking mlflow
-	$(IN_PRIVACY) --config_file "['configs/train.json','configs/audit.json']" --output_dir $(abspath $(DEMO)_privacy) --tracking mlflow
+	$(IN_PRIVACY) --config_file "['configs/train.json','configs/audit.json']" --output_dir $(abspath $(DEMO)_privacy) --tracking mlflow \
+		--attack_steps 200
 	$(IN_PRIVACY) --config_file configs/inference.json --output_dir $(abspath $(DEMO)_privacy)/inference \
 		--model_path $(abspath $(DEMO)_privacy)/model.pt --policy_path $(abspath $(DEMO)_privacy)/policy.pt
 	@echo; cat $(DEMO)_privacy/evaluation/classification.md; echo; cat $(DEMO)_privacy/audit/report.md

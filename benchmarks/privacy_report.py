@@ -18,7 +18,7 @@ from infomri_monai.sampling import load_policy
 #: quantity -> experiment -> acceleration -> one value per seed
 Results = dict[str, dict[str, dict[float, list[float]]]]
 #: not attackers, but what the audit compares them with
-REFERENCES = ("psnr_zero_filled", "psnr_constant_guess")
+REFERENCES = ("psnr_zero_filled", "psnr_mean_training_image", "psnr_constant_image")
 QUANTITIES = ("accuracy", "auroc", "ece", "kspace_entropy", "redundancy_ratio")
 
 
@@ -36,13 +36,20 @@ def read_results(runs: Path) -> tuple[Results, dict[str, dict[str, list[float]]]
             _collect(results, name, row, {key: key for key in QUANTITIES if key in row})
         for attacker in audit["attackers"]:
             for row in attacker["rows"]:
-                _collect(results, name, row, {"psnr": f"psnr_{attacker['name']}", "ssim": f"ssim_{attacker['name']}"})
+                key = attacker["name"].replace(" ", "_")
+                _collect(results, name, row, {"psnr": f"psnr_{key}", "ssim": f"ssim_{key}"})
+            for course in attacker["courses"]:
+                _add(results, f"steps_{key}", name, course["ratios"][0], course["steps"])
         for row in audit["attackers"][0]["rows"]:
             names = {"redundancy_ratio": "redundancy_ratio", "zero_filled_psnr": "psnr_zero_filled"}
             _collect(results, name, row, names)
-            _add(results, "psnr_constant_guess", name, row["ratio"], audit["constant_guess"]["psnr"])
-        for row in (audit["attribute_probe"] or {}).get("rows", []):
+            for floor, values in audit["floors"].items():
+                _add(results, f"psnr_{floor.replace(' ', '_')}", name, row["ratio"], values["psnr"])
+        probe = audit["attribute_probe"]
+        for row in probe["rows"]:
             _collect(results, name, row, {"balanced_accuracy": "probe"})
+        if probe["reference"]:
+            _collect(results, name, probe["reference"], {"balanced_accuracy": "probe_reference"})
     return results, seconds
 
 

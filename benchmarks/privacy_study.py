@@ -1,4 +1,4 @@
-"""The privacy study: every run is the bundle itself with an overlay: trained, evaluated and attacked at one equal budget.
+"""The privacy study: every run is the bundle itself with an overlay: trained, evaluated and attacked at one equal budget per ratio.
 
     python benchmarks/privacy_study.py train --data ../shared/data --runs runs/privacy --jobs 2
     python benchmarks/privacy_study.py report --runs runs/privacy
@@ -20,11 +20,17 @@ BETAS = {
     "mnist": {"0": 0.0, "1e-4": -1e-4, "3e-4": -3e-4, "1e-3": -1e-3, "3e-3": -3e-3},
     "tumour_side": {"0": 0.0, "1e-5": -1e-5, "1e-4": -1e-4, "1e-3": -1e-3},
 }
-#: data set -> overlay, its overrides
-DATA: dict[str, tuple[str, dict[str, Any]]] = {
-    "mnist": ("data/mnist.json", {"validation_data#subset": 5}),
-    "tumour_side": ("data/brain_tumour_side.json", {}),
+#: data set -> overlay, its overrides, the audit's
+DATA: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "mnist": (
+        "data/mnist.json",
+        {"train_data#subset": 2, "validation_data#subset": 10, "max_epochs": 3, "batch_size": 64, "val_interval": 3},
+        {"test_data#subset": 5},
+    ),
+    "tumour_side": ("data/brain_tumour_side.json", {}, {"attack_per_ratio": True}),
 }
+#: the reference of the probe is the same in all: these tell what a mask with little, some or no regard to the entropy gives away
+PROBED = ("mnist_uniform", "mnist_beta_0", "mnist_beta_1e-3", "tumour_side_beta_0")
 #: name -> data set, overlays behind it, overrides
 EXPERIMENTS: dict[str, dict[str, Any]] = {
     **{
@@ -44,16 +50,20 @@ def run_one(name: str, seed: int, data: Path, runs: Path, mixed_precision: bool)
     torch.set_num_threads(1)
     folder = runs / f"{name}-seed{seed}"
     overrides = dict(EXPERIMENTS[name])
-    overlay, of_data = DATA[overrides.pop("data")]
+    overlay, of_data, of_audit = DATA[overrides.pop("data")]
     system = overrides.pop("system", None)
     configs = ["train.json", overlay, *([system] if system else [])]
     overrides = {"method": name, **of_data, **overrides, "seed": seed, "dataset_dir": str(data)}
     overrides |= {"mixed_precision": mixed_precision, "attack_mixed_precision": mixed_precision}
-    overrides |= {"attribute_key": "attribute" if seed == 0 else None, "probe_fully_sampled": False}
+    overrides |= {"attribute_key": "attribute" if seed == 0 and name in PROBED else None}
     seconds = {}
-    for action, extra in (("train", []), ("evaluate", ["evaluate.json"]), ("audit", ["audit.json"])):
+    for action, extra, own in (
+        ("train", [], {}),
+        ("evaluate", ["evaluate.json"], {}),
+        ("audit", ["audit.json"], of_audit),
+    ):
         start = time.perf_counter()
-        run_bundle("infomri_privacy_classification", [*configs, *extra], folder, **overrides)
+        run_bundle("infomri_privacy_classification", [*configs, *extra], folder, **overrides, **own)
         seconds[action] = round(time.perf_counter() - start)
     mark_finished(folder, seconds, mixed_precision)
 

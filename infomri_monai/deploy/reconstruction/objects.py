@@ -7,12 +7,12 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 
+from infomri_monai.data.dicom.quiet import quiet
 from infomri_monai.deploy.bundle import DeployBundle, Inference, volume_of
 from infomri_monai.deploy.case import CaseSource, DeployCase
 from infomri_monai.deploy.derivation import Derivation, derived
 from infomri_monai.deploy.dicom.mr_series import mr_series
 from infomri_monai.deploy.dicom.parametric_map import parametric_map
-from infomri_monai.deploy.logs import quiet
 from infomri_monai.engines import VolumeReconstruction
 
 __all__ = ["build_objects", "series_files"]

@@ -14,6 +14,7 @@ from pydicom.sr.codedict import codes
 from torch import Tensor
 
 from infomri_monai.acquisition.fourier import kspace_to_image
+from infomri_monai.data.dicom.quiet import quiet
 from infomri_monai.deploy.bundle import DeployBundle, Inference, volume_of
 from infomri_monai.deploy.case import CaseSource, DeployCase, counted
 from infomri_monai.deploy.derivation import Derivation, derived
@@ -28,7 +29,7 @@ from infomri_monai.deploy.dicom.report import (
     percentile_code,
 )
 from infomri_monai.deploy.dicom.segmentation import binary_segmentation, fractional_segmentation, segment_code
-from infomri_monai.deploy.logs import guarded, quiet
+from infomri_monai.deploy.logs import guarded
 from infomri_monai.deploy.reconstruction.objects import series_files
 from infomri_monai.engines import VolumeSegmentation
 from infomri_monai.handlers.cases import scaled_entry, worklist_entry
