@@ -137,6 +137,7 @@ bench: $(TEST)  ## speed and memory ratios, side by side, and the mask's gradien
 	$(RUN_PYTHON) benchmarks/training_step.py
 	$(RUN_PYTHON) benchmarks/segmentation_speed.py
 	$(RUN_PYTHON) benchmarks/mask_gradient.py
+	$(RUN_PYTHON) benchmarks/matrix_size.py
 	$(RUN_PYTHON) benchmarks/kspace_statistics_speed.py
 	$(RUN_PYTHON) benchmarks/marginal_entropy_speed.py
 	$(RUN_PYTHON) benchmarks/deploy_timeline.py

@@ -140,7 +140,7 @@ class CalibrateVariance:
                 return  # the trained model is still saved
             degree = 1 if len(set(self.ratios)) > 1 else 0
             *slope, offset = np.polyfit(np.log(self.ratios), np.log(excess), degree)
-            lines.append([offset, *slope, 0.0][:2])
+            lines.append([float(value) for value in (offset, *slope, 0.0)][:2])
         parameter = self.system.network.get_parameter("log_variance_line")
         with torch.no_grad():
             parameter.add_(torch.tensor(lines, dtype=parameter.dtype, device=parameter.device))

@@ -219,13 +219,13 @@ def error_by_sigma(target: Tensor, mean: Tensor, log_variance: Tensor, bins: int
 
 
 def inside_object(image: Tensor, threshold: float = 0.1) -> Tensor:
-    """Which pixels belong to the imaged object: there is signal at them, or on both sides of them along every axis.
+    """Which pixels belong to the imaged object: there is signal at them, or on all four sides of them in the plane.
 
     The background of an image is easy to predict and mostly of no interest; a share of pixels says something where it is taken
     of the object. Dark parts within it (ventricles, bone) count.
 
     Args:
-        image: real or complex, shape (batch, 1, *spatial).
+        image: real or complex, shape (batch, 1, *spatial); the plane is that of the first two spatial axes.
         threshold: what counts as signal, as a share of the 99th percentile of the image's magnitudes.
 
     Returns:
@@ -242,7 +242,7 @@ def inside_object(image: Tensor, threshold: float = 0.1) -> Tensor:
     peak = torch.stack([torch.quantile(one.flatten().float(), 0.99) for one in magnitude])
     signal = (magnitude > threshold * peak.reshape(-1, *[1] * (image.ndim - 1))).to(torch.uint8)
     enclosed = torch.ones_like(signal)
-    for axis in range(2, image.ndim):
+    for axis in range(2, min(image.ndim, 4)):
         enclosed &= signal.cummax(axis).values & signal.flip(axis).cummax(axis).values.flip(axis)
     return (signal | enclosed).bool()
 
@@ -304,7 +304,7 @@ class IntervalScale(RatioMetric):
     def __init__(self, level: float = 0.9) -> None:
         super().__init__()
         self.level = level
-        self.factors = torch.logspace(-2, 2, 161)
+        self.factors = torch.logspace(-4, 4, 321)
 
     def statistics(self, y_pred: Tensor, y: Tensor) -> Tensor:
         """Share of every image's pixels at each factor, shape (batch, factors)."""

@@ -107,8 +107,10 @@ class MagnitudeVariance(nn.Module):
             start: normalised zero-filled image, (batch, 2, H, W).
             raw: pre-sigmoid log-variance of the components, (batch, 1, H, W).
         """
-        magnitudes = [image.square().sum(1, keepdim=True).sqrt() for image in (mean.detach(), start.detach())]
-        seen = torch.cat([features.detach(), mean.detach(), start.detach(), raw.detach(), *magnitudes], dim=1)
+        of_mean = mean.square().sum(1, keepdim=True).sqrt()
+        of_start = start.square().sum(1, keepdim=True).sqrt()
+        seen = torch.cat([features, mean, start, raw, of_mean, of_start], dim=1).detach()
+        seen = seen.clamp(-1e4, 1e4)  # of normalised images; what diverges further would overflow into NaN here first
         return torch.cat([raw, raw.detach() + self.layers(seen)], dim=1)
 
 

@@ -280,4 +280,4 @@ class ThreeLayerReconstructor(nn.Module):
             Mean (real, imaginary: 0) and log-variances (0), float32, (batch, 4, H, W).
         """
         mean = self.layers(zero_filled).float()
-        return torch.cat([mean, *[torch.zeros_like(mean)] * 3], dim=1)
+        return F.pad(mean, [0, 0, 0, 0, 0, 3])
