@@ -104,7 +104,7 @@ class KeepBest:
     """Handler of a validator: keeps the weights with the lowest value of a metric, and ends a training that has stalled.
 
     A validation whose metric is not lower than what the last improvement reached by 0.5 % (0.02 dB of a mean squared error) is one
-    in vain: it takes the learning rate to a third, and ``patience`` of them in a row end the training.
+    in vain: it goes back to the best weights with a third of the learning rate, and ``patience`` of them in a row end the training.
 
     Args:
         network: the network in training.
@@ -147,6 +147,8 @@ class KeepBest:
             self.reached, self.stalled = value, 0
             return
         self.stalled += 1
+        self.network.load_state_dict(self.state)
+        self.trainer.optimizer.state.clear()  # the moments belong to where the training had gone
         for group in self.trainer.optimizer.param_groups:
             group["lr"] *= _SLOWER
         if self.stalled >= self.patience:
