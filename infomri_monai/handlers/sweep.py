@@ -45,8 +45,9 @@ class RatioSweepHandler:
     """Feed a collector from an evaluator that sweeps ratios, publish its table's columns and write the table.
 
     After every epoch ``engine.state.metrics`` holds ``<metric>_at_<ratio>`` for every column and ratio (so that MONAI's MLflow
-    handler logs them) and ``<metric>`` as the mean over the ratios; what is not defined, e.g. the AUROC of a test set without one
-    of the classes, is not published, and the log says so. With an ``output_dir`` the table is written there and printed to the
+    handler logs them) and ``<metric>`` as the mean over the ratios. A column without a value at any ratio is not published. Where
+    it has none at one ratio (predictions that are not finite, the AUROC of a test set without one of the classes), its mean is NaN.
+    The log says so, and how many images were left out. With an ``output_dir`` the table is written there and printed to the
     log.
 
     Args:
@@ -114,12 +115,15 @@ class RatioSweepHandler:
         for name in records[0]:
             if name in _LABELS:
                 continue
-            finite = [(r["ratio"], r[name]) for r in records if math.isfinite(r[name])]
-            if finite and len(finite) < len(records):
-                logging.getLogger(__name__).warning("%s is not finite at %d ratios", name, len(records) - len(finite))
-            engine.state.metrics |= {f"{name}_at_{ratio:.4f}": value for ratio, value in finite}
-            if finite:
-                engine.state.metrics[name] = sum(value for _, value in finite) / len(finite)
+            missing = sum(math.isnan(r[name]) for r in records)
+            if missing == len(records) and name not in self.table.told:
+                continue  # not measured
+            if missing:
+                logging.getLogger(__name__).warning("%s has no value at %d ratios", name, missing)
+            engine.state.metrics |= {f"{name}_at_{r['ratio']:.4f}": r[name] for r in records}
+            engine.state.metrics[name] = sum(r[name] for r in records) / len(records)
+        for name, said in self.table.told.items():
+            logging.getLogger(__name__).warning("%s: %s", name, said)
         if self.output_dir is not None and idist.get_rank() == 0:
             self.table.write(self.output_dir, self.collector.file_name)
             logging.getLogger(__name__).info("\n%s", self.table)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,9 @@ def class_auroc(scores: Tensor, targets: Tensor) -> Tensor:
     Returns:
         In [0, 1], float64, (C,); NaN where all targets are the same.
 
+    Raises:
+        ValueError: if a score is not finite.
+
     References:
         Hanley and McNeil, "The meaning and use of the area under a receiver operating characteristic (ROC) curve", 1982.
 
@@ -39,12 +43,20 @@ def class_auroc(scores: Tensor, targets: Tensor) -> Tensor:
         >>> class_auroc(torch.tensor([[0.1], [0.4], [0.4], [0.8]]), torch.tensor([[0], [0], [1], [1]]))
         tensor([0.8750], dtype=torch.float64)
     """
+    _check_scores(scores.detach().cpu().numpy())
     both = targets.amin(0) < targets.amax(0)
     areas = [
         float(compute_roc_auc(scores[:, c], targets[:, c].long())) if both[c] else float("nan")  # type: ignore[arg-type]
         for c in range(targets.shape[1])
     ]
     return torch.tensor(areas, dtype=torch.float64)
+
+
+def _check_scores(scores: npt.NDArray[Any]) -> None:
+    if not np.isfinite(scores).all():
+        raise ValueError(
+            f"scores must be finite, got {int((~np.isfinite(scores)).sum())} of {scores.size} that are not."
+        )
 
 
 def weighted_auroc(scores: Floats, positive: npt.NDArray[np.bool_], weights: Floats) -> Floats:
@@ -61,6 +73,9 @@ def weighted_auroc(scores: Floats, positive: npt.NDArray[np.bool_], weights: Flo
         Probability that a positive one scores higher than a negative one, ties counted half, (resamples,); NaN where either
         has no weight.
 
+    Raises:
+        ValueError: if a score is not finite.
+
     References:
         Mann and Whitney, "On a test of whether one of two random variables is stochastically larger than the other", 1947.
 
@@ -69,6 +84,7 @@ def weighted_auroc(scores: Floats, positive: npt.NDArray[np.bool_], weights: Flo
         >>> weighted_auroc(scores, positive, np.array([[1.0, 1, 1, 1], [0, 1, 2, 1], [1, 1, 0, 0]])).round(3)
         array([0.875, 0.667,   nan])
     """
+    _check_scores(scores)
     order = np.argsort(scores[~positive], kind="stable")
     ordered = scores[~positive][order]
     below = np.zeros((len(weights), len(ordered) + 1))  # weight of the first negatives

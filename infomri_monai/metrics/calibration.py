@@ -158,7 +158,7 @@ def interval_coverage(target: Tensor, mean: Tensor, log_variance: Tensor, level:
         level: probability of the interval, in (0, 1).
 
     Returns:
-        Share in [0, 1], shape (batch,).
+        Share in [0, 1], shape (batch,); NaN where a pixel is NaN.
 
     Raises:
         ValueError: if ``level`` is outside (0, 1), or the shapes or the kinds (real, complex) differ.
@@ -175,7 +175,8 @@ def interval_coverage(target: Tensor, mean: Tensor, log_variance: Tensor, level:
     error = target - mean
     if error.is_complex():
         error, half_width = torch.view_as_real(error), half_width.unsqueeze(-1)
-    return (error.abs() <= half_width).flatten(1).to(log_variance.dtype).mean(1)
+    inside = (error.abs() <= half_width).to(log_variance.dtype).masked_fill((error + half_width).isnan(), torch.nan)
+    return inside.flatten(1).mean(1)
 
 
 def error_by_sigma(target: Tensor, mean: Tensor, log_variance: Tensor, bins: int = 15) -> tuple[Tensor, Tensor]:

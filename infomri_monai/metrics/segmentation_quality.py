@@ -302,4 +302,5 @@ class SegmentationQuality(TableCollector[SegmentationTable]):
             )
             for s, count in self.metrics["ged"].images_by_ratio().items()
         ]
-        return SegmentationTable(self.method, rows, {name: m.convention for name, m in self.metrics.items()})
+        conventions = {name: m.convention for name, m in self.metrics.items()}
+        return SegmentationTable(self.method, rows, conventions, self.told())
