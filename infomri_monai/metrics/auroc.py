@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ from infomri_monai.metrics.bootstrap import Estimate, Floats, SubjectBootstrap, 
 from infomri_monai.metrics.classification import class_names, probabilities_and_targets
 from infomri_monai.metrics.cumulative import RatioMetric
 
-__all__ = ["ClassAUROC", "auroc_estimates", "class_auroc", "weighted_auroc"]
+__all__ = ["ClassAUROC", "RocCurve", "auroc_estimates", "class_auroc", "roc_curve", "weighted_auroc"]
 
 
 def class_auroc(scores: Tensor, targets: Tensor) -> Tensor:
@@ -94,6 +94,53 @@ def weighted_auroc(scores: Floats, positive: npt.NDArray[np.bool_], weights: Flo
     wins = np.einsum("rp,rp->r", of_positives, below[:, above] + below[:, at_most]) / 2
     pairs = of_positives.sum(1) * below[:, -1]
     return np.divide(wins, pairs, out=np.full(len(weights), np.nan), where=pairs > 0)
+
+
+class RocCurve(NamedTuple):
+    """Rates as the threshold falls; positive is a score of at least the threshold.
+
+    Attributes:
+        false_positive: 1 - specificity, (points,), from 0 to 1.
+        true_positive: sensitivity, (points,), from 0 to 1.
+    """
+
+    false_positive: Tensor
+    true_positive: Tensor
+
+
+def roc_curve(scores: Tensor, targets: Tensor) -> RocCurve:
+    """The curve's corners, one for every different score, and (0, 0).
+
+    MONAI computes the area under it only.
+
+    Args:
+        scores: the higher, the rather positive, (n,).
+        targets: zeros and ones, (n,), of which there are both.
+
+    Returns:
+        Both rates, float64.
+
+    Raises:
+        ValueError: if shapes differ, all targets are the same, or a score is not finite.
+
+    Example:
+        >>> import torch
+        >>> roc_curve(torch.tensor([0.9, 0.4, 0.4, 0.1]), torch.tensor([1, 1, 0, 0])).true_positive
+        tensor([0.0000, 0.5000, 1.0000, 1.0000], dtype=torch.float64)
+    """
+    positive = targets > 0
+    if scores.shape != targets.shape or scores.ndim != 1 or bool(positive.all()) or not bool(positive.any()):
+        raise ValueError(
+            f"scores and targets must be (n,), with positive and negative targets, got {tuple(scores.shape)} and "
+            f"{tuple(targets.shape)} with {int(positive.sum())} positive."
+        )
+    _check_scores(scores.detach().cpu().numpy())
+    order = scores.argsort(descending=True, stable=True)
+    ordered, hits = scores[order], positive[order].double()
+    last = torch.ones_like(ordered, dtype=torch.bool)  # of the images of one score
+    last[:-1] = ordered[1:] != ordered[:-1]
+    rates = [torch.cat([hits.new_zeros(1), (h.cumsum(0) / h.sum())[last]]) for h in (1 - hits, hits)]
+    return RocCurve(*rates)
 
 
 def auroc_estimates(scores: Tensor, targets: Tensor, volume: Tensor, bootstrap: SubjectBootstrap) -> list[Estimate]:
