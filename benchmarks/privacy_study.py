@@ -55,7 +55,7 @@ def run_one(name: str, seed: int, data: Path, runs: Path, mixed_precision: bool)
     configs = ["train.json", overlay, *([system] if system else [])]
     overrides = {"method": name, **of_data, **overrides, "seed": seed, "dataset_dir": str(data)}
     overrides |= {"mixed_precision": mixed_precision, "attack_mixed_precision": mixed_precision}
-    overrides |= {"attribute_key": "attribute" if seed == 0 and name in PROBED else None}
+    overrides |= {"attribute_key": "attribute" if seed == 0 and name in PROBED else ""}  # MONAI passes over None
     seconds = {}
     for action, extra, own in (
         ("train", [], {}),
