@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from report import IMAGES
-from study_tables import write_results
+from study_tables import check_complete, write_results
 
 from infomri_monai.figures import PrivacyPoint, beta_mask_figure, privacy_utility_figure, save_figure
 from infomri_monai.sampling import load_policy
@@ -50,6 +50,7 @@ def read_results(runs: Path) -> tuple[Results, dict[str, dict[str, list[float]]]
             _collect(results, name, row, {"balanced_accuracy": "probe"})
         if probe["reference"]:
             _collect(results, name, probe["reference"], {"balanced_accuracy": "probe_reference"})
+    check_complete(results, {name: len(own["audit"]) for name, own in seconds.items()}, ("probe", "probe_reference"))
     return results, seconds
 
 
