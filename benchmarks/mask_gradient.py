@@ -54,7 +54,7 @@ class Case:
         network = load_network(UnrolledReconstructor(phases=5, channels=16), MODELS / "model.pt").requires_grad_(False)
         self.ratio = ratio
         self.system = ReconstructionSystem(
-            GivenMask(torch.empty(0)), FourierMeasurement(noise=ComplexGaussianNoise()), network
+            GivenMask(torch.empty(0)), FourierMeasurement(noise=ComplexGaussianNoise(5e-4, reference="dc")), network
         )
         items = embedded_subjects("validation", subjects=images, slices_per_subject=1, grid=policy.grid or ())
         self.image = torch.stack([torch.as_tensor(item["image"]) for item in items])

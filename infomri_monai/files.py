@@ -17,7 +17,15 @@ from typing import Any, TypeGuard
 
 import torch
 
-__all__ = ["atomic_folder", "atomic_path", "check_intact", "is_of_disk", "null_unless_finite", "read_plain"]
+__all__ = [
+    "atomic_folder",
+    "atomic_path",
+    "check_intact",
+    "is_of_disk",
+    "null_unless_finite",
+    "read_plain",
+    "system_words",
+]
 
 
 @contextmanager
@@ -209,3 +217,22 @@ def null_unless_finite(value: Any) -> Any:
         [0.5, 3, None, None, None, 'nan', True]
     """
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def system_words(error: OSError) -> str:
+    """What the operating system says is wrong, of the error or of what led to it; else the error's type.
+
+    The error's own text may name a file, as h5py's does, or quote a header, as pydicom's does.
+
+    Example:
+        >>> system_words(OSError(28, "DOE_JANE.h5 has no space", "DOE_JANE.h5"))
+        'No space left on device'
+        >>> system_words(OSError("DOE_JANE.h5 is broken"))
+        'OSError'
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno is not None:
+            return os.strerror(cause.errno)
+        cause = cause.__cause__ or cause.__context__
+    return type(error).__name__

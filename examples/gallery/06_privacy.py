@@ -51,7 +51,7 @@ audits = {}
 for name, policy in policies.items():
     audits[name] = PrivacyAudit(
         policy=policy,
-        measurement=FourierMeasurement(noise=ComplexGaussianNoise(noise_std=5e-4)),
+        measurement=FourierMeasurement(noise=ComplexGaussianNoise(noise_std=0.01)),
         attackers={
             "three_layers": ThreeLayerReconstructor(),
             "unrolled": UnrolledReconstructor(phases=3, channels=8, real_valued=True),

@@ -46,9 +46,7 @@ class FourierMeasurement(nn.Module):
 
     def fully_sampled(self, image: Tensor) -> Tensor:
         """F S x: noise-free k-space of every coil, shape (batch, coil, *spatial)."""
-        self._check(image)
-        coil_images = image if self.coil_maps is None else self.coil_maps * image
-        return image_to_kspace(coil_images, self.spatial_dims)
+        return image_to_kspace(self._coil_images(image), self.spatial_dims)
 
     def forward(self, image: Tensor, mask: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Measure an image.
@@ -64,9 +62,10 @@ class FourierMeasurement(nn.Module):
         Raises:
             ValueError: if the image's axes do not fit ``spatial_dims`` or the coil maps.
         """
-        kspace = self.fully_sampled(image)
+        coil_images = self._coil_images(image)
+        kspace = image_to_kspace(coil_images, self.spatial_dims)
         if self.noise is not None:
-            kspace = self.noise(kspace, generator)
+            kspace = self.noise(kspace, generator, coil_images)
         return kspace * mask
 
     def adjoint(self, kspace: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -88,6 +87,10 @@ class FourierMeasurement(nn.Module):
         Its gradient reaches the mask at measured and unmeasured positions alike.
         """
         return self.adjoint(self.forward(image, mask, generator))
+
+    def _coil_images(self, image: Tensor) -> Tensor:
+        self._check(image)
+        return image if self.coil_maps is None else self.coil_maps * image
 
     def _check(self, data: Tensor) -> None:
         if data.ndim != self.spatial_dims + 2:

@@ -119,7 +119,7 @@ def _noise(noise: nn.Module) -> str:
     plain = {
         k: v
         for k, v in vars(noise).items()
-        if k not in ("training", "spatial_dims") and isinstance(v, (bool, float, int))
+        if k not in ("training", "spatial_dims") and isinstance(v, (bool, float, int, str))
     }
     numbers = ", ".join(f"{key} {value}" for key, value in plain.items() if not key.startswith("_"))
     return f"{type(noise).__name__} ({numbers})" if numbers else type(noise).__name__

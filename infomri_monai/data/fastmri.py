@@ -18,7 +18,7 @@ from monai.transforms import MapTransform
 from monai.utils import optional_import
 from numpy.typing import NDArray
 
-from infomri_monai.acquisition import kspace_to_image
+from infomri_monai.acquisition import CentreWarning, kspace_to_image
 from infomri_monai.data.prepare import (
     check_present,
     check_size,
@@ -215,6 +215,7 @@ class ReadFastMRISliced(MapTransform):
         self.crop = None if crop is None else check_size(crop, "crop")
         self.image_key, self.target_key = image_key, target_key
         self.normalise, self.slice_key = normalise, slice_key
+        self._warn_off_centre = CentreWarning(__name__)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
@@ -223,6 +224,7 @@ class ReadFastMRISliced(MapTransform):
             with open_volume(path) as file:
                 kspace = torch.from_numpy(read_slice(file, "kspace", (index,)))[None].to(torch.complex64)
                 target = read_slice(file, self.target_key, (index,)) if self.target_key else None
+            self._warn_off_centre(kspace)
             if self.crop is not None:
                 if any(m > n for m, n in zip(self.crop, kspace.shape[1:], strict=True)):
                     raise ValueError(f"{path.name}: crop={self.crop} exceeds the k-space {tuple(kspace.shape[1:])}.")

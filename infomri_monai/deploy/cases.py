@@ -20,14 +20,16 @@ from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
 from pydicom.valuerep import validate_value
 
+from infomri_monai.data.dicom.quiet import quiet
+from infomri_monai.data.dicom.series import find_series
+from infomri_monai.data.found_files import find_files
 from infomri_monai.data.ismrmrd import is_ismrmrd, read_ismrmrd
 from infomri_monai.data.ismrmrd_header import Encoding, RawDataError, RawFileError, centred_affine, parse_encoding
 from infomri_monai.data.kspace_file import KSPACE_SUFFIXES, read_kspace_file
-from infomri_monai.deploy.case import CaseSource, DeployCase, DeployError, system_words
+from infomri_monai.deploy.case import CaseSource, DeployCase, DeployError
 from infomri_monai.deploy.dicom.identity import item, new_uid
-from infomri_monai.deploy.dicom.scan import find_files, find_series
-from infomri_monai.deploy.dicom.series import read_series
-from infomri_monai.deploy.logs import quiet
+from infomri_monai.deploy.dicom.series import read_case
+from infomri_monai.files import system_words
 
 __all__ = ["ACCEPTED", "KSPACE_SUFFIXES", "ReadableCase", "find_cases", "raw_attributes", "read_raw"]
 
@@ -64,7 +66,7 @@ def find_cases(path: Path) -> tuple[list[ReadableCase], list[str]]:
         return [partial(read_raw, path)], []
     found = find_files(path)
     scan = find_series(path, KSPACE_SUFFIXES, found)
-    series = [partial(read_series, candidate) for candidate in scan.candidates]
+    series = [partial(read_case, candidate) for candidate in scan.candidates]
     raw = [partial(read_raw, file) for file in found.files if file.suffix.lower() in KSPACE_SUFFIXES]
     return [*series, *raw], list(scan.notes)
 

@@ -15,10 +15,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from infomri_monai.deploy.case import EXIT_NOTHING_TO_DO, EXIT_USAGE, DeployError, counted, system_words
+from infomri_monai.data.dicom.quiet import LOGGERS
+from infomri_monai.deploy.case import EXIT_NOTHING_TO_DO, EXIT_USAGE, DeployError, counted
 from infomri_monai.deploy.launch import INTERRUPTED, Interrupted, Interruption
-from infomri_monai.deploy.logs import LOGGERS, CaseFormatter
+from infomri_monai.deploy.logs import CaseFormatter
 from infomri_monai.deploy.settings import load_settings
+from infomri_monai.files import system_words
 
 if TYPE_CHECKING:
     from infomri_monai.deploy.cases import ReadableCase

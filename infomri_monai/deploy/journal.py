@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from infomri_monai.deploy.bundle import Inference
-from infomri_monai.deploy.case import EXIT_CASE_FAILED, EXIT_OK, DeployCase, DeployError, counted, system_words
+from infomri_monai.deploy.case import EXIT_CASE_FAILED, EXIT_OK, DeployCase, DeployError, counted
 from infomri_monai.deploy.derivation import ModelIdentity
-from infomri_monai.files import atomic_path
+from infomri_monai.files import atomic_path, system_words
 
 __all__ = ["CaseFacts", "Delivery", "Journal", "safe_reason", "where"]
 

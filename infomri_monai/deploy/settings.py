@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from infomri_monai.deploy.case import EXIT_USAGE, DeployError, system_words
-from infomri_monai.files import is_of_disk
+from infomri_monai.deploy.case import EXIT_USAGE, DeployError
+from infomri_monai.files import is_of_disk, system_words
 
 if TYPE_CHECKING:
     from monai.bundle import ConfigParser

@@ -35,7 +35,7 @@ def calibration_figure(points: Mapping[str, tuple[Tensor, Tensor]], title: str |
     Above the diagonal the model is overconfident, below it too careful.
 
     Args:
-        points: name (a ratio, a method) -> (sigma, error) of every bin, per real component in image units, from
+        points: name (a ratio, a method) -> (sigma, error) of the magnitude of every bin, in image units, from
             :func:`infomri_monai.metrics.error_by_sigma`. Bins without any error are left out.
         title: heading.
 
@@ -63,9 +63,7 @@ def calibration_figure(points: Mapping[str, tuple[Tensor, Tensor]], title: str |
         for (name, (sigma, error)), colour in zip(kept.items(), cycle(PALETTE), strict=False):
             axes.plot(sigma, error, marker="o", markersize=4, linewidth=1.4, color=colour, label=name)
         axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high), aspect="equal")
-        axes.set(
-            xlabel=r"predicted $\sigma$ per component [image units]", ylabel="r.m.s. error per component [image units]"
-        )
+        axes.set(xlabel=r"predicted $\sigma$ of the magnitude [image units]", ylabel="its r.m.s. error [image units]")
         axes.text(0.04, 0.96, "overconfident", transform=axes.transAxes, va="top", color="#7f7f7f", fontsize=8)
         axes.text(0.96, 0.04, "too careful", transform=axes.transAxes, ha="right", color="#7f7f7f", fontsize=8)
         axes.legend(loc="center left", bbox_to_anchor=(0.02, 0.78))

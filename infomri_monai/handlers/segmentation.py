@@ -382,7 +382,8 @@ class WriteSegmentation(WriteCases):
             "review": entry.review,
             "review_below_agreement": None if self.threshold is None else self.threshold.threshold,
             "units": "segmentation: class number, 0 is background (multi-label: 0/1); probability: 0 to 1; entropy and "
-            "mutual_information: nats; mean, sigma: intensity of the source; mask: 1 where k-space was measured, DC at n // 2",
+            "mutual_information: nats; mean (magnitude), sigma (its standard deviation): intensity of the source; "
+            "mask: 1 where k-space was measured, DC at n // 2",
         }
 
 

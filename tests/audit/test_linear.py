@@ -27,7 +27,7 @@ def correlated(count, grid, seed, complex_valued=False):
 def measured(images, seed, share=0.4):
     generator = torch.Generator().manual_seed(seed)
     mask = (torch.rand(len(images), 1, *images.shape[2:], generator=generator) < share).double()
-    noise = ComplexGaussianNoise(SIGMA, relative_to_dc=False)
+    noise = ComplexGaussianNoise(SIGMA, reference="absolute")
     return complex_to_channels(FourierMeasurement(noise=noise).zero_filled(images, mask, generator)), mask
 
 
@@ -86,7 +86,7 @@ def test_of_gaussian_images_it_is_what_a_regression_on_many_pairs_finds():
     images = correlated(count, grid, 3)
     attack = attack_on(images)
     _, mask = measured(images[:1], 5)
-    noise = FourierMeasurement(noise=ComplexGaussianNoise(SIGMA, relative_to_dc=False))
+    noise = FourierMeasurement(noise=ComplexGaussianNoise(SIGMA, reference="absolute"))
     kspace = noise(images, mask, torch.Generator().manual_seed(6))
     seen = torch.cat([kspace.real, kspace.imag], 1).flatten(1)
     seen = torch.cat([seen[:, seen.abs().sum(0) > 0], torch.ones(count, 1)], 1)
@@ -121,7 +121,7 @@ def test_every_ratio_has_its_share():
 
 def test_the_noise_is_the_measurements():
     images = torch.rand(2000, 1, 8, 8)
-    white = noise_variance(FourierMeasurement(noise=ComplexGaussianNoise(SIGMA, relative_to_dc=False)), images, 0)
+    white = noise_variance(FourierMeasurement(noise=ComplexGaussianNoise(SIGMA, reference="absolute")), images, 0)
     assert float(white.mean()) == pytest.approx(SIGMA**2, rel=0.01)
     poisson = noise_variance(FourierMeasurement(noise=PoissonNoise(100.0)), images, 0)
     assert float(poisson[4, 4]) > 4 * float(poisson[0, 0])

@@ -161,7 +161,7 @@ class Recording(ImageClassifier):
 def test_the_measurement_has_the_defenders_noise(tmp_path, ratio, policy):
     """Of an orthonormal transform the image's noise has sigma times the root of the measured share, per real component."""
     sigma, shown = 0.3, []
-    for noise in (None, ComplexGaussianNoise(sigma, relative_to_dc=False)):
+    for noise in (None, ComplexGaussianNoise(sigma, reference="absolute")):
         changes = {"measurement": FourierMeasurement(noise=noise), "policy": policy or UniformRandom()}
         place = audit(tmp_path, attribute="side", images=(8, 8, 64), **changes).scene
         evaluate_probe(place, Recording(parts := []), "attribute", [ratio], Budget(), 0, "told")

@@ -32,9 +32,10 @@ from hospital.raw_scan import (
     write_example_ismrmrd,
 )
 from infomri_monai.data import ReadCased, inference_cases
+from infomri_monai.data.dicom.series import find_series
+from infomri_monai.data.found_files import find_files
 from infomri_monai.deploy.case import DeployError
 from infomri_monai.deploy.cases import find_cases, raw_attributes
-from infomri_monai.deploy.dicom.scan import find_files, find_series
 
 GRID = (24, 20)
 LINES = [2, 5, 8, 9, 10, 11, 12, 17]

@@ -98,7 +98,7 @@ def test_intensity_units_are_kept(factor):
 def test_noise_has_its_standard_deviation():
     """Fully sampled, the zero-filled image is the image and the noise: its spread is the noise model's."""
     flat = torch.full((1, 1, 64, 64), 10.0)
-    measurement = FourierMeasurement(noise=ComplexGaussianNoise(0.5, relative_to_dc=False))
+    measurement = FourierMeasurement(noise=ComplexGaussianNoise(0.5, reference="absolute"))
     result = VolumeInferer(UniformRandom(), measurement, 1.0, progress=False)(flat, network())
     assert float((result.zero_filled - 10).std()) == pytest.approx(0.5, rel=0.05)
 

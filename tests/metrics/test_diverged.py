@@ -24,6 +24,7 @@ from infomri_monai.metrics import (
     dice_to_raters,
     energy_distance,
     interval_coverage,
+    magnitude_coverage,
     psnr,
     sample_diversity,
     ssim,
@@ -78,7 +79,7 @@ def test_three_diverged_images_of_four():
 
 def result(mean):
     zero = torch.zeros(len(mean), 1, 16, 16)
-    return ReconstructionResult(mean, zero, IMAGES, zero, zero + 1, zero, zero[:, 0, 0, 0])
+    return ReconstructionResult(mean, zero, IMAGES, zero, zero + 1, zero, zero[:, 0, 0, 0], zero)
 
 
 @pytest.mark.parametrize(("mean", "target", "words"), [
@@ -107,7 +108,8 @@ def test_functions_of_a_batch():
     """The image that is not finite has NaN, the others keep their value."""
     bad, log_variance = spoiled(0.9 * IMAGES, NAN), torch.zeros_like(IMAGES)
     for values in (psnr(bad, IMAGES), ssim(bad, IMAGES), interval_coverage(IMAGES, bad, log_variance),
-                   interval_coverage(IMAGES, IMAGES, spoiled(log_variance, NAN))):  # fmt: skip
+                   interval_coverage(IMAGES, IMAGES, spoiled(log_variance, NAN)),
+                   magnitude_coverage(IMAGES, bad, log_variance)):  # fmt: skip
         assert values.isnan().tolist() == [True, True, True, False]
     estimate = mean_estimate(torch.tensor([1.0, NAN, 1.0, 2.0]), torch.arange(4.0), SubjectBootstrap())
     assert all(map(math.isnan, estimate))

@@ -15,23 +15,12 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import generate_uid
 
 import infomri_monai
+from infomri_monai.data.dicom.series import MANUFACTURER
 from infomri_monai.deploy.case import CaseSource
 from infomri_monai.deploy.derivation import Derivation, ModelIdentity
 from infomri_monai.deploy.logs import guarded
 
-__all__ = [
-    "MANUFACTURER",
-    "copied",
-    "copy_elements",
-    "identity_arguments",
-    "item",
-    "new_uid",
-    "series_attributes",
-    "unnamed",
-]
-
-#: of everything that this software makes
-MANUFACTURER = "infomri_monai"
+__all__ = ["copied", "copy_elements", "identity_arguments", "item", "new_uid", "series_attributes", "unnamed"]
 
 # keywords, separated by spaces
 #: must be those of the source letter by letter, or a PACS sorts the result under another patient or study

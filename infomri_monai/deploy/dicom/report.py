@@ -15,9 +15,10 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.uid import RawDataStorage, generate_uid
 
+from infomri_monai.data.dicom.series import MANUFACTURER
 from infomri_monai.deploy.case import CaseSource
 from infomri_monai.deploy.derivation import Derivation
-from infomri_monai.deploy.dicom.identity import MANUFACTURER, identity_arguments, new_uid, series_attributes, unnamed
+from infomri_monai.deploy.dicom.identity import identity_arguments, new_uid, series_attributes, unnamed
 from infomri_monai.deploy.logs import guarded
 
 __all__ = [

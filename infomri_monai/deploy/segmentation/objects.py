@@ -14,6 +14,7 @@ from pydicom.sr.codedict import codes
 from torch import Tensor
 
 from infomri_monai.acquisition.fourier import kspace_to_image
+from infomri_monai.data.dicom.quiet import quiet
 from infomri_monai.deploy.bundle import DeployBundle, Inference, volume_of
 from infomri_monai.deploy.case import CaseSource, DeployCase, counted
 from infomri_monai.deploy.derivation import Derivation, derived
@@ -28,7 +29,7 @@ from infomri_monai.deploy.dicom.report import (
     percentile_code,
 )
 from infomri_monai.deploy.dicom.segmentation import binary_segmentation, fractional_segmentation, segment_code
-from infomri_monai.deploy.logs import guarded, quiet
+from infomri_monai.deploy.logs import guarded
 from infomri_monai.deploy.reconstruction.objects import series_files
 from infomri_monai.engines import VolumeSegmentation
 from infomri_monai.handlers.cases import scaled_entry, worklist_entry
@@ -110,7 +111,7 @@ def _images(
         mean, sigma = (volume_of(m, case, bundle) for m in (result.mean, result.sigma))
         how = said("reconstruction", more="Auxiliary reconstruction of the segmentation's network.")
         files, source = series_files("reconstruction", mean, case, how, _IMAGE)
-        how = said("sigma", more="Standard deviation of the auxiliary reconstruction.")
+        how = said("sigma", more="Standard deviation of the auxiliary reconstruction's magnitude.")
         return {**files, "sigma.dcm": parametric_map(sigma, case.affine, source, how, "sigma", _SIGMA)}, source
     if case.source.instances:
         return {}, case.source
