@@ -9,6 +9,7 @@ benchmarks/results/privacy_study.json, its pictures and the page docs/results/pr
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ EXPERIMENTS: dict[str, dict[str, Any]] = {
 
 
 def run_one(name: str, seed: int, data: Path, runs: Path, mixed_precision: bool) -> None:
-    """Train one system, evaluate it on the test split, attack it, and mark the folder finished."""
+    """Train one system, evaluate it on the test split, attack it, mark the folder finished; what was done is kept."""
     import torch
 
     torch.set_num_threads(1)
@@ -56,15 +57,19 @@ def run_one(name: str, seed: int, data: Path, runs: Path, mixed_precision: bool)
     overrides = {"method": name, **of_data, **overrides, "seed": seed, "dataset_dir": str(data)}
     overrides |= {"mixed_precision": mixed_precision, "attack_mixed_precision": mixed_precision}
     overrides |= {"attribute_key": "attribute" if seed == 0 and name in PROBED else ""}  # MONAI passes over None
-    seconds = {}
+    done = folder / "seconds.json"
+    seconds = json.loads(done.read_text()) if done.exists() else {}
     for action, extra, own in (
         ("train", [], {}),
         ("evaluate", ["evaluate.json"], {}),
         ("audit", ["audit.json"], of_audit),
     ):
+        if action in seconds:
+            continue
         start = time.perf_counter()
         run_bundle("infomri_privacy_classification", [*configs, *extra], folder, **overrides, **own)
         seconds[action] = round(time.perf_counter() - start)
+        done.write_text(json.dumps(seconds))
     mark_finished(folder, seconds, mixed_precision)
 
 
