@@ -69,7 +69,7 @@ demo-privacy: $(CORE)  ## train, evaluate, attack and classify on embedded data;
 	$(IN_PRIVACY) --config_file "['configs/train.json']" --output_dir $(abspath $(DEMO)_privacy) --tracking mlflow
 	$(IN_PRIVACY) --config_file "['configs/train.json','configs/evaluate.json']" --output_dir $(abspath $(DEMO)_privacy) --tracking mlflow
 	$(IN_PRIVACY) --config_file "['configs/train.json','configs/audit.json']" --output_dir $(abspath $(DEMO)_privacy) --tracking mlflow \
-		--attack_steps 200
+		--attack_steps 200 --attack_val_interval 40
 	$(IN_PRIVACY) --config_file configs/inference.json --output_dir $(abspath $(DEMO)_privacy)/inference \
 		--model_path $(abspath $(DEMO)_privacy)/model.pt --policy_path $(abspath $(DEMO)_privacy)/policy.pt
 	@echo; cat $(DEMO)_privacy/evaluation/classification.md; echo; cat $(DEMO)_privacy/audit/report.md

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from report import IMAGES
-from study_tables import write_results
+from study_tables import check_complete, write_results
 
 from infomri_monai.figures import PrivacyPoint, beta_mask_figure, privacy_utility_figure, save_figure
 from infomri_monai.sampling import load_policy
@@ -50,6 +50,7 @@ def read_results(runs: Path) -> tuple[Results, dict[str, dict[str, list[float]]]
             _collect(results, name, row, {"balanced_accuracy": "probe"})
         if probe["reference"]:
             _collect(results, name, probe["reference"], {"balanced_accuracy": "probe_reference"})
+    check_complete(results, {name: len(own["audit"]) for name, own in seconds.items()}, ("probe", "probe_reference"))
     return results, seconds
 
 
@@ -86,8 +87,8 @@ def write_report(runs: Path, experiments: Mapping[str, Mapping[str, Any]]) -> No
 
 def _attacks_and_code(runs: Path) -> dict[str, Any]:
     """How many attackers were stopped before their budget, and which commits the runs are of."""
-    stopped = [
-        course["stopped_early"]
+    courses = [
+        course
         for path in runs.glob("*/audit/report.json")
         if (path.parents[1] / "finished.json").exists()
         for attacker in json.loads(path.read_text())["attackers"]
@@ -95,7 +96,14 @@ def _attacks_and_code(runs: Path) -> dict[str, Any]:
     ]
     finished = [json.loads(path.read_text()) for path in runs.glob("*/finished.json")]
     commits = Counter(run.get("commit", "not recorded") for run in finished)
-    return {"attackers": len(stopped), "stopped_early": sum(stopped), "commits": dict(sorted(commits.items()))}
+    steps = [course["steps"] for course in courses]
+    stopped = sum(course["stopped_early"] for course in courses)
+    return {
+        "attackers": len(courses),
+        "stopped_early": stopped,
+        "steps": [min(steps), max(steps)],
+        "commits": dict(sorted(commits.items())),
+    }
 
 
 def _method(name: str, experiment: Mapping[str, Any]) -> str:

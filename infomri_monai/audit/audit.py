@@ -86,7 +86,7 @@ def policy_warnings(policy: SamplingPolicy, ratios: Sequence[float]) -> list[str
 
 
 _LOGGER = logging.getLogger(__name__)
-_VERSION = 3  # of what is trained and tested: raise it and older results are not taken over
+_VERSION = 4  # of what is trained and tested: raise it and older results are not taken over
 
 
 class PrivacyAudit(Workflow):
@@ -122,8 +122,8 @@ class PrivacyAudit(Workflow):
             so has the same budget; the report names the networks that it ended.
         val_interval: gradient steps between validations, for each ratio, less where that divides ``max_steps`` better; None
             validates once per pass.
-        patience: validations in a row without a mean squared error lower by 0.5 % that end a training; each of them takes the
-            learning rate to a third.
+        patience: validations in a row without a mean squared error lower by 0.5 % that end a training; each of them goes back to
+            the best weights with a third of the learning rate.
         per_ratio: train one network per ratio; else one per attacker for all ratios, drawn uniformly, one per image.
         probe: classifier of the attribute, an :class:`~infomri_monai.networks.ImageClassifier` or a function that makes one; None
             for a small ResNet.

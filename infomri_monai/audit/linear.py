@@ -27,7 +27,7 @@ _WHOLE = 4096
 _IMAGES = 1024
 #: shares of the diagonal in the covariance among which validation chooses
 _SHARES = (0.0, 1e-3, 1e-2, 0.05, 0.2, 0.5, 1.0)
-_CHOOSING = 64  # validation images that choose
+_CHOOSING = 16  # validation images that choose
 _NOISY = 512  # training images of which the noise's variance is taken
 
 

@@ -179,8 +179,8 @@ class AuditReport(NamedTuple):
                 f"{listed([f'**{name}**' for name in self.floors])}: the training images' mean magnitude, and its mean at every "
                 "pixel: what is known without any measurement.",
                 f"Budget: batches of {budget.batch_size}, at most {limit} for every ratio, ended after {budget.patience} "
-                "validations in a row without a mean squared error lower by 0.5 %, each of which took the learning rate to a "
-                "third; the weights of the best validation were tested.",
+                "validations in a row without a mean squared error lower by 0.5 %, each of which went back to the best weights "
+                "with a third of the learning rate; the weights of the best validation were tested.",
             ],
             "What was shown": [self._ratio_words(verdict) for verdict in self.verdicts],
             "The attribute probe": self.probe.words(),

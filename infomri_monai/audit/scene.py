@@ -70,7 +70,8 @@ class AuditData(NamedTuple):
         if len(set(shapes.values())) > 1 or image.ndim != 3 or len(image) != 1:
             raise ValueError(f"images must have one shape (1, H, W) in all splits, got {shapes}.")
         if len({part.is_complex() for part in first.values()}) > 1:
-            raise ValueError("images must be real in all splits or complex in all splits.")
+            kinds = {name: "complex" if part.is_complex() else "real" for name, part in first.items()}
+            raise ValueError(f"images must be real in all splits or complex in all splits, got {kinds}.")
         if min(image.shape[1:]) < SSIM_WINDOW:
             raise ValueError(
                 f"images must have at least {SSIM_WINDOW} x {SSIM_WINDOW} pixels, got {shapes['test'][1:]}."

@@ -104,7 +104,8 @@ class KeepBest:
     """Handler of a validator: keeps the weights with the lowest value of a metric, and ends a training that has stalled.
 
     A validation whose metric is not lower than what the last improvement reached by 0.5 % (0.02 dB of a mean squared error) is one
-    in vain: it takes the learning rate to a third, and ``patience`` of them in a row end the training.
+    in vain: it goes back to the best weights, and to the optimiser's state at them, with a third of the learning rate.
+    ``patience`` of them in a row end the training.
 
     Args:
         network: the network in training.
@@ -124,6 +125,7 @@ class KeepBest:
         self.best, self.best_step = math.inf, 0
         self.reached, self.stalled = math.inf, 0
         self.state: dict[str, Tensor] = {}
+        self.moments: dict[str, Any] = {}
         self.history: dict[str, list[float]] = {}
 
     def attach(self, engine: Engine) -> None:
@@ -138,6 +140,7 @@ class KeepBest:
         if metrics[self.metric] < self.best:
             self.best, self.best_step = metrics[self.metric], step
             self.state = {key: tensor.detach().cpu().clone() for key, tensor in self.network.state_dict().items()}
+            self.moments = copy.deepcopy(self.trainer.optimizer.state_dict())
         shown = ", ".join(f"{key} {value:.5g}" for key, value in metrics.items())
         logging.getLogger(__name__).info("%s: step %d, validation %s", self.name, step, shown)
         self._judge(metrics[self.metric])
@@ -147,8 +150,13 @@ class KeepBest:
             self.reached, self.stalled = value, 0
             return
         self.stalled += 1
-        for group in self.trainer.optimizer.param_groups:
-            group["lr"] *= _SLOWER
+        self.network.load_state_dict(self.state)
+        slower = [_SLOWER * group["lr"] for group in self.trainer.optimizer.param_groups]
+        self.trainer.optimizer.load_state_dict(
+            copy.deepcopy(self.moments)
+        )  # without moments its first steps are the largest
+        for group, rate in zip(self.trainer.optimizer.param_groups, slower, strict=True):
+            group["lr"] = rate
         if self.stalled >= self.patience:
             self.trainer.terminate()
 

@@ -46,9 +46,10 @@ class RatioSweepHandler:
     """Feed a collector from an evaluator that sweeps ratios, publish its table's columns and write the table.
 
     After every epoch ``engine.state.metrics`` holds ``<metric>_at_<ratio>`` for every column and ratio (so that MONAI's MLflow
-    handler logs them) and ``<metric>`` as the mean over the ratios; what is not defined, e.g. the AUROC of a test set without one
-    of the classes, is not published, and the log says so. A key metric that is not defined is infinitely bad: nothing is better
-    than NaN, and no later model would be the best one. With an ``output_dir`` the table is written there and printed to the log.
+    handler logs them) and ``<metric>`` as the mean over the ratios. A column without a value at any ratio is not published. Where
+    it has none at one ratio (predictions that are not finite, the AUROC of a test set without one of the classes), its mean is NaN.
+    The log says so, and how many images were left out. A key metric that is not defined is infinitely bad: nothing is better than
+    NaN, and no later model would be the best one. With an ``output_dir`` the table is written there and printed to the log.
 
     Args:
         collector: gets the evaluator's prediction and label: :class:`~infomri_monai.metrics.RateDistortion`,
@@ -126,16 +127,21 @@ class RatioSweepHandler:
         records = self.table.records()
         if self.key_metric is not None:
             self._check_key(records[0])
-            engine.state.metrics[self.key_metric] = self._worst(engine)  # where no ratio has a finite value
+            engine.state.metrics[self.key_metric] = math.nan  # where no ratio has a value
         for name in records[0]:
             if name in _LABELS:
                 continue
-            finite = [(r["ratio"], r[name]) for r in records if math.isfinite(r[name])]
-            if finite and len(finite) < len(records):
-                logging.getLogger(__name__).warning("%s is not finite at %d ratios", name, len(records) - len(finite))
-            engine.state.metrics |= {f"{name}_at_{ratio:.4f}": value for ratio, value in finite}
-            if finite:
-                engine.state.metrics[name] = sum(value for _, value in finite) / len(finite)
+            missing = sum(math.isnan(r[name]) for r in records)
+            if missing == len(records) and name not in self.table.told:
+                continue  # not measured
+            if missing:
+                logging.getLogger(__name__).warning("%s has no value at %d ratios", name, missing)
+            engine.state.metrics |= {f"{name}_at_{r['ratio']:.4f}": r[name] for r in records}
+            engine.state.metrics[name] = sum(r[name] for r in records) / len(records)
+        if self.key_metric is not None and math.isnan(engine.state.metrics[self.key_metric]):
+            engine.state.metrics[self.key_metric] = self._worst(engine)
+        for name, said in self.table.told.items():
+            logging.getLogger(__name__).warning("%s: %s", name, said)
         if self.output_dir is not None and idist.get_rank() == 0:
             self.table.write(self.output_dir, self.collector.file_name)
             logging.getLogger(__name__).info("\n%s", self.table)

@@ -161,7 +161,7 @@ def interval_coverage(target: Tensor, mean: Tensor, log_variance: Tensor, level:
         level: probability of the interval, in (0, 1).
 
     Returns:
-        Share in [0, 1], shape (batch,).
+        Share in [0, 1], shape (batch,); NaN where a pixel is NaN.
 
     Raises:
         ValueError: if ``level`` is outside (0, 1), or the shapes or the kinds (real, complex) differ.
@@ -176,7 +176,8 @@ def interval_coverage(target: Tensor, mean: Tensor, log_variance: Tensor, level:
     error = target - mean
     if error.is_complex():
         error, half_width = torch.view_as_real(error), half_width.unsqueeze(-1)
-    return (error.abs() <= half_width).flatten(1).to(log_variance.dtype).mean(1)
+    inside = (error.abs() <= half_width).to(log_variance.dtype).masked_fill((error + half_width).isnan(), torch.nan)
+    return inside.flatten(1).mean(1)
 
 
 def _half_width(level: float) -> float:
@@ -265,7 +266,7 @@ def magnitude_coverage(target: Tensor, mean: Tensor, log_variance: Tensor, level
         level: probability of the interval, in (0, 1).
 
     Returns:
-        Share in [0, 1], shape (batch,); NaN where an image is zero everywhere.
+        Share in [0, 1], shape (batch,); NaN where an image is zero everywhere, or a prediction is NaN.
 
     Raises:
         ValueError: if ``level`` is outside (0, 1), or the shapes differ.
@@ -276,7 +277,10 @@ def magnitude_coverage(target: Tensor, mean: Tensor, log_variance: Tensor, level
         >>> magnitude_coverage(target, mean, torch.zeros(1, 1, 4))  # two of the three that are not background
         tensor([0.6667])
     """
-    shares = [(one <= 1).sum() / one.numel() for one in _half_widths(target, mean, log_variance, level)]
+    shares = [
+        (one <= 1).float().masked_fill(one.isnan(), torch.nan).mean()
+        for one in _half_widths(target, mean, log_variance, level)
+    ]
     return torch.stack(shares).to(log_variance.dtype)
 
 

@@ -234,7 +234,7 @@ class RateDistortion(TableCollector[RateDistortionTable]):
             RateDistortionRow(ratio=s, images=count, **{name: column[s] for name, column in columns.items()})
             for s, count in self.metrics["psnr"].images_by_ratio().items()
         ]
-        return RateDistortionTable(self.method, rows, {name: metric.convention for name, metric in used.items()})
+        return RateDistortionTable(self.method, rows, {n: m.convention for n, m in used.items()}, self.told())
 
     def reset(self) -> None:
         """Forget all batches."""
