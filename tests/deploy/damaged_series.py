@@ -144,7 +144,9 @@ SERIES_FAULTS = (
     Fault("two patients", of_one(PatientID="ID-4711-OTHER"), "its 4 images differ in patient (2 values)"),
     Fault("two echoes", of_one(EchoTime=80), "its 4 images differ in echo time (2 values)"),
     Fault("missing slice", changed(lambda s: s.pop(1)), "missing slices: gap of 1 between slice 1 and 2"),
-    Fault("one UID twice", _other_image_under_one_uid, "files 2 and 5 of 5 (in the order of their names) have one SOPIns"),
+    Fault(
+        "one UID twice", _other_image_under_one_uid, "files 2 and 5 of 5 (in the order of their names) have one SOPIns"
+    ),
     Fault("two at one position", changed(_at_one_place), "1 of 4 images lie where another one does"),
     Fault("not MR", every(SOPClassUID="1.2.840.10008.5.1.4.1.1.2", Modality="CT"), "must hold MR images, found CT"),
     Fault("phase", every(ImageType=["ORIGINAL", "PRIMARY", "P"]), "must hold magnitude images, found phase"),
