@@ -64,11 +64,13 @@ class CaseSource:
         attributes: patient, study, frame of reference and equipment to carry over, a ``pydicom.Dataset`` with a StudyInstanceUID
             and a FrameOfReferenceUID: the first instance, or for raw k-space what is known.
         frames: number of the frame (from 1) of every slice in a multi-frame instance; empty for classic ones.
+        tiled: whether the only instance is a mosaic, whose slices nothing can refer to one by one.
     """
 
     instances: tuple[Any, ...]
     attributes: Any
     frames: tuple[int, ...] = ()
+    tiled: bool = False
 
 
 @dataclass(frozen=True)

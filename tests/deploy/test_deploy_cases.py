@@ -200,10 +200,10 @@ def test_found_in_the_order_of_paths(tmp_path):
     (tmp_path / "folder.npz").mkdir()
     found, _ = find_cases(tmp_path)
     names = [
-        read.args[0].relative_to(tmp_path).as_posix() for read in found[1:]
+        Path(*case.about["files"]).relative_to(tmp_path).as_posix() for case in found[1:]
     ]  # the first is e.dcm, which is damaged
     assert names == ["a.npz", "b/scan.npy", "c.H5", "d.mrd"]
-    assert find_cases(tmp_path / "a.npz")[0][0].args == (tmp_path / "a.npz",)
+    assert find_cases(tmp_path / "a.npz")[0][0].about == {"files": [str(tmp_path / "a.npz")]}
 
 
 @named([fault for fault in RAW_FAULTS if fault.name != "no overlap"])  # which only the network finds

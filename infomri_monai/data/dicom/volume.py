@@ -108,6 +108,8 @@ def _instance(path: Path, headers: Sequence[SliceHeader]) -> tuple[Dataset, list
         stored = unpacked(stored[0], len(headers))
     frames = _rescaled(stored, headers)
     del dataset.PixelData
+    if not dataset.get("SOPClassUID"):
+        dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID
     return dataset, frames
 
 

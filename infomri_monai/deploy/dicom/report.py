@@ -108,13 +108,13 @@ AUTOMATIC = "Written by software; no person has verified it."
 
 
 def measurements(rows: Iterable[tuple[Any, float, str, Any]]) -> list[Any]:
-    """Measurements (TID 300) of the numbers that are known.
+    """Measurements (TID 300) of the numbers that are known, to six significant digits: more would claim what nobody knows.
 
     Args:
         rows: code of the name, number (finite, or NaN for one that is left out), UCUM unit, and code of the derivation or None.
     """
     return [
-        sr.Measurement(name, value, Code(units, "UCUM", _UNITS[units]), derivation=derivation)
+        sr.Measurement(name, float(f"{value:.6g}"), Code(units, "UCUM", _UNITS[units]), derivation=derivation)
         for name, value, units, derivation in rows
         if not math.isnan(value)
     ]

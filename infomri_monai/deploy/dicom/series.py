@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from time import perf_counter
 
 import torch
 from pydicom.dataset import Dataset
 
-from infomri_monai.data.dicom.quiet import DicomError, quiet
+from infomri_monai.data.dicom.quiet import DicomError
 from infomri_monai.data.dicom.series import SeriesCandidate
 from infomri_monai.data.dicom.volume import read_series
 from infomri_monai.deploy.case import CaseSource, DeployCase, DeployError
+from infomri_monai.deploy.dicom.geometry import slice_geometry
 from infomri_monai.deploy.dicom.identity import new_uid
+from infomri_monai.deploy.dicom.mr_series import mr_attributes
+from infomri_monai.deploy.dicom.references import slice_references
+from infomri_monai.deploy.logs import guarded
 
 __all__ = ["case_source", "read_case"]
 
@@ -46,8 +51,13 @@ def read_case(candidate: SeriesCandidate, number: int | None = None) -> DeployCa
         volume = read_series(candidate)
     except DicomError as error:
         raise DeployError(str(error)) from None
-    with quiet():
+    with guarded("checking the source's headers"):  # what fails here would fail after the network has run
         source, made_up = case_source(volume.instances, volume.frames)
+        columns, rows, slices = volume.pixels.shape
+        tiled = not volume.frames and len(volume.instances) < slices
+        source = replace(source, tiled=tiled)
+        for reference in slice_references(source, slice_geometry(volume.affine, slices), (rows, columns)):
+            mr_attributes(reference, source.attributes)
     return DeployCase(
         number=number or candidate.number,
         domain="image",

@@ -54,9 +54,11 @@ def series_files(
         number: of the series.
 
     Returns:
-        File names and instances, numbered from 1; the case's source, or of raw k-space, which has no instances, the new series.
+        File names and instances, numbered from 1; the case's source, or the new series, where it has no instances (raw k-space)
+        or one whose slices nothing can refer to (a mosaic).
     """
     series = mr_series(image, case.affine, case.source, derivation, number)
     files = {f"{folder}/slice_{n:04d}.dcm": instance for n, instance in enumerate(series, 1)}
-    source = case.source if case.source.instances else CaseSource(tuple(series), case.source.attributes)
+    referable = case.source.instances and not case.source.tiled
+    source = case.source if referable else CaseSource(tuple(series), case.source.attributes)
     return files, source

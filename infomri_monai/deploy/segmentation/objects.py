@@ -46,7 +46,8 @@ def build_objects(case: DeployCase, inference: Inference, bundle: DeployBundle) 
 
     A reconstruction, if the bundle gives one, is written as ``reconstruction/slice_<n>.dcm`` with ``sigma.dcm``. Raw k-space has no
     instances that a segmentation could refer to: then it refers to the reconstruction, or else to
-    ``zero_filled/slice_<n>.dcm``.
+    ``zero_filled/slice_<n>.dcm``. Nor has a mosaic any for its slices: then it refers to ``source/slice_<n>.dcm``, the mosaic
+    unpacked.
 
     Args:
         case: what was segmented.
@@ -65,8 +66,9 @@ def build_objects(case: DeployCase, inference: Inference, bundle: DeployBundle) 
     probabilities = volume_of(result.class_probabilities, case, bundle, 1)
     entropy = volume_of(result.entropy, case, bundle)
     hows = (said("segmentation", more=chosen), said("probability", more=f"{mean.capitalize()}."))
-    majority = binary_segmentation(masks, bundle.names, *place, hows[0], _MAJORITY)
-    probability = fractional_segmentation(probabilities, bundle.names, *place, hows[1], _PROBABILITY)
+    empty = bundle.keep_empty_frames
+    majority = binary_segmentation(masks, bundle.names, *place, hows[0], _MAJORITY, keep_empty=empty)
+    probability = fractional_segmentation(probabilities, bundle.names, *place, hows[1], _PROBABILITY, keep_empty=empty)
     how = said("entropy", more="Entropy of the mean class probabilities.")
     return {
         **files,
@@ -113,6 +115,11 @@ def _images(
         files, source = series_files("reconstruction", mean, case, how, _IMAGE)
         how = said("sigma", more="Standard deviation of the auxiliary reconstruction's magnitude.")
         return {**files, "sigma.dcm": parametric_map(sigma, case.affine, source, how, "sigma", _SIGMA)}, source
+    if case.source.tiled:
+        text = "Slices of the source, a Siemens mosaic, unpacked and otherwise unchanged."
+        return series_files(
+            "source", case.data, case, Derivation("InfoMRI source", text, False, bundle.identity), _IMAGE
+        )
     if case.source.instances:
         return {}, case.source
     how = said("zero-filled", more="Zero-filled image, shown for orientation only: it has aliasing.")
