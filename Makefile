@@ -68,7 +68,8 @@ demo-segmentation: $(CORE)  ## train, evaluate and infer segmentations on embedd
 demo-privacy: $(CORE)  ## train, evaluate, attack and classify on embedded data; in demo_output_privacy/
 	$(IN_PRIVACY) --config_file "['configs/train.json']" --output_dir $(abspath $(DEMO)_privacy) --tracking mlflow
 	$(IN_PRIVACY) --config_file "['configs/train.json','configs/evaluate.json']" --output_dir $(abspath $(DEMO)_privacy) --tracking mlflow
-	$(IN_PRIVACY) --config_file "['configs/train.json','configs/audit.json']" --output_dir $(abspath $(DEMO)_privacy) --tracking mlflow
+	$(IN_PRIVACY) --config_file "['configs/train.json','configs/audit.json']" --output_dir $(abspath $(DEMO)_privacy) --tracking mlflow \
+		--attack_steps 200 --attack_val_interval 40
 	$(IN_PRIVACY) --config_file configs/inference.json --output_dir $(abspath $(DEMO)_privacy)/inference \
 		--model_path $(abspath $(DEMO)_privacy)/model.pt --policy_path $(abspath $(DEMO)_privacy)/policy.pt
 	@echo; cat $(DEMO)_privacy/evaluation/classification.md; echo; cat $(DEMO)_privacy/audit/report.md
@@ -136,6 +137,7 @@ bench: $(TEST)  ## speed and memory ratios, side by side, and the mask's gradien
 	$(RUN_PYTHON) benchmarks/training_step.py
 	$(RUN_PYTHON) benchmarks/segmentation_speed.py
 	$(RUN_PYTHON) benchmarks/mask_gradient.py
+	$(RUN_PYTHON) benchmarks/matrix_size.py
 	$(RUN_PYTHON) benchmarks/kspace_statistics_speed.py
 	$(RUN_PYTHON) benchmarks/marginal_entropy_speed.py
 	$(RUN_PYTHON) benchmarks/deploy_timeline.py

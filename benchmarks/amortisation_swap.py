@@ -32,7 +32,7 @@ def quality(images: torch.Tensor, network: Path, policy: Path, ratio: float) -> 
     """Mean PSNR with the network of one run and the policy of another."""
     system = ReconstructionSystem(
         load_policy(policy / "policy.pt"),
-        FourierMeasurement(noise=ComplexGaussianNoise()),
+        FourierMeasurement(noise=ComplexGaussianNoise(5e-4, reference="dc")),
         load_network(UnrolledReconstructor(phases=5, channels=16), network / "model.pt"),
     )
     result = system(images, ratio, torch.Generator().manual_seed(0))

@@ -103,7 +103,7 @@ def masks(ratio: float, shape: tuple[int, ...]) -> dict[str, Tensor]:
 
 def rows_of(images: Tensor, kind: str, noise: float) -> list[dict[str, Any]]:
     """Entropies of all masks on one set of images, (sample, 1, H, W)."""
-    entropy = marginal_entropy_of(KSpaceStatistics.from_images(images), ComplexGaussianNoise(noise))
+    entropy = marginal_entropy_of(KSpaceStatistics.from_images(images), ComplexGaussianNoise(noise, reference="dc"))
     maps = estimates(image_to_kspace(images)[:, 0], entropy)
     rows = []
     for acceleration in ACCELERATIONS:

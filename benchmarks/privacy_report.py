@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from report import IMAGES
-from study_tables import write_results
+from study_tables import check_complete, write_results
 
 from infomri_monai.figures import PrivacyPoint, beta_mask_figure, privacy_utility_figure, save_figure
 from infomri_monai.sampling import load_policy
@@ -18,7 +18,7 @@ from infomri_monai.sampling import load_policy
 #: quantity -> experiment -> acceleration -> one value per seed
 Results = dict[str, dict[str, dict[float, list[float]]]]
 #: not attackers, but what the audit compares them with
-REFERENCES = ("psnr_zero_filled", "psnr_constant_guess")
+REFERENCES = ("psnr_zero_filled", "psnr_mean_training_image", "psnr_constant_image")
 QUANTITIES = ("accuracy", "auroc", "ece", "kspace_entropy", "redundancy_ratio")
 
 
@@ -36,13 +36,21 @@ def read_results(runs: Path) -> tuple[Results, dict[str, dict[str, list[float]]]
             _collect(results, name, row, {key: key for key in QUANTITIES if key in row})
         for attacker in audit["attackers"]:
             for row in attacker["rows"]:
-                _collect(results, name, row, {"psnr": f"psnr_{attacker['name']}", "ssim": f"ssim_{attacker['name']}"})
+                key = attacker["name"].replace(" ", "_")
+                _collect(results, name, row, {"psnr": f"psnr_{key}", "ssim": f"ssim_{key}"})
+            for course in attacker["courses"]:
+                _add(results, f"steps_{key}", name, course["ratios"][0], course["steps"])
         for row in audit["attackers"][0]["rows"]:
             names = {"redundancy_ratio": "redundancy_ratio", "zero_filled_psnr": "psnr_zero_filled"}
             _collect(results, name, row, names)
-            _add(results, "psnr_constant_guess", name, row["ratio"], audit["constant_guess"]["psnr"])
-        for row in (audit["attribute_probe"] or {}).get("rows", []):
+            for floor, values in audit["floors"].items():
+                _add(results, f"psnr_{floor.replace(' ', '_')}", name, row["ratio"], values["psnr"])
+        probe = audit["attribute_probe"]
+        for row in probe["rows"]:
             _collect(results, name, row, {"balanced_accuracy": "probe"})
+        if probe["reference"]:
+            _collect(results, name, probe["reference"], {"balanced_accuracy": "probe_reference"})
+    check_complete(results, {name: len(own["audit"]) for name, own in seconds.items()}, ("probe", "probe_reference"))
     return results, seconds
 
 
@@ -79,8 +87,8 @@ def write_report(runs: Path, experiments: Mapping[str, Mapping[str, Any]]) -> No
 
 def _attacks_and_code(runs: Path) -> dict[str, Any]:
     """How many attackers were stopped before their budget, and which commits the runs are of."""
-    stopped = [
-        course["stopped_early"]
+    courses = [
+        course
         for path in runs.glob("*/audit/report.json")
         if (path.parents[1] / "finished.json").exists()
         for attacker in json.loads(path.read_text())["attackers"]
@@ -88,7 +96,14 @@ def _attacks_and_code(runs: Path) -> dict[str, Any]:
     ]
     finished = [json.loads(path.read_text()) for path in runs.glob("*/finished.json")]
     commits = Counter(run.get("commit", "not recorded") for run in finished)
-    return {"attackers": len(stopped), "stopped_early": sum(stopped), "commits": dict(sorted(commits.items()))}
+    steps = [course["steps"] for course in courses]
+    stopped = sum(course["stopped_early"] for course in courses)
+    return {
+        "attackers": len(courses),
+        "stopped_early": stopped,
+        "steps": [min(steps), max(steps)],
+        "commits": dict(sorted(commits.items())),
+    }
 
 
 def _method(name: str, experiment: Mapping[str, Any]) -> str:

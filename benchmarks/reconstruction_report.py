@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from report import IMAGES
-from study_tables import write_results
+from study_tables import read, write_results
 
 from infomri_monai.figures import mask_figure, rate_distortion_figure, save_figure
 from infomri_monai.sampling import load_policy
@@ -39,12 +39,15 @@ def read_results(runs: Path) -> tuple[Results, list[int]]:
 
 
 def write_report(runs: Path) -> None:
-    """Write reconstruction_study.json and the pictures of docs/results.
+    """Write reconstruction_study.json and the pictures of docs/results; experiments of which there is no run keep their figures.
 
     Raises:
         FileNotFoundError: if no run is finished.
     """
     results, seconds = read_results(runs)
+    for metric, tests in ((read("reconstruction_study") or {}).get("results") or {}).items():
+        for test, experiments in tests.items():
+            results[metric][test] = {**experiments, **results[metric][test]}
     write_results("reconstruction_study", runs, {"seconds_per_run": seconds, "results": results})
     for title, names in DRAWN.items():
         label = title[:2].lower()

@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import mean
 
 from report import IMAGES
-from study_tables import spread, write_results
+from study_tables import check_complete, spread, write_results
 
 from infomri_monai.figures import curves_by_acceleration_figure, ged_by_samples_figure, save_figure
 from infomri_monai.triage import share_removed
@@ -58,6 +58,7 @@ def read_results(runs: Path) -> tuple[Results, Results, dict[str, list[float]], 
             trust = [sign * float(case[score]) for case in own]
             shares.append(share_removed(trust, [float(case["dice"]) for case in own]))
         removed[name].append(mean(shares))
+    check_complete(results, {name: len(values) for name, values in removed.items()})
     return results, by_samples, removed, seconds
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-__all__ = ["FILTERS", "FUNCTIONS", "cell", "read", "spread", "table", "write_results"]
+__all__ = ["FILTERS", "FUNCTIONS", "cell", "check_complete", "read", "spread", "table", "write_results"]
 
 RESULTS = Path(__file__).resolve().parent / "results"
 #: column (a ratio, an acceleration, a number of samples) -> one value per seed
@@ -50,6 +50,26 @@ def write_results(name: str, runs: Path, content: Mapping[str, Any]) -> None:
     part = RESULTS / f"{name}.json.part"
     part.write_text(text, encoding="utf-8")
     part.replace(RESULTS / f"{name}.json")
+
+
+def check_complete(results: Mapping[str, Mapping[str, Row]], seeds: Mapping[str, int], but: Iterable[str] = ()) -> None:
+    """Every quantity of an experiment has a value of every seed, or none.
+
+    Args:
+        results: quantity -> experiment -> row.
+        seeds: experiment -> number of finished runs.
+        but: quantities that were not measured with every seed.
+
+    Raises:
+        ValueError: if one was not finite in some runs only: a mean over the others would pass over what diverged.
+    """
+    for quantity, experiments in results.items():
+        for name, row in experiments.items():
+            for column, values in row.items():
+                if len(values) != seeds[name] and quantity not in but:
+                    raise ValueError(
+                        f"{name}: {quantity} at {column} is finite in {len(values)} of {seeds[name]} runs."
+                    )
 
 
 def cell(values: Sequence[float], digits: int) -> str:

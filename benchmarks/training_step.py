@@ -81,7 +81,7 @@ class Bench:
         """One training step of the network on ready-made inputs."""
         out = self.inferer(self.zero_filled, self.system.network, self.mask)
         mean, rest = torch.complex(out[:, :1].float(), out[:, 1:2].float()), (self.mask,) * 5
-        self._learn(ReconstructionResult(mean, out[:, 2:3], *rest), self.network_optimizer)
+        self._learn(ReconstructionResult(mean, out[:, 2:3], *rest, out[:, 3:]), self.network_optimizer)
 
     def _learn(self, result: ReconstructionResult, optimizer: torch.optim.Optimizer) -> None:
         optimizer.zero_grad()

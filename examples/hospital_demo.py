@@ -33,9 +33,9 @@ from hospital.orthanc import LocalPacs, local_orthanc, orthanc_missing
 from hospital.programs import fetch, find, search, store
 from hospital.proof import prove
 from hospital.report import report_text
+from infomri_monai.data.dicom.series import find_series
 from infomri_monai.deploy.case import EXIT_OK, EXIT_USAGE, DeployError, counted
 from infomri_monai.deploy.command import QuietParser
-from infomri_monai.deploy.dicom.scan import find_series
 from infomri_monai.deploy.journal import where
 from infomri_monai.deploy.launch import Interrupted, Interruption
 from infomri_monai.deploy.logs import guarded

@@ -17,7 +17,16 @@ from typing import Any, TypeGuard
 
 import torch
 
-__all__ = ["atomic_folder", "atomic_path", "check_intact", "is_of_disk", "null_unless_finite", "read_plain"]
+__all__ = [
+    "atomic_folder",
+    "atomic_path",
+    "check_intact",
+    "is_of_disk",
+    "null_unless_finite",
+    "read_plain",
+    "system_words",
+    "writable_folder",
+]
 
 
 @contextmanager
@@ -86,6 +95,29 @@ def atomic_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 _BLOCK = 1 << 20
+
+
+def writable_folder(path: str | os.PathLike[str], name: str) -> Path:
+    """The path, if a folder of this name can be written to or made; nothing is made.
+
+    Args:
+        path: the folder.
+        name: of the argument, for the message.
+
+    Raises:
+        OSError: if something of it is a file, or the folder that it would be made in may not be written to.
+
+    Example:
+        >>> writable_folder("/dev/null/out", "output_dir")
+        Traceback (most recent call last):
+        OSError: output_dir: /dev/null/out cannot be written: /dev/null is no folder.
+    """
+    there = next(parent for parent in (Path(path).absolute(), *Path(path).absolute().parents) if parent.exists())
+    if not there.is_dir():
+        raise OSError(f"{name}: {path} cannot be written: {there} is no folder.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise OSError(f"{name}: {path} cannot be written: {there} is write-protected.")
+    return Path(path)
 
 
 def check_intact(path: str | os.PathLike[str]) -> None:
@@ -209,3 +241,22 @@ def null_unless_finite(value: Any) -> Any:
         [0.5, 3, None, None, None, 'nan', True]
     """
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def system_words(error: OSError) -> str:
+    """What the operating system says is wrong, of the error or of what led to it; else the error's type.
+
+    The error's own text may name a file, as h5py's does, or quote a header, as pydicom's does.
+
+    Example:
+        >>> system_words(OSError(28, "DOE_JANE.h5 has no space", "DOE_JANE.h5"))
+        'No space left on device'
+        >>> system_words(OSError("DOE_JANE.h5 is broken"))
+        'OSError'
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno is not None:
+            return os.strerror(cause.errno)
+        cause = cause.__cause__ or cause.__context__
+    return type(error).__name__

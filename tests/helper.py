@@ -86,7 +86,12 @@ def explicit_transform(image: Tensor, spatial_dims: int) -> Tensor:
 
 
 def refuses(
-    error: type[BaseException], match: str, call: Callable[..., object], /, *args: object, **options: object
+    error: type[BaseException] | tuple[type[BaseException], ...],
+    match: str,
+    call: Callable[..., object],
+    /,
+    *args: object,
+    **options: object,
 ) -> None:
     """``call`` raises ``error``, and its message matches: one line for what ``with pytest.raises`` says in two."""
     with pytest.raises(error, match=match):

@@ -31,6 +31,13 @@ def test_pages_and_tables_are_what_the_results_say(benchmarks: dict[str, ModuleT
     assert not stale, "run python benchmarks/report.py"
 
 
+def test_a_seed_that_diverged_does_not_vanish_from_a_mean(benchmarks: dict[str, ModuleType]):
+    check = benchmarks["study_tables"].check_complete
+    check({"psnr": {"a": {4.0: [1.0, 2.0]}}, "probe": {"a": {4.0: [1.0]}}}, {"a": 2}, ["probe"])
+    with pytest.raises(ValueError, match=r"a: psnr at 4.0 is finite in 1 of 2 runs"):
+        check({"psnr": {"a": {4.0: [1.0]}}}, {"a": 2})
+
+
 def test_a_file_may_not_ask_for_a_table_that_no_page_has(
     benchmarks: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):

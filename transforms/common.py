@@ -130,13 +130,13 @@ def with_meta_of(result: Tensor, source: Tensor) -> Tensor:
 
 
 def slices_first(tensor: Tensor, spatial_dims: int) -> Tensor:
-    """(channel, *spatial, slice) as (channel, slice, *spatial); without a slice axis unchanged."""
-    return tensor if tensor.ndim == spatial_dims + 1 else tensor.movedim(-1, 1)
+    """(channel, *spatial, slice) as (slice, channel, *spatial); without a slice axis unchanged."""
+    return tensor if tensor.ndim == spatial_dims + 1 else tensor.movedim(-1, 0)
 
 
 def slices_last(tensor: Tensor, spatial_dims: int) -> Tensor:
     """The inverse of :func:`slices_first`."""
-    return tensor if tensor.ndim == spatial_dims + 1 else tensor.movedim(1, -1)
+    return tensor if tensor.ndim == spatial_dims + 1 else tensor.movedim(0, -1)
 
 
 def complex_to_channels(image: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from monai.transforms import Transform
 from monai.utils import TransformBackends
 from torch import Tensor
 
-from infomri_monai.acquisition import crop_kspace, image_to_kspace, kspace_to_image
+from infomri_monai.acquisition import CentreWarning, crop_kspace, image_to_kspace, kspace_to_image
 from infomri_monai.transforms.common import (
     EachKey,
     check_spatial_dims,
@@ -82,12 +82,14 @@ class KSpaceToImage(Transform):
 
     def __init__(self, spatial_dims: int = 2) -> None:
         self.spatial_dims = check_spatial_dims(spatial_dims)
+        self._warn_off_centre = CentreWarning(__name__, spatial_dims)
 
     def __call__(self, img: NdarrayOrTensor) -> Tensor:
         """Transform.
 
         Args:
-            img: complex k-space, shape (channel, *spatial) or (channel, *spatial, slice), DC at ``n // 2``.
+            img: complex k-space, shape (channel, *spatial) or (channel, *spatial, slice), DC at ``n // 2``; where it lies
+                elsewhere, the log says so once.
 
         Returns:
             Complex image of the same shape, device and metadata.
@@ -96,7 +98,9 @@ class KSpaceToImage(Transform):
             ValueError: if the data is real, the number of axes does not fit, or a value is NaN or Inf.
         """
         kspace = checked_tensor(img, "k-space", self.spatial_dims, kspace=True)
-        image = kspace_to_image(slices_first(plain(kspace), self.spatial_dims), self.spatial_dims)
+        slices = slices_first(plain(kspace), self.spatial_dims)
+        self._warn_off_centre(slices)
+        image = kspace_to_image(slices, self.spatial_dims)
         return with_meta_of(slices_last(image, self.spatial_dims), kspace)
 
 

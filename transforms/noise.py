@@ -12,7 +12,6 @@ from monai.utils import TransformBackends
 from torch import Tensor
 
 from infomri_monai.acquisition import ComplexGaussianNoise, NoiseModel
-from infomri_monai.acquisition.noise import dc_magnitude
 from infomri_monai.transforms.common import (
     DrawsOnce,
     check_spatial_dims,
@@ -27,7 +26,9 @@ from infomri_monai.transforms.common import (
 )
 
 
-def measure(kspace: Tensor, mask: Tensor, noise: NoiseModel, generator: torch.Generator) -> Tensor:
+def measure(
+    kspace: Tensor, mask: Tensor, noise: NoiseModel, generator: torch.Generator, image: Tensor | None = None
+) -> Tensor:
     """m * (k + noise), equation (2) with k = F x, without drawing noise that the mask hides.
 
     Complex Gaussian noise is independent between positions, so that drawing it for the measured ones alone is the
@@ -38,12 +39,13 @@ def measure(kspace: Tensor, mask: Tensor, noise: NoiseModel, generator: torch.Ge
         mask: 0/1, shape (1, ..., 1, *spatial) with as many axes, size 1 along a read-out axis.
         noise: noise model.
         generator: source of the noise, on the device of ``kspace``.
+        image: the image of ``kspace`` where it is at hand.
 
     Returns:
         Noisy k-space of the same shape, zero where nothing is measured.
     """
     if type(noise) is not ComplexGaussianNoise or noise.noise_std == 0:
-        return noise(kspace, generator) * mask
+        return noise(kspace, generator, image) * mask
     dims = noise.spatial_dims
     axes = [axis for axis in range(-dims, 0) if mask.shape[axis] > 1]
     if len(axes) == 1:  # whole lines
@@ -53,11 +55,8 @@ def measure(kspace: Tensor, mask: Tensor, noise: NoiseModel, generator: torch.Ge
     index = chosen.bool().flatten().nonzero()[:, 0]
     samples = full.index_select(axis, index)
     deviates = torch.randn((*samples.shape, 2), generator=generator, device=full.device, dtype=full.real.dtype)
-    noise_of_samples = torch.view_as_complex(deviates) * noise.noise_std
-    if noise.relative_to_dc:
-        dc = dc_magnitude(kspace, dims)
-        noise_of_samples = noise_of_samples * (dc if full is kspace else dc.flatten(-dims))
-    noisy = samples + noise_of_samples
+    sigma = noise.sigma(kspace, image)
+    noisy = samples + torch.view_as_complex(deviates) * (sigma if full is kspace else sigma.flatten(-dims))
     return torch.zeros_like(full).index_copy_(axis, index, noisy).reshape(kspace.shape)
 
 
@@ -65,13 +64,14 @@ class RandKSpaceNoise(RandomizableTransform):
     """Add the noise of a measurement to fully sampled k-space.
 
     ``randomize`` draws one seed from ``self.R``; the noise model draws from a torch generator with that seed on the
-    data's device.
+    data's device. Channels are coils and have noise of one standard deviation; contrasts belong under keys of their own.
 
     Args:
-        noise: any noise model; None for complex Gaussian noise of 5e-4 of the DC magnitude per real component.
+        noise: any noise model; None for complex Gaussian noise of 1 % of the image's peak per real component. The peak is that
+            of the image which the given k-space has: of k-space that was undersampled before, of the zero-filled image.
         prob: probability that noise is added at all, in [0, 1].
         spatial_dims: number of axes after the channel of one image (2 or 3, 1 for lines); one more axis is taken as
-            slices, each with its own DC magnitude.
+            slices, each with its own peak.
 
     Raises:
         ValueError: if ``noise`` is no noise model or was made for another ``spatial_dims``, or ``prob`` is outside [0,
@@ -80,7 +80,7 @@ class RandKSpaceNoise(RandomizableTransform):
     Example:
         >>> import torch
         >>> kspace = torch.zeros(1, 64, 64, dtype=torch.complex64)
-        >>> noise = RandKSpaceNoise(ComplexGaussianNoise(0.5, relative_to_dc=False)).set_random_state(0)
+        >>> noise = RandKSpaceNoise(ComplexGaussianNoise(0.5, reference="absolute")).set_random_state(0)
         >>> round(float(noise(kspace).as_tensor().imag.std()), 1)
         0.5
     """
@@ -127,8 +127,8 @@ class RandKSpaceNoise(RandomizableTransform):
             Noisy k-space of the same shape, dtype, device and metadata.
 
         Raises:
-            ValueError: if the data is real, the number of axes does not fit, a value is NaN or Inf, or the mask does
-                not fit.
+            ValueError: if the data is real, the number of axes does not fit, a value is NaN or Inf, the mask does
+                not fit, or the noise is relative to the peak of an image whose k-space the mask was applied to before.
         """
         kspace = checked_tensor(img, "k-space", self.spatial_dims, kspace=True)
         selection = None if mask is None else checked_mask(mask, kspace, channels=1)
@@ -142,8 +142,18 @@ class RandKSpaceNoise(RandomizableTransform):
             noisy = self.noise(clean, generator)
         else:
             selection = slices_first(selection, self.spatial_dims)
+            self._check_reference(clean, selection)
             noisy = torch.where(selection > 0, measure(clean, selection, self.noise, generator), clean)
         return with_meta_of(slices_last(noisy, self.spatial_dims), kspace)
+
+    def _check_reference(self, kspace: Tensor, mask: Tensor) -> None:
+        """The peak of a zero-filled image is not the image's."""
+        hidden = kspace.detach()[(mask == 0).expand_as(kspace)]
+        if getattr(self.noise, "reference", "") == "peak" and len(hidden) and not hidden.any() and kspace.any():
+            raise ValueError(
+                "noise is relative to the peak of the image, but k-space is zero outside the mask, so that its image is not known: "
+                "add the noise before the mask is applied, or give a noise model with reference='absolute'."
+            )
 
     def generator(self, device: torch.device | str = "cpu") -> torch.Generator:
         """A fresh generator from the last drawn seed."""
@@ -158,7 +168,7 @@ class RandKSpaceNoised(DrawsOnce, RandomizableTransform):
 
     Args:
         keys: keys of the k-spaces.
-        noise: any noise model; None for complex Gaussian noise of 5e-4 of the DC magnitude.
+        noise: any noise model; None for complex Gaussian noise of 1 % of the image's peak.
         prob: probability that noise is added at all, to all keys or to none.
         spatial_dims: number of axes after the channel of one image.
         mask_key: key of a mask; where given, only the samples it selects get noise, and the mask must be there.

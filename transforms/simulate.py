@@ -56,9 +56,10 @@ class SimulateAcquisition(Randomizable, Transform):
     Args:
         policy: any sampling policy, or the path of a learned one's checkpoint.
         ratio: sampling ratio in (0, 1], or a (low, high) range to draw it from uniformly for every image.
-        noise_std: complex Gaussian noise, standard deviation per real component in units of the image's own DC
-            magnitude; 0 for none. None means 5e-4, unless ``noise`` is given.
-        noise: any other noise model, instead of ``noise_std``.
+        noise_std: complex Gaussian noise, standard deviation per real component relative to the peak: the largest magnitude
+            of the image, or of the root sum of squares of its channels (coils); 0 for none. None means 0.01, unless
+            ``noise`` is given.
+        noise: any other noise model, instead of ``noise_std``, e.g. ``ComplexGaussianNoise(5e-4, reference="dc")``.
         spatial_dims: number of axes after the channel that are acquired (1, 2 or 3).
         channels: zero-filled image as real channels (default, what exported networks take: all real parts, then all
             imaginary parts), or False for complex.
@@ -90,7 +91,7 @@ class SimulateAcquisition(Randomizable, Transform):
         if noise is not None and noise_std is not None:
             raise ValueError(f"give noise_std or noise, not both: got {noise_std!r} and {type(noise).__name__}.")
         if noise is None:
-            noise = ComplexGaussianNoise(5e-4 if noise_std is None else noise_std, spatial_dims=spatial_dims)
+            noise = ComplexGaussianNoise(0.01 if noise_std is None else noise_std, spatial_dims=spatial_dims)
         self.add_noise = RandKSpaceNoise(noise, spatial_dims=spatial_dims)
         self.sample_mask = RandSampleMask(policy, ratio, spatial_dims)
         self.spatial_dims = self.sample_mask.spatial_dims
@@ -135,8 +136,9 @@ class SimulateAcquisition(Randomizable, Transform):
     def acquire(self, image: Tensor, sample: MaskSample, generator: torch.Generator) -> SimulatedAcquisition:
         """Acquire a checked image with a mask of :meth:`RandSampleMask.sample` and noise from ``generator``."""
         dims = self.spatial_dims
-        full = image_to_kspace(slices_first(plain(image), dims), dims)
-        kspace = measure(full, slices_first(sample.mask, dims), self.add_noise.noise, generator)
+        slices = slices_first(plain(image), dims)
+        mask = slices_first(sample.mask, dims)
+        kspace = measure(image_to_kspace(slices, dims), mask, self.add_noise.noise, generator, slices)
         zero_filled = slices_last(kspace_to_image(kspace, dims), dims)
         return SimulatedAcquisition(
             with_meta_of(slices_last(kspace, dims), image),
@@ -156,7 +158,7 @@ class SimulateAcquisitiond(DrawsOnce):
         keys: keys of the images; with several, they must share a grid.
         policy: any sampling policy, or the path of a learned one's checkpoint.
         ratio: sampling ratio in (0, 1], or a (low, high) range.
-        noise_std: complex Gaussian noise per real component, relative to DC; 0 for none, None for 5e-4.
+        noise_std: complex Gaussian noise per real component, relative to the peak; 0 for none, None for 0.01.
         noise: any other noise model, instead of ``noise_std``.
         spatial_dims: number of axes after the channel that are acquired; one more axis is taken as slices.
         channels: zero-filled image as real channels (default) or complex.

@@ -80,7 +80,7 @@ for policy in (UniformRandom(), Equispaced(readout_axis=0), Radial(), VariableDe
 #
 # - `ratio=(0.05, 0.25)` draws a ratio anew for every sample, as a training wants it.
 # - `policy="policy.pt"` takes a learned policy from its file.
-# - `noise_std` is the noise per real component, relative to the image's DC magnitude; 0 for none.
+# - `noise_std` is the noise per real component, relative to the largest magnitude of the image; 0 for none.
 # - With files: `Compose([LoadImaged("image"), EnsureChannelFirstd("image"), ScaleIntensityd("image"), simulate])`. A
 #   volume is acquired slice by slice, with one mask for all. Without `ScaleIntensityd` the units stay the file's.
 # - As a NIfTI file with the source's geometry: `SaveImage("OUT", "zero_filled", separate_folder=False)(measured["zero_filled"]

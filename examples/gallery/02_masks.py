@@ -56,8 +56,12 @@ mask_figure(lines, [0.125, 0.25, 0.5], (128, 128), generator)
 #
 # `write_masks` writes a mask as arrays (`npz`, `npy`), picture (`png`), table of phase encodes in measuring order
 # (`csv`) and Pulseq sequence (`seq`): a gradient echo that measures exactly these lines. The sequence is read back
-# before its file is kept. From a shell the same is `infomri-export-masks --checkpoint policy.pt
-# --ratios 0.25 --out masks --formats npz csv seq --fov 220`.
+# before its file is kept. From a shell the same is, after `save_policy(lines, "policy.pt")`:
+#
+# ```bash
+# infomri-export-masks --checkpoint policy.pt --ratios 0.25 --out masks --formats npz csv seq --grid 128 128 \
+#     --ordering centric --fov 220 --te 5 --tr 12 --flip-angle 10 --slice-thickness 5 --dummies 20
+# ```
 
 import tempfile
 

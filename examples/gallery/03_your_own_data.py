@@ -55,8 +55,8 @@ Image.open(work / "from_nifti" / "head.png")
 # %%
 # ## Read σ
 #
-# `head_sigma.nii.gz` has the intensity units of your image. Here the truth is known, so that we can check it: if σ is
-# honest, about 90 % of the errors are smaller than 1.64 σ.
+# `head_sigma.nii.gz` is the standard deviation of the magnitude in `head_mean.nii.gz`, in its units. Here the truth is
+# known, so that we can check it: if σ is honest, about 90 % of the errors in the head are smaller than 1.64 σ.
 
 
 def read(name):
@@ -84,9 +84,9 @@ figure
 
 # %%
 # **What to look at.** σ grows with the error, as it should: where it is large, edges mostly, detail should not be
-# trusted. On this head it is too small, though: its calibration is that of the images that the network was trained on,
-# complex ones, and this file holds magnitudes. On another anatomy or contrast σ can be wrong together with the image,
-# so compare both with the zero-filled image first, and train ([the next example](04_train_on_your_folder.md)).
+# trusted. It is calibrated for the pixels in the head of images like those that the network was trained on. On another
+# anatomy or contrast σ can be wrong together with the image, so compare both with the zero-filled image first, and
+# train ([the next example](04_train_on_your_folder.md)).
 #
 # ## DICOM
 #

@@ -51,7 +51,7 @@ audits = {}
 for name, policy in policies.items():
     audits[name] = PrivacyAudit(
         policy=policy,
-        measurement=FourierMeasurement(noise=ComplexGaussianNoise(noise_std=5e-4)),
+        measurement=FourierMeasurement(noise=ComplexGaussianNoise(noise_std=0.01)),
         attackers={
             "three_layers": ThreeLayerReconstructor(),
             "unrolled": UnrolledReconstructor(phases=3, channels=8, real_valued=True),
@@ -87,15 +87,15 @@ Image.open(work / "uniform" / "reconstructions.png")
 
 # %%
 # **What to look at.** Always the strongest attacker. A weak one flatters a mask: what it cannot rebuild, another may.
-# Where an attacker does worse than the constant guess, as with the uniform law here, it has not been trained for long
-# enough to say anything: with a longer budget that law gives much more away
+# Where an attacker does worse than the linear one, or than the mean training image, it has not been trained for long
+# enough to say anything: with a longer budget it would find more
 # ([Results](../results/privacy.md)). The shipped weights were trained with a small weight of privacy (β = −1e-5), and
 # their own audit finds the image recoverable. None of this is a guarantee: it is resistance to the attackers that were
 # tried.
 #
 # ## What to change
 #
-# - `max_steps`, `patience`: attackers that end with their budget have not shown what they can do.
+# - `max_steps` (per ratio), `patience`: attackers that end with their budget have not shown what they can do.
 # - `beta` of the bundle's training (`--beta -3e-4`): more privacy, and what it costs in accuracy.
 # - `attribute_key="attribute"`: a probe that tries to read a second, private label off the measurements.
 # - The bundle's own audit: `--config_file "['configs/train.json','configs/audit.json']"`, see [its

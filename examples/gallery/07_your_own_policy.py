@@ -84,7 +84,7 @@ from infomri_monai.systems import ReconstructionSystem
 
 weights = Path("../../bundles/infomri_recon/models/model.pt").resolve()
 network = load_network(UnrolledReconstructor(phases=5, channels=16), weights)
-measurement = FourierMeasurement(noise=ComplexGaussianNoise(noise_std=5e-4))
+measurement = FourierMeasurement(noise=ComplexGaussianNoise(noise_std=0.01))
 system = ReconstructionSystem(GaussianDensity(), measurement, network)
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
+from infomri_monai.data.dicom.slices import slice_headers
 from infomri_monai.deploy.case import DeployError, counted
-from infomri_monai.deploy.dicom.slices import slice_headers
 from infomri_monai.deploy.logs import guarded
 
 __all__ = ["prove"]

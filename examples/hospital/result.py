@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 
 from infomri_monai.acquisition import FourierMeasurement
+from infomri_monai.data.dicom.series import SeriesCandidate
 from infomri_monai.deploy import segmentation
 from infomri_monai.deploy.bundle import DeployBundle
 from infomri_monai.deploy.case import CaseSource, DeployError
 from infomri_monai.deploy.dicom.geometry import RAS_TO_LPS
-from infomri_monai.deploy.dicom.scan import SeriesCandidate
-from infomri_monai.deploy.dicom.series import read_series
+from infomri_monai.deploy.dicom.series import read_case
 from infomri_monai.deploy.logs import guarded
 from infomri_monai.engines.case import SimulatedSlices
 from infomri_monai.figures.segmentations import STRUCTURE_COLOURS, draw_outlines
@@ -108,7 +108,7 @@ def read_result(series: SeriesCandidate, objects: ResultObjects) -> SegmentedSer
     Raises:
         DeployError: if the series or an object cannot be read.
     """
-    case = read_series(series)
+    case = read_case(series)
     with guarded("reading the results"):
         segments = objects.segmentation.SegmentSequence
         masks, probabilities = (

@@ -1,5 +1,6 @@
 """The measurement y = m * (F S x + noise): Fourier transform, noise, conjugate symmetry, k-space statistics."""
 
+from infomri_monai.acquisition.centring import CentreCheck, CentreWarning, off_centre
 from infomri_monai.acquisition.coils import coil_warning, combine_coils, root_sum_of_squares
 from infomri_monai.acquisition.fourier import crop_kspace, image_to_kspace, kspace_to_image
 from infomri_monai.acquisition.measurement import FourierMeasurement, apply_mask
@@ -13,6 +14,8 @@ from infomri_monai.acquisition.symmetry import (
 )
 
 __all__ = [
+    "CentreCheck",
+    "CentreWarning",
     "ComplexGaussianNoise",
     "FourierMeasurement",
     "ImageChecksum",
@@ -28,6 +31,7 @@ __all__ = [
     "hermitian_completion",
     "image_to_kspace",
     "kspace_to_image",
+    "off_centre",
     "redundancy_ratio",
     "root_sum_of_squares",
     "split_by_symmetry",

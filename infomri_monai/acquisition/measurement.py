@@ -68,15 +68,7 @@ class FourierMeasurement(nn.Module):
 
     def fully_sampled(self, image: Tensor) -> Tensor:
         """F S x: noise-free k-space of every coil, shape (batch, coil, *spatial)."""
-        image = as_numbers(image, "image")
-        self._check(image)
-        if image.shape[1] != 1:
-            hint = "; two channels: real and imaginary? use torch.complex" if image.shape[1] == 2 else ""
-            raise ValueError(
-                f"image must have one channel, (batch, 1, *spatial), channel first and no slice axis, got {tuple(image.shape)}{hint}."
-            )
-        coil_images = image if self.coil_maps is None else self.coil_maps * image
-        return image_to_kspace(coil_images, self.spatial_dims)
+        return image_to_kspace(self._coil_images(image), self.spatial_dims)
 
     def forward(self, image: Tensor, mask: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Measure an image.
@@ -94,9 +86,10 @@ class FourierMeasurement(nn.Module):
                 holds other values than 0 and 1.
         """
         mask = as_mask(mask)
-        kspace = self.fully_sampled(image)
+        coil_images = self._coil_images(image)
+        kspace = image_to_kspace(coil_images, self.spatial_dims)
         if self.noise is not None:
-            kspace = self.noise(kspace, generator)
+            kspace = self.noise(kspace, generator, coil_images)
         return apply_mask(kspace, mask)
 
     def adjoint(self, kspace: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -120,6 +113,16 @@ class FourierMeasurement(nn.Module):
         Its gradient reaches the mask at measured and unmeasured positions alike.
         """
         return self.adjoint(self.forward(image, mask, generator))
+
+    def _coil_images(self, image: Tensor) -> Tensor:
+        image = as_numbers(image, "image")
+        self._check(image)
+        if image.shape[1] != 1:
+            hint = "; two channels: real and imaginary? use torch.complex" if image.shape[1] == 2 else ""
+            raise ValueError(
+                f"image must have one channel, (batch, 1, *spatial), channel first and no slice axis, got {tuple(image.shape)}{hint}."
+            )
+        return image if self.coil_maps is None else self.coil_maps * image
 
     def _check(self, data: Tensor) -> None:
         if data.ndim != self.spatial_dims + 2:

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from infomri_monai.acquisition.fourier import image_to_kspace
+from infomri_monai.acquisition.fourier import image_to_kspace, kspace_to_image
+from infomri_monai.acquisition.noise import peak_magnitude
 from infomri_monai.acquisition.symmetry import conjugate_partner
 from infomri_monai.files import atomic_path
 
@@ -228,6 +229,7 @@ class KSpaceStatistics:
         self.checksum: str | None = _NO_IMAGES
         # rows: mean and sum of squared deviations of the real and of the imaginary part, mean magnitude
         self._state = torch.zeros((len(_ARRAYS), *self.grid), dtype=torch.float64)
+        self._peaks = 0.0  # sum over the images
 
     @property
     def mean(self) -> Tensor:
@@ -253,6 +255,12 @@ class KSpaceStatistics:
         self._require_data()
         return self._state[4].clone()
 
+    @property
+    def mean_peak(self) -> float:
+        """Mean over the images of their largest magnitude, which noise is stated relative to."""
+        self._require_data()
+        return self._peaks / self.count
+
     def update(self, kspace: Tensor) -> None:
         """Add a batch.
 
@@ -267,6 +275,7 @@ class KSpaceStatistics:
             raise ValueError(f"kspace must be complex, got {kspace.dtype}.")
         self._check(kspace, "kspace")
         self._add(batch_moments(kspace.detach()[:, 0].cpu()), kspace.shape[0], "kspace")
+        self._add_peaks(kspace_to_image(kspace, len(self.grid)))
         self.checksum = None
 
     def merge(self, other: KSpaceStatistics) -> KSpaceStatistics:
@@ -281,6 +290,7 @@ class KSpaceStatistics:
         for part in (self, other):
             if part.count:
                 merged._add(part._state, part.count, "other")
+                merged._peaks += part._peaks
         merged.checksum = None
         if self.checksum is not None and other.checksum is not None:
             checksum = ImageChecksum(self.checksum)
@@ -304,6 +314,9 @@ class KSpaceStatistics:
         self._state = self._state + difference * (count / total)
         self._state[2:4] = squares
         self.count = total
+
+    def _add_peaks(self, images: Tensor) -> None:
+        self._peaks += float(peak_magnitude(images.detach(), len(self.grid)).double().sum())
 
     def _require_data(self) -> None:
         if self.count == 0:
@@ -332,6 +345,7 @@ class KSpaceStatistics:
                 whole._add(batch_moments(image_to_kspace(samples, spatial_dims)), samples.shape[0], "images")
             else:
                 half._add(batch_moments(half_kspace(samples)), samples.shape[0], "images")
+            whole._add_peaks(batch)
         if whole is None:
             raise ValueError("images is empty; give at least one image.")
         if half.count:
@@ -343,7 +357,8 @@ class KSpaceStatistics:
         """Write to an ``.npz`` file (the path is taken as it is)."""
         arrays = dict(zip(_ARRAYS, self._state.numpy(), strict=True))
         with atomic_path(path) as part, part.open("wb") as file:
-            np.savez_compressed(file, count=np.int64(self.count), checksum=np.str_(self.checksum or ""), **arrays)
+            arrays |= {"count": np.int64(self.count), "peaks": np.float64(self._peaks)}
+            np.savez_compressed(file, checksum=np.str_(self.checksum or ""), **arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> KSpaceStatistics:
@@ -360,13 +375,18 @@ class KSpaceStatistics:
                 count = int(file["count"])
                 checksum = str(file["checksum"]) if "checksum" in file else ""
                 state = np.stack([file[name] for name in _ARRAYS]).astype(np.float64)
+                peaks = float(file["peaks"]) if "peaks" in file else None
         except (ValueError, KeyError, TypeError, AttributeError, EOFError, OSError, zipfile.BadZipFile) as error:
             raise ValueError(f"{path} does not hold k-space statistics as save writes them: {error}") from error
-        if count < 0 or not np.isfinite(state).all() or (state[2:] < 0).any():
+        if peaks is None:
+            raise ValueError(
+                f"{path} is of an earlier version, without the images' peaks; delete it and compute it anew."
+            )
+        if count < 0 or not np.isfinite(state).all() or (state[2:] < 0).any() or not 0 <= peaks < math.inf:
             raise ValueError(f"{path} holds impossible k-space statistics (negative or not finite).")
         if checksum and (len(checksum) != len(_NO_IMAGES) or not set(checksum) <= set(string.hexdigits)):
             raise ValueError(f"{path} does not hold a checksum as save writes it.")
         statistics = cls(state.shape[1:])
-        statistics.count, statistics._state = count, torch.from_numpy(state)
+        statistics.count, statistics._state, statistics._peaks = count, torch.from_numpy(state), peaks
         statistics.checksum = checksum or None
         return statistics

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from infomri_monai.audit.linear import LINEAR, LinearMMSE, linear_attack
 from infomri_monai.audit.scene import Budget, Course, PrepareListedRatios, Scene
 from infomri_monai.audit.store import AuditStore, Finished
 from infomri_monai.audit.training import (
@@ -148,7 +150,7 @@ class AttackerReport(NamedTuple):
         network: class of its network.
         parameters: number of its parameters.
         learning_rate: of its training.
-        courses: one training, or one per ratio: the ratios it served and how it went.
+        courses: one training, or one per ratio: the ratios it served and how it went; none of the attack in closed form.
         rows: its test at every ratio.
     """
 
@@ -202,6 +204,9 @@ class AuditAttacks(Trials):
         for name, network in self.networks.items():
             check_attacker(name, network, scene, scene.image(), self.ratios[0], budget.device)
         groups = [(ratio,) for ratio in self.ratios] if per_ratio else [tuple(self.ratios)]
+        self.groups = groups
+        self.linear: LinearMMSE | None = None
+        self.linear_test: AttackOutcome | None = None
         self.trials = {
             f"{name}_at_{group[0]:.4f}" if per_ratio else name: (name, group)
             for name in self.networks
@@ -212,7 +217,8 @@ class AuditAttacks(Trials):
         """As :class:`~infomri_monai.audit.training.Trials` asks."""
         name, ratios = self.trials[trial]
         decisive = {"ratios": ratios}
-        return copy.deepcopy(self.networks[name]), self.budgets[name], decisive, {"attacker": name, **decisive}
+        budget = self.budgets[name].for_ratios(len(ratios))
+        return copy.deepcopy(self.networks[name]), budget, decisive, {"attacker": name, **decisive}
 
     def trained_and_tested(self, trial: str, network: nn.Module, budget: Budget) -> Finished:
         """Train one attacker and test it."""
@@ -222,17 +228,28 @@ class AuditAttacks(Trials):
         logging.getLogger(__name__).info("\n%s", RateDistortionTable(trial, outcome.rows))
         return Finished(course, [row._asdict() for row in outcome.rows], outcome.images)
 
+    def attack_linearly(self) -> None:
+        """Make and test the attack in closed form, at the measurements that the others are tested at; of a single coil."""
+        if self.scene.measurement.coil_maps is None:
+            self.linear = linear_attack(self.scene, self.ratios, self.budget)
+            tests = [evaluate_attacker(self.scene, self.linear, group, self.budget, LINEAR) for group in self.groups]
+            self.linear_test = _merged(tests)
+
     def outcomes(self) -> dict[str, AttackOutcome]:
-        """The tests by attacker, ratios ascending."""
-        return {
-            name: _merged([self.done[trial] for trial, (own, _) in self.trials.items() if own == name])
-            for name in self.networks
-        }
+        """The tests by attacker, ratios ascending; the attack in closed form is the last."""
+        found = {}
+        for name in self.networks:
+            tests = [self.done[trial] for trial, (own, _) in self.trials.items() if own == name]
+            found[name] = _merged(
+                [AttackOutcome([RateDistortionRow(**row) for row in t.rows], t.images) for t in tests]
+            )
+        return found if self.linear_test is None else {**found, LINEAR: self.linear_test}
 
     def reports(self) -> list[AttackerReport]:
         """What the report says of every attacker."""
         outcomes = self.outcomes()
-        return [
+        closed = AttackerReport(LINEAR, "closed form", 0, math.nan, [], outcomes[LINEAR].rows) if self.linear else None
+        trained = [
             AttackerReport(
                 name=name,
                 network=type(network).__name__,
@@ -243,26 +260,28 @@ class AuditAttacks(Trials):
             )
             for name, network in self.networks.items()
         ]
+        return [*trained, closed] if closed else trained
 
     def trained(self, ratio: float) -> dict[str, nn.Module]:
-        """The trained attackers for one of the ratios."""
-        return {
+        """The attackers for one of the ratios."""
+        found: dict[str, nn.Module] = {
             name: load_network(copy.deepcopy(self.networks[name]), self.store.weights(trial))
             for trial, (name, ratios) in self.trials.items()
             if min(abs(ratio - own) for own in ratios) < 1e-6
         }
+        return {**found, LINEAR: self.linear} if self.linear else found
 
 
-def _merged(tests: Sequence[Finished]) -> AttackOutcome:
+def _merged(tests: Sequence[AttackOutcome]) -> AttackOutcome:
     """The tests of one attacker's networks as one."""
     images = {key: torch.cat([test.images[key] for test in tests]) for key in tests[0].images}
-    return AttackOutcome([RateDistortionRow(**row) for test in tests for row in test.rows], images)
+    return AttackOutcome([row for test in tests for row in test.rows], images)
 
 
 def _check_names(attackers: Mapping[str, Maker]) -> None:
     if not attackers:
         raise ValueError("attackers is empty; an audit without an attacker says nothing.")
-    taken = ("attribute_probe", "attribute_probe_fully_sampled", "zero-filled", "constant guess")
+    taken = ("attribute_probe", "attribute_probe_fully_sampled", "zero-filled")
     for name in attackers:
         if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name) or name in taken:
             raise ValueError(

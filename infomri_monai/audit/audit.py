@@ -18,6 +18,7 @@ from torch import Tensor
 
 from infomri_monai.acquisition.measurement import FourierMeasurement
 from infomri_monai.audit.attack import AuditAttacks
+from infomri_monai.audit.linear import LINEAR
 from infomri_monai.audit.probe import AuditProbe
 from infomri_monai.audit.report import (
     ZERO_FILLED,
@@ -28,32 +29,34 @@ from infomri_monai.audit.report import (
     write_examples,
     write_report,
 )
-from infomri_monai.audit.scene import AuditData, Budget, Scene, mean_magnitude, seeded, told_apart
+from infomri_monai.audit.scene import AuditData, Budget, Scene, listed_floors, seeded, told_apart
 from infomri_monai.audit.store import AuditStore, checksum_of_data, checksum_of_module, fingerprint
 from infomri_monai.audit.training import Maker
 from infomri_monai.engines.hardware import MixedPrecision
 from infomri_monai.metrics.image_quality import psnr, ssim
 from infomri_monai.sampling.policy import FrozenPolicy, SamplingPolicy
 
-__all__ = ["ConstantGuess", "PrivacyAudit", "constant_guess", "policy_warnings"]
+__all__ = ["Floor", "PrivacyAudit", "floors", "policy_warnings"]
 
 
-class ConstantGuess(NamedTuple):
-    """Quality of the training images' mean magnitude as a guess of every test image, (images,) each; PSNR in dB."""
+class Floor(NamedTuple):
+    """Quality of one image as a guess of every test image, (images,) each; PSNR in dB."""
 
     psnr: Tensor
     ssim: Tensor
 
 
-def constant_guess(scene: Scene, batch_size: int) -> ConstantGuess:
-    """Compare every test image with the training images' mean magnitude."""
-    guess = mean_magnitude(scene.data.train, scene.image_key, batch_size)
-    values = []
-    for batch in DataLoader(scene.data.test, batch_size=batch_size):
-        image = torch.as_tensor(batch[scene.image_key]).abs().float()
-        same = guess.expand_as(image)
-        values.append((psnr(same, image), ssim(same, image)))
-    return ConstantGuess(*(torch.cat(parts) for parts in zip(*values, strict=True)))
+def floors(scene: Scene, batch_size: int) -> dict[str, Floor]:
+    """Compare every test image with what needs no measurement: the mean training image, and a constant image."""
+    found = {}
+    for name, guess in listed_floors(scene, batch_size).items():
+        values = []
+        for batch in DataLoader(scene.data.test, batch_size=batch_size):
+            image = torch.as_tensor(batch[scene.image_key]).abs().float()
+            same = guess.expand_as(image)
+            values.append((psnr(same, image), ssim(same, image)))
+        found[name] = Floor(*(torch.cat(parts) for parts in zip(*values, strict=True)))
+    return found
 
 
 def policy_warnings(policy: SamplingPolicy, ratios: Sequence[float]) -> list[str]:
@@ -83,7 +86,7 @@ def policy_warnings(policy: SamplingPolicy, ratios: Sequence[float]) -> list[str
 
 
 _LOGGER = logging.getLogger(__name__)
-_VERSION = 2  # of what is trained and tested: raise it and older results are not taken over
+_VERSION = 4  # of what is trained and tested: raise it and older results are not taken over
 
 
 class PrivacyAudit(Workflow):
@@ -91,7 +94,9 @@ class PrivacyAudit(Workflow):
 
     The policy is copied and frozen. Every attacker meets fresh masks and the defender's noise, is given the masks, and is trained
     on images of the same distribution with MONAI's ``SupervisedTrainer`` until validation stops improving; the weights of the best
-    validation are tested. A classifier that predicts the entries' attribute from the same measurements probes for other leaks.
+    validation are tested. Beside them stand the linear MMSE attack in closed form (:mod:`infomri_monai.audit.linear`; of a single
+    coil), and the guesses that need no measurement: the training images' mean and a constant image. A classifier that predicts the
+    entries' attribute from the same measurements probes for other leaks, if it learns the attribute from complete data.
 
     It is an Ignite engine whose iterations are the networks to train, so that handlers (MONAI's ``MLFlowHandler``,
     :class:`~infomri_monai.handlers.TrackOutputs`) attach as to an evaluator. ``state.metrics`` holds
@@ -112,17 +117,18 @@ class PrivacyAudit(Workflow):
         method: what is audited, for titles.
         learning_rate: of Adam; one for all or one per attacker.
         batch_size: images per gradient step.
-        max_epochs: most passes over the training data.
-        max_steps: most gradient steps; None for no other limit.
-        val_interval: gradient steps between validations, less where that divides ``max_steps`` better; None validates once
-            per pass.
-        patience: validations in a row without a lower mean squared error that end a training.
+        max_epochs: most passes over the training data, for each ratio that a network serves.
+        max_steps: most gradient steps, for each ratio that a network serves; None for no other limit. Every method of a comparison
+            so has the same budget; the report names the networks that it ended.
+        val_interval: gradient steps between validations, for each ratio, less where that divides ``max_steps`` better; None
+            validates once per pass.
+        patience: validations in a row without a mean squared error lower by 0.5 % that end a training; each of them goes back to
+            the best weights with a third of the learning rate.
         per_ratio: train one network per ratio; else one per attacker for all ratios, drawn uniformly, one per image.
         probe: classifier of the attribute, an :class:`~infomri_monai.networks.ImageClassifier` or a function that makes one; None
             for a small ResNet.
         attribute_key: the entries' key of the attribute, a class number; None for no probe. Entries without it: no probe.
         probe_learning_rate: of the probe.
-        probe_fully_sampled: also train and test the probe on fully sampled measurements.
         recoverable_margin: gain in dB over the guess without a measurement from which the report calls an image recoverable.
         seed: of everything random.
         device: where everything runs.
@@ -164,7 +170,6 @@ class PrivacyAudit(Workflow):
         probe: Maker | None = None,
         attribute_key: str | None = "attribute",
         probe_learning_rate: float = 1e-3,
-        probe_fully_sampled: bool = True,
         recoverable_margin: float = 3.0,
         seed: int = 0,
         device: str | torch.device = "cpu",
@@ -186,7 +191,7 @@ class PrivacyAudit(Workflow):
         store = AuditStore(self.output_dir / "models", _fingerprint_of(self.scene))
         given = self.scene, self.ratios, self.budget, store
         self.attacks = AuditAttacks(*given, attackers, learning_rate, per_ratio)
-        self.probe = AuditProbe(*given, attribute_key, probe, probe_fully_sampled)
+        self.probe = AuditProbe(*given, attribute_key, probe)
         self.report: AuditReport | None = None
         work = [*self.attacks.trials, *self.probe.trials]
         super().__init__(device=where, max_epochs=1, data_loader=work, decollate=False)
@@ -207,21 +212,25 @@ class PrivacyAudit(Workflow):
 
     def conclude(self) -> None:
         """Compare with what is known without a measurement, publish the numbers, write tables, report and pictures."""
+        self.attacks.attack_linearly()
+        if self.attacks.linear is None:
+            self.warnings = [*self.warnings, f"The {LINEAR} attack was not made: it takes one coil."]
         outcomes = self.attacks.outcomes()
-        constant = constant_guess(self.scene, self.budget.batch_size)
+        guesses = floors(self.scene, self.budget.batch_size)
+        guess = max(guesses.values(), key=lambda floor: float(floor.psnr.nanmean()))
         zero_filled = next(iter(outcomes.values())).images["zero_filled_psnr"]
         attacks = [
             {ZERO_FILLED: zero_filled[i], **{name: outcome.images["psnr"][i] for name, outcome in outcomes.items()}}
             for i in range(len(self.ratios))
         ]
-        verdicts = [judge(s, a, constant.psnr, self.margin) for s, a in zip(self.ratios, attacks, strict=True)]
+        verdicts = [judge(s, a, guess.psnr, self.margin) for s, a in zip(self.ratios, attacks, strict=True)]
         self.report = AuditReport(
             method=self.method,
             facts=self.scene.facts(self.ratios),
             budget=self.budget,
             margin=self.margin,
             attackers=self.attacks.reports(),
-            constant=(float(constant.psnr.nanmean()), float(constant.ssim.nanmean())),
+            floors={n: (float(f.psnr.nanmean()), float(f.ssim.nanmean())) for n, f in guesses.items()},
             verdicts=verdicts,
             probe=self.probe.report(),
             warnings=self.warnings,

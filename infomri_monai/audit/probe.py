@@ -226,8 +226,9 @@ class ProbeReport(NamedTuple):
     Attributes:
         attribute: the entries' key.
         skipped: the reason.
-        rows: the test at every ratio.
-        full: the same network trained and tested on fully sampled measurements; None if that was not asked for.
+        rows: the test at every ratio; empty if the reference does not learn the attribute.
+        full: the reference's test, the same network trained and tested on fully sampled measurements.
+        reference: the reference on validation data, which decides whether the probe is one.
         courses: what was trained and how it went.
     """
 
@@ -235,6 +236,7 @@ class ProbeReport(NamedTuple):
     skipped: str = ""
     rows: Sequence[ProbeRow] = ()
     full: ProbeRow | None = None
+    reference: ProbeRow | None = None
     courses: Sequence[tuple[str, Course]] = ()
 
     def words(self) -> list[str]:
@@ -244,13 +246,16 @@ class ProbeReport(NamedTuple):
                 f"No attribute probe: {self.skipped} Nothing is said about other labels that the measurements may give away."
             ]
         lines = [_probe_line(row, f"At ratio {row.ratio:.4g}", self.attribute) for row in self.rows]
-        if self.full is not None:
+        if self.full is not None and self.rows:
             lines.append(_probe_line(self.full, "From fully sampled measurements", self.attribute))
-            if not self.full.told:
-                lines.append(
-                    "As this probe cannot tell the attribute from complete data either, its failure on undersampled data is no "
-                    "sign of protection."
-                )
+        if self.reference is not None and not self.rows:
+            lines.append(
+                f"The probe does not learn `{self.attribute}` even from the full image: no statement. On the "
+                f"{self.reference.images} validation images its balanced accuracy is {self.reference.balanced_accuracy:.3f} ± "
+                f"{self.reference.balanced_error:.3f} (chance: {self.reference.chance:.3f}), its accuracy "
+                f"{self.reference.accuracy:.3f} (always the most frequent value: {self.reference.majority_rate:.3f}); its failure "
+                "on undersampled data would be no sign of protection."
+            )
         lines += [f"Training {name}: {course.words()}" for name, course in self.courses]
         return lines
 
@@ -272,7 +277,9 @@ _NAME, _FULL = "attribute_probe", "attribute_probe_fully_sampled"
 
 
 class AuditProbe(Trials):
-    """Trains and tests the probe on the policy's measurements and, as a reference, on fully sampled ones.
+    """Trains and tests the probe on the policy's measurements, if it learns the attribute from fully sampled ones.
+
+    The reference comes first: where it is not better than a guess on validation data, the probe cannot tell anything.
 
     Args:
         scene: what it meets.
@@ -281,7 +288,6 @@ class AuditProbe(Trials):
         store: keeps what is finished.
         key: the entries' key of the attribute; None for no probe.
         maker: classifier or function that makes one; None for a small ResNet.
-        fully_sampled: whether to train the reference.
 
     Raises:
         ValueError: if an attribute is no class number, or the classifier does not fit the attribute or the images.
@@ -295,7 +301,6 @@ class AuditProbe(Trials):
         store: AuditStore,
         key: str | None,
         maker: Maker | None,
-        fully_sampled: bool = True,
     ) -> None:
         super().__init__(scene, ratios, budget, store)
         self.key = key or ""
@@ -305,30 +310,41 @@ class AuditProbe(Trials):
         network = built(maker or (lambda: small_classifier(classes)), "probe", budget.seed)
         self.network = _checked(network, classes, scene)
         self.labels = [checksum_of_values(part, self.key) for part in scene.data]
+        self.trials[_FULL] = scene._replace(policy=FrozenPolicy(UniformRandom(), budget.device)), [1.0]
         self.trials[_NAME] = scene, self.ratios
-        if fully_sampled:
-            self.trials[_FULL] = scene._replace(policy=FrozenPolicy(UniformRandom(), budget.device)), [1.0]
 
     def prepared(self, trial: str) -> tuple[nn.Module, Budget, dict[str, Any], dict[str, Any]]:
         """As :class:`~infomri_monai.audit.training.Trials` asks."""
         decisive = {"ratios": self.trials[trial][1], "key": self.key, "labels": self.labels}
-        return copy.deepcopy(self.network), self.budget, decisive, {"attribute": self.key}
+        budget = self.budget.for_ratios(len(self.trials[trial][1]))
+        return copy.deepcopy(self.network), budget, decisive, {"attribute": self.key}
+
+    def run(self, trial: str) -> None:
+        """As any trial, but nothing is trained for the policy where the reference does not learn the attribute."""
+        if trial == _FULL or self._rows(_FULL)[1].told:
+            super().run(trial)
+
+    def _rows(self, trial: str) -> list[ProbeRow]:
+        return [ProbeRow(**row) for row in self.done[trial].rows] if trial in self.done else []
 
     def trained_and_tested(self, trial: str, network: Any, budget: Budget) -> Finished:
         """Train one probe and test it."""
         scene, ratios = self.trials[trial]
         course = train_probe(scene, network, self.key, ratios, budget, trial)
         rows = evaluate_probe(scene, network, self.key, ratios, budget, self.majority, trial)
+        if trial == _FULL:
+            chosen = scene._replace(data=scene.data._replace(test=scene.data.validation))
+            rows += evaluate_probe(chosen, network, self.key, ratios, budget, self.majority, trial)
         return Finished(course, [row._asdict() for row in rows], {})
 
     def report(self) -> ProbeReport:
         """What the report says."""
         if self.skipped:
             return ProbeReport(self.key, self.skipped)
-        rows = {trial: [ProbeRow(**row) for row in finished.rows] for trial, finished in self.done.items()}
+        full, reference = self._rows(_FULL)
         where = {_NAME: "on the policy's measurements", _FULL: "on fully sampled measurements"}
         courses = [(where[trial], finished.course) for trial, finished in self.done.items()]
-        return ProbeReport(self.key, "", rows[_NAME], rows[_FULL][0] if _FULL in rows else None, courses)
+        return ProbeReport(self.key, "", self._rows(_NAME), full, reference, courses)
 
 
 def _examine(scene: Scene, key: str | None) -> tuple[str, int, int]:
@@ -340,8 +356,8 @@ def _examine(scene: Scene, key: str | None) -> tuple[str, int, int]:
         return f"the {', '.join(lacking)} data has entries without `{key}`.", 0, 0
     known: dict[str, Any] = values
     counts = np.bincount(known["train"])
-    if (counts > 0).sum() < 2 or len(np.unique(known["test"])) < 2:
-        return f"`{key}` has only one value in the training or the test data.", 0, 0
+    if lacking := [name for name, found in known.items() if len(np.unique(found)) < 2]:
+        return f"`{key}` has only one value in the {', '.join(lacking)} data.", 0, 0
     return "", int(counts.argmax()), int(max(found.max() for found in known.values())) + 1
 
 
@@ -352,5 +368,5 @@ def _checked(network: Any, classes: int, scene: Scene) -> ImageClassifier:
             f"{type(network).__name__} of {getattr(network, 'num_classes', 'unknown')}."
         )
     if network.real_valued and scene.image().is_complex():
-        raise ValueError("probe is real-valued, and the images are complex.")
+        raise ValueError("probe must take complex images, as the data's are, got a real-valued network.")
     return network

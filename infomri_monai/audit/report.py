@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from infomri_monai.audit.attack import AttackerReport, AttackOutcome
+from infomri_monai.audit.linear import LINEAR
 from infomri_monai.audit.probe import ProbeReport, ProbeTable
 from infomri_monai.audit.scene import CERTAIN, Budget, Scene, listed
 from infomri_monai.engines.prepare import seeded_generator
@@ -22,7 +23,6 @@ from infomri_monai.metrics.tables import RatioTable, finite, write_json, write_r
 from infomri_monai.systems.reconstruction import ReconstructionSystem
 
 __all__ = [
-    "CONSTANT",
     "ZERO_FILLED",
     "AuditReport",
     "RatioVerdict",
@@ -33,11 +33,9 @@ __all__ = [
     "write_report",
 ]
 
-#: the attack that needs no training
+#: of the attacks that need no training, the measurement transformed back
 ZERO_FILLED = "zero-filled"
 RECOVERABLE, LEAKS, NO_BETTER, TOO_WEAK = "recoverable", "leaks", "no better than guessing", "attacks too weak"
-#: name of the guess that needs no measurement
-CONSTANT = "constant guess"
 
 LIMITS = (
     "This is what these attackers reached, not a bound on what an attacker can reach: stronger networks, longer training, other "
@@ -57,10 +55,10 @@ class RatioVerdict(NamedTuple):
 
     Attributes:
         ratio: requested sampled positions / all positions.
-        best: name of the attacker of the highest mean PSNR on test data, or ``"zero-filled"``.
+        best: name of the attack of the highest mean PSNR on test data, ``"zero-filled"`` and ``"linear MMSE"`` among them.
         psnr: its mean PSNR, dB, per slice.
         highest_psnr: what the 5 % of test images that it recovers best reach at least, dB.
-        constant_psnr: mean PSNR of the training data's mean magnitude image, dB.
+        floor_psnr: mean PSNR of the better guess without a measurement, the mean training image or a constant one, dB.
         gain: mean over images of the difference of the two, dB.
         gain_error: standard error of the gain over images; NaN for one image.
         verdict: ``"recoverable"`` if the gain reaches the margin, ``"leaks"`` if its 95 % interval lies above 0, ``"attacks too
@@ -71,7 +69,7 @@ class RatioVerdict(NamedTuple):
     best: str
     psnr: float
     highest_psnr: float
-    constant_psnr: float
+    floor_psnr: float
     gain: float
     gain_error: float
     verdict: str
@@ -82,13 +80,13 @@ class RatioVerdict(NamedTuple):
         return self.gain - CERTAIN * self.gain_error, self.gain + CERTAIN * self.gain_error
 
 
-def judge(ratio: float, attacks: Mapping[str, Tensor], constant: Tensor, margin: float) -> RatioVerdict:
+def judge(ratio: float, attacks: Mapping[str, Tensor], floor: Tensor, margin: float) -> RatioVerdict:
     """Compare the best attack with a guess.
 
     Args:
         ratio: the sampling ratio.
         attacks: attacker -> PSNR of every test image in dB, (images,); all-zero images have NaN and do not count.
-        constant: PSNR of the constant guess, of the same images.
+        floor: PSNR of the guess without a measurement, of the same images.
         margin: gain in dB from which the image is called recoverable.
 
     Example:
@@ -98,13 +96,13 @@ def judge(ratio: float, attacks: Mapping[str, Tensor], constant: Tensor, margin:
     means = {name: float(values.nanmean()) for name, values in attacks.items()}
     best = max(means, key=lambda name: means[name])
     values = attacks[best]
-    difference = (values - constant).double()
+    difference = (values - floor).double()
     difference = difference[~difference.isnan()]
     gain = float(difference.mean())
     error = float(difference.std() / math.sqrt(len(difference))) if len(difference) > 1 else math.nan
     half = 0.0 if math.isnan(error) else CERTAIN * error
     verdict = RECOVERABLE if gain >= margin else LEAKS if gain > half else TOO_WEAK if gain < -half else NO_BETTER
-    return RatioVerdict(ratio, best, means[best], _highest(values), float(constant.nanmean()), gain, error, verdict)
+    return RatioVerdict(ratio, best, means[best], _highest(values), float(floor.nanmean()), gain, error, verdict)
 
 
 def _highest(values: Tensor) -> float:
@@ -122,7 +120,7 @@ class AuditReport(NamedTuple):
         budget: the attackers' budget.
         margin: gain in dB from which the image is called recoverable.
         attackers: the attackers.
-        constant: PSNR and SSIM of the constant guess.
+        floors: PSNR and SSIM of the guesses without a measurement.
         verdicts: one per ratio.
         probe: the attribute probe.
         warnings: what makes the audit say less than it seems to.
@@ -133,7 +131,7 @@ class AuditReport(NamedTuple):
     budget: Budget
     margin: float
     attackers: Sequence[AttackerReport]
-    constant: tuple[float, float]
+    floors: Mapping[str, tuple[float, float]]
     verdicts: Sequence[RatioVerdict]
     probe: ProbeReport
     warnings: Sequence[str] = ()
@@ -153,10 +151,14 @@ class AuditReport(NamedTuple):
         parts = [f"at {listed(ratios)} {told[verdict]}" for verdict, ratios in groups.items() if ratios]
         text = "; ".join(parts)
         return (
-            f"{text[0].upper()}{text[1:]}. This is what {len(self.attackers)} trained attacker"
-            f"{'s' if len(self.attackers) > 1 else ''} and the zero-filled image show: empirical evidence about these attackers, "
-            "not a guarantee."
+            f"{text[0].upper()}{text[1:]}. This is what {len(self._trained)} trained attacker"
+            f"{'s' if len(self._trained) > 1 else ''} and the attacks without training show: empirical evidence about these "
+            "attackers, not a guarantee."
         )
+
+    @property
+    def _trained(self) -> list[AttackerReport]:
+        return [attacker for attacker in self.attackers if attacker.name != LINEAR]
 
     def markdown(self) -> str:
         """The report."""
@@ -164,15 +166,21 @@ class AuditReport(NamedTuple):
         limit = f"{budget.max_epochs} passes over the training data" + (
             f" or {budget.max_steps} steps" if budget.max_steps else ""
         )
+        closed = (
+            f"**{LINEAR}**: the best affine estimate from the samples and their noise, in closed form from the training images' "
+            "mean and covariance, for every image's own mask; for Gaussian images no attack is better."
+        )
         sections = {
             "What was attacked": [f"{name}: {value}" for name, value in self.facts.items()],
             "Attackers": [
                 *(line for attacker in self.attackers for line in attacker.words()),
                 f"**{ZERO_FILLED}**: the measurement transformed back, no training.",
-                f"**{CONSTANT}**: the training images' mean magnitude, the same for every image: what is known without any "
-                "measurement.",
-                f"Budget: batches of {budget.batch_size}, at most {limit}, ended after {budget.patience} validations in a row "
-                "without a lower mean squared error; the weights of the best validation were tested.",
+                *([closed] if len(self.attackers) > len(self._trained) else []),
+                f"{listed([f'**{name}**' for name in self.floors])}: the training images' mean magnitude, and its mean at every "
+                "pixel: what is known without any measurement.",
+                f"Budget: batches of {budget.batch_size}, at most {limit} for every ratio, ended after {budget.patience} "
+                "validations in a row without a mean squared error lower by 0.5 %, each of which went back to the best weights "
+                "with a third of the learning rate; the weights of the best validation were tested.",
             ],
             "What was shown": [self._ratio_words(verdict) for verdict in self.verdicts],
             "The attribute probe": self.probe.words(),
@@ -190,7 +198,7 @@ class AuditReport(NamedTuple):
             "facts": dict(self.facts),
             "budget": self.budget._asdict() | {"device": str(self.budget.device)},
             "recoverable_margin_db": self.margin,
-            "constant_guess": {"psnr": self.constant[0], "ssim": self.constant[1]},
+            "floors": {name: {"psnr": psnr, "ssim": ssim} for name, (psnr, ssim) in self.floors.items()},
             "verdicts": [verdict._asdict() for verdict in self.verdicts],
             "attackers": [
                 attacker._asdict()
@@ -202,6 +210,7 @@ class AuditReport(NamedTuple):
             | {
                 "rows": [row._asdict() for row in self.probe.rows],
                 "full": self.probe.full and self.probe.full._asdict(),
+                "reference": self.probe.reference and self.probe.reference._asdict(),
                 "courses": [{"name": name, **course._asdict()} for name, course in self.probe.courses],
                 "words": self.probe.words(),
             },
@@ -211,12 +220,15 @@ class AuditReport(NamedTuple):
 
     def metrics(self) -> dict[str, float]:
         """The numbers by name, for a tracking server."""
-        numbers: dict[str, float] = {"constant_guess_psnr": self.constant[0], "constant_guess_ssim": self.constant[1]}
+        numbers: dict[str, float] = {}
+        for name, (psnr, ssim) in self.floors.items():
+            numbers |= {f"{name}_psnr": psnr, f"{name}_ssim": ssim}
         for attacker in self.attackers:
             for row in attacker.rows:
                 numbers[f"{attacker.name}_psnr_at_{row.ratio:.4f}"] = row.psnr
                 numbers[f"{attacker.name}_ssim_at_{row.ratio:.4f}"] = row.ssim
-            numbers[f"{attacker.name}_steps"] = sum(course.steps for _, course in attacker.courses)
+            if attacker.courses:
+                numbers[f"{attacker.name}_steps"] = sum(course.steps for _, course in attacker.courses)
         for verdict in self.verdicts:
             numbers[f"best_attack_psnr_at_{verdict.ratio:.4f}"] = verdict.psnr
             numbers[f"best_attack_gain_at_{verdict.ratio:.4f}"] = verdict.gain
@@ -230,7 +242,7 @@ class AuditReport(NamedTuple):
         interval = f" (95 % interval over images {low:+.2f} to {high:+.2f})" if low == low else ""
         against = (
             f"the best attack, {row.best}, reaches {row.psnr:.2f} dB, {row.gain:+.2f} dB{interval} against the "
-            f"{row.constant_psnr:.2f} dB of a guess without any measurement"
+            f"{row.floor_psnr:.2f} dB of a guess without any measurement"
         )
         worst = f"on the 5 % of images recovered best it reaches {row.highest_psnr:.2f} dB or more"
         told = {
@@ -240,9 +252,9 @@ class AuditReport(NamedTuple):
             TOO_WEAK: "The attacks do not even reach what is known without a measurement, so they show no resistance",
         }[row.verdict]
         untrained = (
-            "; no trained attacker did better than the zero-filled image, so their training was not worth its effort, and a better "
-            "one may recover more"
-            if row.best == ZERO_FILLED
+            f"; no trained attacker did better than {'the zero-filled image' if row.best == ZERO_FILLED else 'the linear one'}, so "
+            "their training was not worth its effort, and a better one may recover more"
+            if row.best in (ZERO_FILLED, LINEAR)
             else ""
         )
         return f"Ratio {row.ratio:.4g} ({acceleration_text(row.ratio)}): {against}. {told}; {worst}{untrained}."
@@ -261,7 +273,7 @@ class AuditReport(NamedTuple):
         rows = {a.name: {row.ratio: (row.psnr, row.ssim) for row in a.rows} for a in self.attackers}
         first = self.attackers[0].rows
         rows[ZERO_FILLED] = {row.ratio: (row.zero_filled_psnr, row.zero_filled_ssim) for row in first}
-        rows[CONSTANT] = dict.fromkeys(ratios, self.constant)
+        rows |= {name: dict.fromkeys(ratios, values) for name, values in self.floors.items()}
         lines = ["| PSNR in dB / SSIM, per slice | " + " | ".join(f"ratio {ratio:.4g}" for ratio in ratios) + " |"]
         lines.append("| --- |" + " ---: |" * len(ratios))
         for name, values in rows.items():
@@ -275,13 +287,14 @@ def _cell(psnr: float, ssim: float) -> str:
 
 
 def attacker_tables(report: AuditReport) -> list[RateDistortionTable]:
-    """One rate-distortion table per attacker, and one of the constant guess."""
+    """One rate-distortion table per attacker, and one per guess without a measurement."""
     conventions = IMAGE_QUALITY | {f"zero_filled_{name}": text for name, text in IMAGE_QUALITY.items()}
     tables = [RateDistortionTable(attacker.name, attacker.rows, conventions) for attacker in report.attackers]
     first = report.attackers[0].rows
-    rows = [RateDistortionRow(row.ratio, math.nan, report.constant[0], math.nan, report.constant[1]) for row in first]
-    rows = [row._replace(images=other.images) for row, other in zip(rows, first, strict=True)]
-    return [*tables, RateDistortionTable(CONSTANT, rows, conventions)]
+    for name, (psnr, ssim) in report.floors.items():
+        rows = [RateDistortionRow(row.ratio, math.nan, psnr, math.nan, ssim, images=row.images) for row in first]
+        tables.append(RateDistortionTable(name, rows, conventions))
+    return tables
 
 
 def write_tables(tables: Sequence[RatioTable], folder: Path, name: str) -> None:
@@ -297,10 +310,9 @@ def write_report(report: AuditReport, folder: Path) -> None:
     """Write ``report.md`` and ``report.json``, ``attackers.*`` and, if the probe ran, ``attribute_probe.*``."""
     write_tables(attacker_tables(report), folder, "attackers")
     probe = report.probe
-    if probe.rows:
+    if probe.rows and probe.full is not None:
         tables = [ProbeTable(f"{probe.attribute}, from the policy's measurements", list(probe.rows))]
-        if probe.full is not None:
-            tables.append(ProbeTable(f"{probe.attribute}, from fully sampled measurements", [probe.full]))
+        tables.append(ProbeTable(f"{probe.attribute}, from fully sampled measurements", [probe.full]))
         write_tables(tables, folder, "attribute_probe")
     write_json(folder / "report.json", report.content())
     with atomic_path(folder / "report.md") as part:
@@ -312,7 +324,7 @@ def draw_curves_of(report: AuditReport, folder: Path) -> None:
     curves = {attacker.name: {row.ratio: row.psnr for row in attacker.rows} for attacker in report.attackers}
     first = report.attackers[0].rows
     curves[ZERO_FILLED] = {row.ratio: row.zero_filled_psnr for row in first}
-    curves[CONSTANT] = {row.ratio: report.constant[0] for row in first}
+    curves |= {name: {row.ratio: psnr for row in first} for name, (psnr, _) in report.floors.items()}
     shown = {name: finite for name, c in curves.items() if (finite := {s: v for s, v in c.items() if math.isfinite(v)})}
     save_figure(rate_distortion_figure(shown), folder / "attackers.png")
     learning = {}

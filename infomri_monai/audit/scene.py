@@ -27,6 +27,7 @@ __all__ = [
     "PrepareListedRatios",
     "Scene",
     "listed",
+    "listed_floors",
     "mean_magnitude",
     "raw_entries",
     "seeded",
@@ -69,7 +70,8 @@ class AuditData(NamedTuple):
         if len(set(shapes.values())) > 1 or image.ndim != 3 or len(image) != 1:
             raise ValueError(f"images must have one shape (1, H, W) in all splits, got {shapes}.")
         if len({part.is_complex() for part in first.values()}) > 1:
-            raise ValueError("images must be real in all splits or complex in all splits.")
+            kinds = {name: "complex" if part.is_complex() else "real" for name, part in first.items()}
+            raise ValueError(f"images must be real in all splits or complex in all splits, got {kinds}.")
         if min(image.shape[1:]) < SSIM_WINDOW:
             raise ValueError(
                 f"images must have at least {SSIM_WINDOW} x {SSIM_WINDOW} pixels, got {shapes['test'][1:]}."
@@ -117,7 +119,7 @@ def _noise(noise: nn.Module) -> str:
     plain = {
         k: v
         for k, v in vars(noise).items()
-        if k not in ("training", "spatial_dims") and isinstance(v, (bool, float, int))
+        if k not in ("training", "spatial_dims") and isinstance(v, (bool, float, int, str))
     }
     numbers = ", ".join(f"{key} {value}" for key, value in plain.items() if not key.startswith("_"))
     return f"{type(noise).__name__} ({numbers})" if numbers else type(noise).__name__
@@ -176,6 +178,12 @@ def raw_entries(data: Dataset) -> Any:
     return getattr(data, "data", data)
 
 
+def listed_floors(scene: Scene, batch_size: int) -> dict[str, Tensor]:
+    """Images that need no measurement, (1, 1, H, W): the training images' mean magnitude, and its mean at every pixel."""
+    mean = mean_magnitude(scene.data.train, scene.image_key, batch_size)
+    return {"mean training image": mean, "constant image": torch.full_like(mean, float(mean.mean()))}
+
+
 def mean_magnitude(data: Dataset, image_key: str, batch_size: int) -> Tensor:
     """Mean magnitude of a data set's images, float32, (1, 1, H, W): what an attacker guesses without any measurement."""
     loader = DataLoader(data, batch_size=batch_size)
@@ -189,9 +197,9 @@ class Budget(NamedTuple):
     Attributes:
         learning_rate: of Adam.
         batch_size: images per gradient step.
-        max_epochs: passes over the data.
-        max_steps: most gradient steps; None for no limit beside ``max_epochs``.
-        val_interval: most gradient steps between validations; None validates once per pass over the data.
+        max_epochs: passes over the data, per ratio.
+        max_steps: most gradient steps, per ratio; None for no limit beside ``max_epochs``.
+        val_interval: most gradient steps between validations, per ratio; None validates once per pass over the data.
         patience: validations in a row without improvement that end the training.
         seed: seed of batches, masks and noise.
         mixed_precision: bfloat16 autocast while training.
@@ -229,6 +237,17 @@ class Budget(NamedTuple):
     def decisive(self) -> dict[str, Any]:
         """What decides the result: all but where it is computed."""
         return {key: value for key, value in self._asdict().items() if key not in ("num_workers", "device")}
+
+    def for_ratios(self, number: int) -> Budget:
+        """Of one network for so many ratios: it takes as many steps for each as a network of its own would.
+
+        Example:
+            >>> Budget(max_epochs=10, max_steps=250, val_interval=100).for_ratios(2)[2:5]
+            (20, 500, 200)
+        """
+        limits = (self.max_epochs, self.max_steps, self.val_interval)
+        epochs, steps, interval = (None if limit is None else number * limit for limit in limits)
+        return self._replace(max_epochs=epochs or self.max_epochs, max_steps=steps, val_interval=interval)
 
     def schedule(self, batches: int) -> tuple[int, int]:
         """Steps between validations and number of validations, for data of so many batches.

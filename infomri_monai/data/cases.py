@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import logging
 import os
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
@@ -17,12 +18,13 @@ from monai.transforms import Transform
 
 from infomri_monai.data.embedded import embedded_lesions as make_lesions
 from infomri_monai.data.embedded import embedded_subjects
+from infomri_monai.data.image_files import Unreadable, Volume, find_volumes, is_passed_over, read_volume
 from infomri_monai.data.kspace_file import KSPACE_SUFFIXES, check_kspace_file, read_kspace
-from infomri_monai.data.volumes import find_volumes, read_pixels
 from infomri_monai.transforms.common import checked_tensor, plain
 
 __all__ = ["CaseDataset", "ReadCaseD", "ReadCaseDict", "ReadCased", "inference_cases"]
 
+_LOGGER = logging.getLogger(__name__)
 _EMBEDDED_SUBJECTS, _EMBEDDED_LESION_SUBJECTS = 2, 4
 
 
@@ -32,6 +34,7 @@ def inference_cases(
     kind: str = "image",
     embedded_grid: Sequence[int] = (96, 96),
     embedded_lesions: bool = False,
+    unreadable: str = "fail",
 ) -> list[dict[str, Any]]:
     """List the cases of a folder, of one file or of a list of files; all headers are checked, no pixel is read.
 
@@ -39,23 +42,25 @@ def inference_cases(
         dataset_dir: a folder; a file; a list of files and folders; or "embedded" (also ""), two subjects of the test split of
             :func:`~infomri_monai.data.embedded_subjects`, complex, which need no download.
         pattern: glob pattern of the files below a folder. Of a DICOM folder always the whole series is taken.
-        kind: ``"image"`` for images, whose acquisition is simulated: NIfTI (2D or 3D, real or complex), PNG and DICOM series.
+        kind: ``"image"`` for images, whose acquisition is simulated: NIfTI (2D or 3D, real or complex), PNG, JPEG and DICOM series.
             ``"kspace"`` for raw undersampled k-space: ``.npz``, ``.npy`` and HDF5 (an array "kspace" as fastMRI's files have it, or
             ISMRMRD), see :func:`~infomri_monai.data.kspace_file.read_kspace`.
         embedded_grid: (height, width) of the embedded subjects.
         embedded_lesions: "embedded" is four subjects of :func:`~infomri_monai.data.embedded.embedded_lesions`, with a
             simulated lesion in some slices.
+        unreadable: what becomes of a file that cannot be read or is not accepted: "fail" makes it a case that fails with its
+            reason, beside the others; "skip" leaves it out, and the log counts them; "raise" stops and names the file.
 
     Returns:
         One dictionary a case, in the order of the names, for :class:`~infomri_monai.data.ReadCased`: "image" or "kspace", the
-        path (embedded: the array); "reader", the MONAI reader of an image; "name", the path below ``dataset_dir`` without
+        path (embedded: the array); "reader", how an image is read; "name", the path below ``dataset_dir`` without
         suffix; "index", from 1.
 
     Raises:
         FileNotFoundError: if a path does not exist, or there is no file of the kind.
-        OSError: if a file is unreadable.
-        ValueError: if ``kind`` is unknown, two cases have one name, k-space is real or no 2D Cartesian acquisition, or an
-            image has colours or more than three axes.
+        OSError: with "raise", if a file is unreadable.
+        ValueError: if ``kind`` or ``unreadable`` is unknown, or two cases have one name; with "raise", if k-space is real or no 2D
+            Cartesian acquisition, or an image has colours or more than three axes.
 
     Example:
         >>> import tempfile, nibabel
@@ -66,6 +71,8 @@ def inference_cases(
     """
     if kind not in ("image", "kspace"):
         raise ValueError(f"kind must be 'image' (simulated acquisition) or 'kspace' (raw data), got {kind!r}.")
+    if unreadable not in ("fail", "skip", "raise"):
+        raise ValueError(f"unreadable must be 'fail', 'skip' or 'raise', got {unreadable!r}.")
     if isinstance(dataset_dir, str) and dataset_dir in ("", "embedded"):
         if kind != "image":
             raise ValueError(
@@ -73,9 +80,9 @@ def inference_cases(
             )
         return _embedded(embedded_grid, embedded_lesions)
     root, patterns = _search(dataset_dir, pattern)
-    found = _images(root, patterns) if kind == "image" else _kspaces(root, patterns)
+    found = _settled(_images(root, patterns) if kind == "image" else _kspaces(root, patterns), unreadable)
     if not found:
-        formats = "NIfTI, PNG or DICOM" if kind == "image" else "/".join(KSPACE_SUFFIXES)
+        formats = "NIfTI, PNG, JPEG or DICOM" if kind == "image" else "/".join(KSPACE_SUFFIXES)
         raise FileNotFoundError(f"dataset_dir {root} holds no {formats} file that matches {pattern!r} (kind={kind!r}).")
     twice = [name for name, count in Counter(case["name"] for case in found).items() if count > 1]
     if twice:
@@ -99,21 +106,44 @@ def _search(dataset_dir: Any, pattern: str) -> tuple[Path, list[str]]:
 
 
 def _images(root: Path, patterns: list[str]) -> list[dict[str, Any]]:
-    volumes = {(v.path, v.name): v for pattern in patterns for v in find_volumes(root, pattern)}
-    return [{"image": str(v.path), "reader": v.reader, "name": str(PurePosixPath(v.name))} for v in volumes.values()]
+    volumes = list({(v.path, v.name): v for pattern in patterns for v in find_volumes(root, pattern)}.values())
+    return [
+        {"image": str(v.path), "reader": v, "name": str(PurePosixPath(v.name)), "unreadable": v.unreadable}
+        for v in volumes
+    ]
 
 
 def _kspaces(root: Path, patterns: list[str]) -> list[dict[str, Any]]:
-    paths = {path for pattern in patterns for path in root.glob(pattern)}
+    paths = {path for pattern in patterns for path in root.glob(pattern) if not is_passed_over(path.relative_to(root))}
     paths = {path for path in paths if path.is_file() and path.suffix.lower() in KSPACE_SUFFIXES}
-    for path in sorted(paths):
-        try:
-            check_kspace_file(path)
-        except (OSError, ValueError) as error:
-            # RawDataError and RawFileError promise not to name a file
-            kind = OSError if isinstance(error, OSError) else ValueError
-            raise kind(f"{path.relative_to(root).as_posix()}: {error}") from None
-    return [{"kspace": str(path), "name": path.relative_to(root).with_suffix("").as_posix()} for path in paths]
+    return [_kspace(path, path.relative_to(root)) for path in sorted(paths)]
+
+
+def _kspace(path: Path, name: Path) -> dict[str, Any]:
+    problem = None
+    try:
+        check_kspace_file(path)
+    except (OSError, ValueError) as error:
+        # RawDataError and RawFileError promise not to name a file
+        problem = Unreadable(OSError if isinstance(error, OSError) else ValueError, f"cannot be used: {error}")
+    shown = name.with_suffix("") if problem is None else name
+    return {"kspace": str(path), "name": shown.as_posix(), "unreadable": problem}
+
+
+def _settled(cases: list[dict[str, Any]], unreadable: str) -> list[dict[str, Any]]:
+    """The cases, those that cannot be read as the caller wants them."""
+    kept = []
+    for number, case in enumerate(sorted(cases, key=lambda c: str(c["name"])), 1):
+        problem = case.pop("unreadable")
+        if problem is not None and unreadable == "raise":
+            raise problem.error(case["name"])
+        if problem is not None and unreadable == "skip":
+            _LOGGER.warning("file %d of %d (by name) is left out: it %s", number, len(cases), problem.reason)
+            continue
+        kept.append(case if problem is None else {**case, "reader": problem})
+    if left_out := len(cases) - len(kept):
+        _LOGGER.warning("%d of %d files cannot be read and are left out", left_out, len(cases))
+    return kept
 
 
 def _embedded(grid: Sequence[int], lesions: bool) -> list[dict[str, Any]]:
@@ -168,6 +198,8 @@ class ReadCased(Transform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         reader = d.pop("reader", None)
+        if isinstance(reader, Unreadable):
+            raise reader.error("the image" if "image" in d else "the k-space")
         if "image" in d:
             image, d["has_geometry"] = _image(d["image"], reader)
             if self.swap_axes and (reader is not None or d["has_geometry"]):
@@ -179,7 +211,7 @@ class ReadCased(Transform):
             if mask is not None:
                 d["mask"] = _slices_last(mask)
         else:
-            d["kspace"] = plain(checked_tensor(d["kspace"], "kspace", 2, kspace=True)).to(torch.complex64)
+            d["kspace"] = _single(plain(checked_tensor(d["kspace"], "kspace", 2, kspace=True)), "kspace")
             d.setdefault("has_geometry", False)
         return d
 
@@ -190,15 +222,23 @@ ReadCaseD = ReadCaseDict = ReadCased
 def _image(source: Any, reader: Any) -> tuple[MetaTensor, bool]:
     """The image, and whether its affine is the source's."""
     array, affine = source, getattr(source, "affine", None)
-    if reader is not None:
-        array, meta = read_pixels(reader, source, "the image")
-        array, affine = np.asarray(array)[None], meta.get("affine")
+    if isinstance(reader, Volume):
+        array = read_volume(reader._replace(name="image"))
+        affine = array.affine if array.meta["space"] else None
     pixels = plain(checked_tensor(array, "image", 2))
     if pixels.shape[0] != 1:
         raise ValueError(f"image must have one channel, got shape {tuple(pixels.shape)}.")
-    pixels = pixels.to(torch.complex64 if pixels.is_complex() else torch.float32)
+    pixels = _single(pixels, "image")
     matrix = np.asarray(np.eye(4) if affine is None else affine, dtype=np.float64)
     return MetaTensor(pixels, affine=torch.as_tensor(to_affine_nd(3, matrix))), affine is not None
+
+
+def _single(values: torch.Tensor, name: str) -> torch.Tensor:
+    """Finite values in single precision, which may not hold them."""
+    single = values.to(torch.complex64 if values.is_complex() else torch.float32)
+    if not bool(torch.isfinite(single).all()):
+        raise ValueError(f"{name} holds values beyond the range of float32.")
+    return single
 
 
 def _swapped(image: MetaTensor) -> MetaTensor:

@@ -18,9 +18,10 @@ from monai.transforms import MapTransform
 from numpy.typing import NDArray
 from torch import Tensor
 
+from infomri_monai.data.image_files import Volume, file_volume, read_volume
 from infomri_monai.data.labels import fit_to_grid, join_raters
 from infomri_monai.data.prepare import check_axis, check_size, check_split, existing_file, split_cases
-from infomri_monai.data.volumes import Volume, extract_slice, file_volume, read_volume
+from infomri_monai.data.volumes import extract_slice
 
 __all__ = ["ReadLabelledSliceD", "ReadLabelledSliceDict", "ReadLabelledSliced", "decathlon_slices"]
 

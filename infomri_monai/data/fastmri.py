@@ -7,7 +7,8 @@ The published format: ``kspace`` complex64 (slice, height, width) centred, ``rec
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,14 @@ from monai.transforms import MapTransform
 from monai.utils import optional_import
 from numpy.typing import NDArray
 
-from infomri_monai.acquisition import kspace_to_image
+from infomri_monai.acquisition import CentreWarning, kspace_to_image
 from infomri_monai.data.prepare import (
     check_present,
     check_size,
     crop_kspace_keeping_intensity,
     existing_file,
     existing_folder,
+    in_float32,
 )
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "open_volume",
     "read_slice",
     "read_split",
+    "read_volume_file",
 ]
 
 h5py, _ = optional_import("h5py")
@@ -147,9 +150,33 @@ def open_volume(path: str | Path) -> Any:
         raise ValueError(f"{Path(path).name} is truncated or not an HDF5 file.") from error
 
 
+@contextmanager
+def read_volume_file(path: str | Path) -> Iterator[Any]:
+    """As :func:`open_volume`; what damaged parts of the file lead to within the block is a ValueError that names it.
+
+    Args:
+        path: the file.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is truncated, damaged or no HDF5 file.
+
+    Example:
+        >>> with read_volume_file("nowhere/file1000000.h5") as file:
+        ...     pass
+        Traceback (most recent call last):
+        FileNotFoundError: there is no file nowhere/file1000000.h5.
+    """
+    with open_volume(path) as file:
+        try:
+            yield file
+        except (KeyError, RuntimeError, AttributeError, TypeError, OSError) as error:  # h5py's; ours are ValueErrors
+            raise ValueError(f"{Path(path).name} is damaged ({type(error).__name__}).") from error
+
+
 def _inspect(path: Path, require: Sequence[str]) -> tuple[int, int, str | None]:
     """Return (slices, k-space width, acquisition) after checking the file's structure."""
-    with open_volume(path) as file:
+    with read_volume_file(path) as file:
         missing = [key for key in ("kspace", *require) if key not in file]
         if missing:
             raise ValueError(f"{path.name} lacks the array {', '.join(dict.fromkeys(missing))}.")
@@ -215,19 +242,23 @@ class ReadFastMRISliced(MapTransform):
         self.crop = None if crop is None else check_size(crop, "crop")
         self.image_key, self.target_key = image_key, target_key
         self.normalise, self.slice_key = normalise, slice_key
+        self._warn_off_centre = CentreWarning(__name__)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for key in self.key_iterator(d):
             path, index = Path(d[key]), int(d[self.slice_key])
-            with open_volume(path) as file:
+            with read_volume_file(path) as file:
                 kspace = torch.from_numpy(read_slice(file, "kspace", (index,)))[None].to(torch.complex64)
                 target = read_slice(file, self.target_key, (index,)) if self.target_key else None
+            self._warn_off_centre(kspace)
             if self.crop is not None:
                 if any(m > n for m, n in zip(self.crop, kspace.shape[1:], strict=True)):
                     raise ValueError(f"{path.name}: crop={self.crop} exceeds the k-space {tuple(kspace.shape[1:])}.")
                 kspace = crop_kspace_keeping_intensity(kspace, self.crop)
             image = kspace_to_image(kspace)
+            if not bool(torch.isfinite(image).all()):
+                raise ValueError(f"{path.name}: the image of slice {index} leaves the range of float32.")
             scale = float(image.abs().max()) if self.normalise else 1.0
             scale = scale if scale > 0 else 1.0
             d[key], d["scale"] = kspace / scale, scale
@@ -261,6 +292,7 @@ def read_slice(file: Any, name: str, place: tuple[Any, ...], axis: int = 0) -> N
         values = np.asarray(file[name][place])
     except OSError as error:
         raise ValueError(f"{where} is truncated: slice {index} of {name!r} cannot be read.") from error
+    values = in_float32(values) if values.dtype.kind in "fc" else values
     if not np.isfinite(values).all():
         raise ValueError(f"{where}: slice {index} of {name!r} holds NaN or Inf.")
     return values

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from infomri_monai.data.fastmri import fastmri_knee, open_volume, read_split
+from infomri_monai.data.fastmri import fastmri_knee, read_split, read_volume_file
 from infomri_monai.data.prepare import check_split, check_subset, existing_file, split_cases
 
 __all__ = [
@@ -282,7 +282,7 @@ def _label(slices: list[dict[str, Any]], annotations: dict[str, Annotations], ab
     for path, number in numbers.items():
         volume = Path(path).stem
         labels[path] = slice_labels(annotations.get(volume), number, abnormal, volume)
-        with open_volume(path) as file:
+        with read_volume_file(path) as file:
             sequence = file.attrs.get("acquisition", "")
         suppressed[path] = np.int64((sequence.decode() if isinstance(sequence, bytes) else sequence) == FAT_SUPPRESSED)
     return [

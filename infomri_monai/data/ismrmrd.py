@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -13,34 +16,47 @@ from monai.utils import optional_import
 from numpy.typing import NDArray
 
 from infomri_monai.acquisition import crop_kspace, image_to_kspace, kspace_to_image
+from infomri_monai.acquisition.centring import CentreCheck
 from infomri_monai.acquisition.coils import coil_warning, combine_coils
 from infomri_monai.data.ismrmrd_header import (
     Encoding,
     RawDataError,
     centred_affine,
+    check_stored,
     order_slices,
     parse_encoding,
     raw_errors,
     slice_place,
 )
 
-__all__ = ["IsmrmrdScan", "Line", "check_ismrmrd", "imaging_lines", "is_ismrmrd", "place_lines", "read_ismrmrd"]
+__all__ = [
+    "IsmrmrdScan",
+    "Line",
+    "check_ismrmrd",
+    "imaging_lines",
+    "is_ismrmrd",
+    "place_lines",
+    "read_ismrmrd",
+    "settle_columns",
+]
 
+
+_LOGGER = logging.getLogger(__name__)
 
 h5py, _ = optional_import("h5py")
 
 #: flags of lines that are not part of the image
-_SKIPPED = (
-    "ACQ_IS_NOISE_MEASUREMENT",
-    "ACQ_IS_NAVIGATION_DATA",
-    "ACQ_IS_PHASECORR_DATA",
-    "ACQ_IS_HPFEEDBACK_DATA",
-    "ACQ_IS_DUMMYSCAN_DATA",
-    "ACQ_IS_RTFEEDBACK_DATA",
-    "ACQ_IS_SURFACECOILCORRECTIONSCAN_DATA",
-    "ACQ_IS_PHASE_STABILIZATION_REFERENCE",
-    "ACQ_IS_PHASE_STABILIZATION",
-)
+_SKIPPED = {
+    "noise": "ACQ_IS_NOISE_MEASUREMENT",
+    "navigation": "ACQ_IS_NAVIGATION_DATA",
+    "phase correction": "ACQ_IS_PHASECORR_DATA",
+    "HP feedback": "ACQ_IS_HPFEEDBACK_DATA",
+    "dummy scan": "ACQ_IS_DUMMYSCAN_DATA",
+    "RT feedback": "ACQ_IS_RTFEEDBACK_DATA",
+    "surface coil correction": "ACQ_IS_SURFACECOILCORRECTIONSCAN_DATA",
+    "phase stabilisation": "ACQ_IS_PHASE_STABILIZATION",
+    "phase stabilisation reference": "ACQ_IS_PHASE_STABILIZATION_REFERENCE",
+}
 #: counters of which an image has one value; an average has several
 _SINGLE = ("contrast", "phase", "repetition", "set")
 
@@ -61,7 +77,7 @@ def imaging_lines(heads: NDArray[Any], encoding: Encoding) -> NDArray[np.intp]:
     """Choose the lines that make up the image and check their counters.
 
     Noise scans, navigators, phase correction, feedback, dummy and surface-coil scans are left out, and calibration lines unless
-    they are imaging lines too.
+    they are imaging lines too or the header says that they are embedded: measured between those of the image, as they are.
 
     Args:
         heads: acquisition headers of all lines, a structured array.
@@ -81,11 +97,7 @@ def imaging_lines(heads: NDArray[Any], encoding: Encoding) -> NDArray[np.intp]:
         Traceback (most recent call last):
         infomri_monai.data.ismrmrd_header.RawDataError: the file holds no imaging line among its 0 acquisitions.
     """
-    flags = heads["flags"]
-    skipped = np.bitwise_and(flags, np.uint64(sum(_bit(name) for name in _SKIPPED))) != 0
-    calibration = np.bitwise_and(flags, np.uint64(_bit("ACQ_IS_PARALLEL_CALIBRATION"))) != 0
-    imaging_too = np.bitwise_and(flags, np.uint64(_bit("ACQ_IS_PARALLEL_CALIBRATION_AND_IMAGING"))) != 0
-    chosen = np.flatnonzero(~skipped & (~calibration | imaging_too))
+    chosen = np.flatnonzero(_roles(heads, encoding) == "")
     if not len(chosen):
         raise RawDataError(f"the file holds no imaging line among its {len(heads)} acquisitions.")
     lines = heads[chosen]
@@ -107,6 +119,37 @@ def imaging_lines(heads: NDArray[Any], encoding: Encoding) -> NDArray[np.intp]:
     if encoding.slices is not None and slices < encoding.slices:
         raise RawDataError(f"slices are missing: the header announces {encoding.slices}, the lines are of {slices}.")
     return chosen
+
+
+def _roles(heads: NDArray[Any], encoding: Encoding) -> NDArray[np.str_]:
+    """Why each line is left out, "" where it is one of the image."""
+    flags, roles = heads["flags"], np.full(len(heads), "", "U32")
+    for name, flag in _SKIPPED.items():
+        roles[(roles == "") & (flags & np.uint64(_bit(flag)) != 0)] = name
+    if encoding.calibration != "embedded":
+        alone = flags & np.uint64(_bit("ACQ_IS_PARALLEL_CALIBRATION")) != 0
+        alone &= flags & np.uint64(_bit("ACQ_IS_PARALLEL_CALIBRATION_AND_IMAGING")) == 0
+        roles[(roles == "") & alone] = "calibration"
+    return roles
+
+
+def _told(heads: NDArray[Any], chosen: NDArray[np.intp], encoding: Encoding) -> list[str]:
+    """Log what is left out, and return what a user must know of the choice of lines."""
+    names, counts = np.unique(_roles(heads, encoding), return_counts=True)
+    left_out = {str(name): int(count) for name, count in zip(names, counts, strict=True) if name}
+    if left_out:
+        _LOGGER.info("acquisitions left out: %s", ", ".join(f"{count} {name}" for name, count in left_out.items()))
+    warnings, lines = [], heads[chosen]
+    if "calibration" in left_out and encoding.calibration not in ("separate", "external"):
+        warnings.append(
+            f"{left_out['calibration']} calibration lines were left out: the header does not say that they are embedded."
+        )
+    if "phase correction" in left_out and np.unique(lines["flags"] & np.uint64(_bit("ACQ_IS_REVERSE"))).size > 1:
+        warnings.append("lines were read in both directions, and no phase correction is made: ghosts are possible.")
+    counters = np.stack([lines["idx"][name] for name in ("slice", "kspace_encode_step_1", "average")])
+    if twice := len(lines) - np.unique(counters, axis=1).shape[1]:
+        warnings.append(f"{twice} lines repeat others without being counted as averages; they were averaged.")
+    return warnings
 
 
 def phase_positions(lines: NDArray[Any], encoding: Encoding) -> NDArray[np.int64]:
@@ -186,7 +229,7 @@ class IsmrmrdScan:
 
 
 def is_ismrmrd(path: str | Path) -> bool:
-    """Whether an HDF5 file has ISMRMRD's group "dataset"; False for files that cannot be opened.
+    """Whether an HDF5 file has a group with an ISMRMRD header, usually "dataset"; False for files that cannot be opened.
 
     Example:
         >>> is_ismrmrd("nowhere/scan.h5")
@@ -194,17 +237,34 @@ def is_ismrmrd(path: str | Path) -> bool:
     """
     try:
         with h5py.File(path, "r") as file:
-            group = file.get("dataset")
-            return isinstance(group, h5py.Group) and ("xml" in group or "data" in group)
-    except OSError:
+            return bool(_groups(file))
+    except Exception:  # h5py differs in what it raises of damaged files
         return False
+
+
+def _groups(file: Any) -> list[str]:
+    """The groups at the top that hold an ISMRMRD header, or, under the usual name, acquisitions."""
+    groups = {name: file.get(name) for name in file}
+    groups = {name: group for name, group in groups.items() if isinstance(group, h5py.Group)}
+    return [name for name, group in groups.items() if "xml" in group or (name == "dataset" and "data" in group)]
+
+
+def _only_group(file: Any) -> Any:
+    """The group of the acquisition; names in the message are ours or ISMRMRD's, any other may be a patient's."""
+    names = _groups(file)
+    if len(names) != 1:
+        words = [name if re.fullmatch(r"dataset[_\d]*", name) else f"number {i}" for i, name in enumerate(names, 1)]
+        raise RawDataError(
+            f"the file must hold one group with an ISMRMRD header, it holds {', '.join(words) or 'none'}."
+        )
+    return file[names[0]]
 
 
 def check_ismrmrd(path: str | Path) -> None:
     """Check headers alone; no sample is read.
 
     Args:
-        path: an ISMRMRD file, its acquisition in the group "dataset".
+        path: an ISMRMRD file; of its groups, usually "dataset", one only holds a header.
 
     Raises:
         RawFileError: if the file is unreadable.
@@ -216,14 +276,16 @@ def check_ismrmrd(path: str | Path) -> None:
 def read_ismrmrd(path: str | Path) -> IsmrmrdScan:
     """Read a single-slice or multi-slice 2D Cartesian acquisition.
 
-    Noise scans, navigators, calibration-only and other lines that are not part of the image are left out; averages are averaged;
-    readout oversampling is removed by cropping the image along the readout; several coils are combined by
+    Noise scans, navigators and other lines that are not part of the image are left out, and calibration lines unless the header
+    says that they are embedded; their numbers are logged. Averages are averaged. Readout oversampling is removed by cropping the
+    image along the readout, where two facts of the header say so, or one of them and the samples, which then show nothing but
+    noise in the outer part. Several coils are combined by
     :func:`~infomri_monai.acquisition.coils.root_sum_of_squares`. The transform from k-space to the image is the inverse one;
     Siemens' data follow the opposite sign and are conjugated first (as mrpro does). Of an asymmetric echo, the mask marks the part
     that was sampled.
 
     Args:
-        path: an ISMRMRD file, its acquisition in the group "dataset".
+        path: an ISMRMRD file; of its groups, usually "dataset", one only holds a header.
 
     Returns:
         k-space, mask, geometry and header. Slices are ordered along their normal where the file has a geometry, else by number.
@@ -253,12 +315,13 @@ def read_ismrmrd(path: str | Path) -> IsmrmrdScan:
 
 def _read(path: Path, samples: bool) -> IsmrmrdScan | None:
     with raw_errors("the ISMRMRD file is truncated or damaged"), h5py.File(path, "r") as file:
-        group = file["dataset"]
+        group = _only_group(file)
         if "xml" not in group or "data" not in group or not group["data"].size:
             raise RawDataError("the file lacks the ISMRMRD header or holds no acquisition.")
         xml, table = np.ravel(group["xml"][()])[0], group["data"]
         xml = xml.encode() if isinstance(xml, str) else bytes(xml)
         encoding = parse_encoding(xml)
+        check_stored(table)
         heads = table.fields("head")[()]
         chosen = imaging_lines(heads, encoding)
         numbers = np.unique(heads["idx"]["slice"][chosen])
@@ -266,11 +329,20 @@ def _read(path: Path, samples: bool) -> IsmrmrdScan | None:
         order, affine, warnings = _geometry([heads[rows] for rows in members], encoding)
         if not samples:
             return None
-        slices = [_slice(table, heads, members[i], encoding) for i in order]
+        warnings += _told(heads, chosen, encoding)
+        if encoding.narrower is not None:
+            encoding, text = settle_columns(encoding, (_placed(table, heads, rows, encoding) for rows in members))
+            warnings += [text] if text else []
+            order, affine, _ = _geometry([heads[rows] for rows in members], encoding)
+        check, slices = CentreCheck(), []
+        for i in order:
+            placed, covered = _placed(table, heads, members[i], encoding)
+            check.add(torch.from_numpy(placed), torch.from_numpy(covered))
+            slices.append(_combined(placed, covered, encoding))
     kspace, mask = (np.stack(part) for part in zip(*slices, strict=True))
     coils = int(heads["active_channels"][chosen[0]])
-    if coils > 1:
-        warnings.append(coil_warning(coils))
+    warnings += [coil_warning(coils)] if coils > 1 else []
+    warnings += [text] if (text := check.warning()) else []
     return IsmrmrdScan(kspace, mask, encoding, affine, coils, tuple(warnings), xml)
 
 
@@ -291,10 +363,10 @@ def _geometry(heads: list[NDArray[Any]], encoding: Encoding) -> tuple[list[int],
     return order, centred_affine(first, places[0][1], (encoding.columns, encoding.lines), pixel, step), warnings
 
 
-def _slice(
+def _placed(
     table: Any, heads: NDArray[Any], rows: NDArray[np.intp], encoding: Encoding
-) -> tuple[NDArray[np.complex64], NDArray[np.float32]]:
-    """k-space and mask of one slice, (readout, phase encoding)."""
+) -> tuple[NDArray[np.complex64], NDArray[np.bool_]]:
+    """k-space of one slice, (coil, samples, lines), and where it was measured, (samples, lines)."""
     lines = []
     for row, flat in zip(rows, table.fields("data")[rows], strict=True):
         coils, length = int(heads["active_channels"][row]), int(heads["number_of_samples"][row])
@@ -304,11 +376,64 @@ def _slice(
     placed, covered = place_lines(lines, encoding)
     if not np.isfinite(placed).all():
         raise RawDataError("kspace holds NaN or Inf values.")
-    if "siemens" in encoding.vendor:
-        placed = placed.conj()
+    return (placed.conj() if "siemens" in encoding.vendor else placed), covered
+
+
+def _combined(
+    placed: NDArray[np.complex64], covered: NDArray[np.bool_], encoding: Encoding
+) -> tuple[NDArray[np.complex64], NDArray[np.float32]]:
+    """k-space and mask of one slice, (readout, phase encoding)."""
     mask = torch.from_numpy(_covered(covered, encoding.columns))
     kspace = combine_coils(_without_oversampling(torch.from_numpy(placed), encoding.columns), mask)
+    if not bool(torch.isfinite(kspace).all()):
+        raise RawDataError("the image of kspace has values beyond the range of float32.")
     return kspace.numpy(), mask.numpy()
+
+
+def settle_columns(
+    encoding: Encoding, slices: Iterable[tuple[NDArray[np.complex64], NDArray[Any]]]
+) -> tuple[Encoding, str]:
+    """Decide by the samples what a header leaves open: how much of the image along the readout is oversampling.
+
+    Cropping loses nothing where the outer part of the image holds noise only: its mean energy is at most half that of the inner
+    part, and exceeds the level of the outermost samples, where a real object leaves little but noise, by at most 1 % of it.
+
+    Args:
+        encoding: what the header says, ``narrower`` set.
+        slices: k-space of every slice, (coil, samples, lines), and where it was measured, (samples, lines).
+
+    Returns:
+        The encoding with the columns that are kept, and a pixel whose columns span the field of view of the scanner's own images;
+        and a warning, "" where one fact of the header and the samples agree and nothing contradicts them.
+    """
+    assert encoding.narrower is not None
+    energy, noise = np.zeros(encoding.samples), 0.0
+    for kspace, covered in slices:
+        rows = np.flatnonzero(np.asarray(covered).any(1))
+        level = (np.abs(kspace) ** 2).sum((0, 2)) / np.maximum(np.asarray(covered).sum(1), 1)
+        edge = max(1, len(rows) // 16)
+        noise += min(level[rows[:edge]].mean(), level[rows[-edge:]].mean()) * np.asarray(covered).mean(0).sum()
+        image = kspace_to_image(torch.from_numpy(kspace).movedim(1, -1), spatial_dims=1)
+        energy += image.abs().square().sum((0, 1)).double().numpy()
+    first = encoding.samples // 2 - encoding.narrower // 2
+    outer = np.delete(energy, np.s_[first : first + encoding.narrower])
+    inner, outside = energy[first : first + encoding.narrower].mean(), outer.mean()
+    empty = outside <= 0.5 * inner and outside - noise <= 0.01 * inner
+    columns = encoding.narrower if empty else encoding.columns
+    pixel, (view, matrix) = encoding.pixel, encoding.facts
+    if pixel is not None and encoding.recon_width is not None and columns != view:
+        pixel = (encoding.recon_width / columns, pixel[1])
+    settled = encoding._replace(columns=columns, narrower=None, pixel=pixel)
+    if empty and (view is None or matrix is None):
+        return settled, ""
+    facts = [
+        f"{what} {kept}" for what, kept in zip(("fields of view", "matrices"), (view, matrix), strict=True) if kept
+    ]
+    found = "nothing but noise there, which was cropped" if empty else "signal there, so that nothing more was cropped"
+    return settled, (
+        f"the header contradicts the samples or itself: of {encoding.samples} along the readout its {', its '.join(facts)} are the "
+        f"image; the image outside the central {encoding.narrower} shows {found}. Check the size of a pixel."
+    )
 
 
 def _without_oversampling(kspace: torch.Tensor, columns: int) -> torch.Tensor:

@@ -16,6 +16,7 @@ __all__ = [
     "RawDataError",
     "RawFileError",
     "centred_affine",
+    "check_stored",
     "order_slices",
     "parse_encoding",
     "raw_errors",
@@ -49,10 +50,24 @@ def raw_errors(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except (ImportError, RawDataError):  # h5py and ismrmrd are extras
+    except (ImportError, RawDataError, RawFileError):  # h5py and ismrmrd are extras
         raise
     except Exception as error:
         raise RawFileError(f"{what} ({type(error).__name__}).") from None
+
+
+def check_stored(table: Any) -> None:
+    """Refuse an HDF5 array that announces far more than the file stores of it, which takes the library for ever to make up.
+
+    Args:
+        table: an ``h5py.Dataset``.
+
+    Raises:
+        RawFileError: if it is more than 1100 times as much; no compression that HDF5 brings gains more.
+    """
+    announced, stored = int(table.size or 0) * int(table.dtype.itemsize), int(table.id.get_storage_size())
+    if announced > 1100 * max(stored, 1):
+        raise RawFileError(f"the file is damaged: an array announces {announced} bytes, of which {stored} are stored.")
 
 
 class Encoding(NamedTuple):
@@ -61,13 +76,18 @@ class Encoding(NamedTuple):
     Attributes:
         samples: samples of a full readout, with oversampling.
         lines: phase-encoding positions of the full grid.
-        columns: samples of the readout after its oversampling is removed.
+        columns: samples of the readout after its oversampling is removed; as many as any fact of the header keeps, where facts
+            disagree, see ``narrower``.
         centre: number of the phase-encoding step that is DC.
         pixel: size along (readout, phase encoding), mm; None where the header has no field of view.
         thickness: of a slice, mm; None where the header has none.
         slices: number of slices that the header announces; None where it does not.
         recon_height: field of view along the phase encoding that the scanner's own images keep, mm; None as for ``pixel``.
         vendor: of the scanner, lower case; "" where the header has none.
+        narrower: columns where the samples confirm the fact that keeps fewer; None where the header's facts agree.
+        facts: columns that the fields of view keep and that the matrices keep; None where they say nothing.
+        recon_width: field of view along the readout of the scanner's own images, mm; None as for ``pixel``.
+        calibration: the mode of the calibration lines, e.g. "embedded" or "separate"; "" where the header has none.
     """
 
     samples: int
@@ -79,13 +99,19 @@ class Encoding(NamedTuple):
     slices: int | None
     recon_height: float | None
     vendor: str
+    narrower: int | None = None
+    facts: tuple[int | None, int | None] = (None, None)
+    recon_width: float | None = None
+    calibration: str = ""
 
 
 def parse_encoding(xml: str | bytes) -> Encoding:
     """Read the encoding out of an ISMRMRD header and check that it is single-slice or multi-slice 2D Cartesian.
 
-    The readout keeps ``samples * recon field of view / encoded field of view`` samples, the recon matrix's unless that is
-    interpolated. The phase encoding keeps the encoded grid: undersampled lines cannot be cropped in the image.
+    The readout keeps ``samples * recon field of view / encoded field of view`` samples where the recon matrix says the same; a
+    larger one than the encoded matrix is interpolated and says nothing. Where the two disagree, or there is one of them only,
+    nothing is cropped before the samples are seen. The phase encoding keeps the encoded grid: undersampled lines cannot be cropped
+    in the image.
 
     Args:
         xml: the header, as the ISMRMRD schema has it; unknown elements are ignored.
@@ -122,23 +148,37 @@ def parse_encoding(xml: str | bytes) -> Encoding:
             "would have to be undersampled and reconstructed in 3D."
         )
     fov, fov_recon = _size(encoded.fieldOfView_mm), _size(recon.fieldOfView_mm)
-    columns = width
-    if fov is not None and fov_recon is not None:
-        columns = round(samples * fov_recon[0] / fov[0])
+    view = None if fov is None or fov_recon is None else min(max(round(samples * fov_recon[0] / fov[0]), 1), samples)
+    facts = (view, width if width <= samples else None)
+    columns, narrower = _kept(samples, facts)
     limits = encoding.encodingLimits
     step, slices = limits.kspace_encoding_step_1, limits.slice
     vendor = getattr(header.acquisitionSystemInformation, "systemVendor", None)
     return Encoding(
         samples=samples,
         lines=lines,
-        columns=min(max(columns, 1), samples),
+        columns=columns,
         centre=lines // 2 if step is None else _count(step.center),
         pixel=None if fov is None else (fov[0] / samples, fov[1] / lines),
         thickness=None if fov_recon is None else fov_recon[2],
         slices=None if slices is None else _count(slices.maximum) - _count(slices.minimum) + 1,
         recon_height=None if fov_recon is None else fov_recon[1],
         vendor=str(vendor or "").strip().lower(),
+        narrower=narrower,
+        facts=facts,
+        recon_width=None if fov_recon is None else fov_recon[0],
+        calibration=getattr(getattr(encoding.parallelImaging, "calibrationMode", None), "value", ""),
     )
+
+
+def _kept(samples: int, facts: tuple[int | None, int | None]) -> tuple[int, int | None]:
+    """Columns that are kept whatever the samples show, and fewer that they may confirm."""
+    known = [columns for columns in facts if columns is not None]
+    if len(known) == 2 and abs(known[0] - known[1]) <= max(1, samples // 50):
+        return known[0], None
+    if not known or min(known) > 0.9 * samples:
+        return (known[0] if len(known) == 2 else samples), None
+    return (max(known) if len(known) == 2 else samples), min(known)
 
 
 def _parse(xml: str | bytes) -> Any:

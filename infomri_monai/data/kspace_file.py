@@ -13,10 +13,12 @@ import torch
 from monai.utils import optional_import
 from numpy.typing import NDArray
 
+from infomri_monai.acquisition.centring import CentreCheck, off_centre
 from infomri_monai.acquisition.coils import coil_warning, combine_coils
 from infomri_monai.data.fastmri import open_volume
 from infomri_monai.data.ismrmrd import check_ismrmrd, is_ismrmrd, read_ismrmrd
-from infomri_monai.data.ismrmrd_header import RawDataError, raw_errors
+from infomri_monai.data.ismrmrd_header import RawDataError, check_stored, raw_errors
+from infomri_monai.data.prepare import in_float32
 
 h5py, _ = optional_import("h5py")
 
@@ -35,7 +37,7 @@ class KspaceFile(NamedTuple):
     Attributes:
         kspace: complex64, in the file's shape without coils (ISMRMRD: slice, readout, phase encoding), DC at ``n // 2``.
         mask: 0/1, float32, same shape; None where a file of one coil has none.
-        warnings: what a user must know (several coils, phase oversampling), in words.
+        warnings: what a user must know (several coils, phase oversampling, a centre that is not at ``n // 2``), in words.
     """
 
     kspace: NDArray[np.complex64]
@@ -115,7 +117,9 @@ def read_kspace_file(path: str | os.PathLike[str]) -> KspaceFile:
     if len(_checked_shape(path)) == 4:
         return _several_coils(path)
     kspace, mask = _arrays(path)
-    return KspaceFile(_finite(kspace), None if mask is None else _fitting(mask, kspace.shape))
+    kspace, mask = _finite(kspace), None if mask is None else _fitting(mask, kspace.shape)
+    found = off_centre(torch.from_numpy(kspace), None if mask is None else torch.from_numpy(mask.copy()))
+    return KspaceFile(kspace, mask, (found,) if found else ())
 
 
 def read_kspace(path: str | os.PathLike[str]) -> tuple[NDArray[np.complex64], NDArray[np.float32] | None]:
@@ -146,7 +150,7 @@ def read_kspace(path: str | os.PathLike[str]) -> tuple[NDArray[np.complex64], ND
 
 def _several_coils(path: Path) -> KspaceFile:
     """fastMRI's multi-coil layout (slice, coil, height, width), one slice in memory at a time."""
-    slices, masks = [], []
+    slices, masks, check = [], [], CentreCheck()
     with raw_errors("the file is truncated or damaged"), h5py.File(path, "r") as file:
         table = file["kspace"]
         count, coils, *size = table.shape
@@ -154,15 +158,18 @@ def _several_coils(path: Path) -> KspaceFile:
         for index in range(count):
             kspace = _finite(table[index])
             mask = (kspace != 0).any(0).astype(np.float32) if given is None else given[index].copy()
-            slices.append(combine_coils(torch.from_numpy(kspace), torch.from_numpy(mask)).numpy())
+            check.add(torch.from_numpy(kspace), torch.from_numpy(mask))
+            slices.append(_finite(combine_coils(torch.from_numpy(kspace), torch.from_numpy(mask)).numpy()))
             masks.append(mask)
-    return KspaceFile(np.stack(slices), np.stack(masks), (coil_warning(coils),) if coils > 1 else ())
+    warnings = (coil_warning(coils) if coils > 1 else "", check.warning())
+    return KspaceFile(np.stack(slices), np.stack(masks), tuple(text for text in warnings if text))
 
 
 def _finite(kspace: NDArray[Any]) -> NDArray[np.complex64]:
+    kspace = np.ascontiguousarray(in_float32(kspace))
     if not np.isfinite(kspace).all():
-        raise RawDataError("kspace holds NaN or Inf values.")
-    return kspace.astype(np.complex64, copy=False)
+        raise RawDataError("kspace holds NaN or Inf values, or values beyond the range of float32.")
+    return kspace
 
 
 def _fitting(mask: Any, shape: tuple[int, ...]) -> NDArray[np.float32]:
@@ -186,6 +193,7 @@ def _header(path: Path) -> tuple[tuple[int, ...], np.dtype]:
         try:
             if path.suffix.lower() in _HDF5:
                 with open_volume(path) as file:
+                    check_stored(file["kspace"])
                     return tuple(file["kspace"].shape), file["kspace"].dtype
             if path.suffix.lower() == ".npz":
                 with zipfile.ZipFile(path) as archive, archive.open("kspace.npy") as stream:

@@ -101,8 +101,8 @@ def load_kspace_statistics(
 def marginal_entropy_of(statistics: KSpaceStatistics, noise: ComplexGaussianNoise) -> MarginalEntropy:
     """Make the estimate Ĥ(Y|m) for a measurement's noise.
 
-    Noise that is relative to each image's own DC magnitude has one standard deviation here: ``noise_std`` times the mean DC
-    magnitude of the statistics.
+    Noise that is relative to each image's own peak or DC magnitude has one standard deviation here: ``noise_std`` times the mean
+    of these over the statistics' images.
 
     Args:
         statistics: of the training set.
@@ -114,7 +114,7 @@ def marginal_entropy_of(statistics: KSpaceStatistics, noise: ComplexGaussianNois
 
     Example:
         >>> statistics = KSpaceStatistics.from_images([torch.rand(1, 4, 4) for _ in range(9)])
-        >>> entropy = marginal_entropy_of(statistics, ComplexGaussianNoise(0.1, relative_to_dc=False))
+        >>> entropy = marginal_entropy_of(statistics, ComplexGaussianNoise(0.1, reference="absolute"))
         >>> entropy.grid, entropy.noise_std
         ((4, 4), 0.1)
     """
@@ -124,7 +124,9 @@ def marginal_entropy_of(statistics: KSpaceStatistics, noise: ComplexGaussianNois
             "is that of k-space with complex Gaussian noise."
         )
     noise_std = noise.noise_std
-    if noise.relative_to_dc:
+    if noise.reference == "peak":
+        noise_std *= statistics.mean_peak
+    elif noise.reference == "dc":
         noise_std *= float(statistics.mean_magnitude[tuple(n // 2 for n in statistics.grid)])
     return MarginalEntropy(statistics.variance_real, statistics.variance_imag, noise_std)
 

@@ -93,8 +93,19 @@ def check_size(size: Sequence[int], name: str) -> tuple[int, int]:
     return int(values[0]), int(values[1])
 
 
+def in_float32(values: NDArray) -> NDArray:
+    """Numbers as float32, complex ones as complex64; what these cannot hold becomes Inf.
+
+    Example:
+        >>> in_float32(np.array([1.0, 1e300]))
+        array([ 1., inf], dtype=float32)
+    """
+    with np.errstate(over="ignore"):
+        return np.asarray(values).astype(np.complex64 if np.iscomplexobj(values) else np.float32, copy=False)
+
+
 def check_finite(images: NDArray, rows: Sequence[int], where: str) -> None:
-    """Refuse a stack that holds NaN or Inf.
+    """Refuse a stack that holds NaN or Inf, or what float32, in which images are kept, cannot hold.
 
     Args:
         images: stack, shape (slice, height, width).
@@ -107,7 +118,7 @@ def check_finite(images: NDArray, rows: Sequence[int], where: str) -> None:
     Example:
         >>> check_finite(np.ones((2, 4, 4)), [7, 8], "stack.npz")
     """
-    bad = [row for row, image in zip(rows, images, strict=True) if not np.isfinite(image).all()]
+    bad = [row for row, image in zip(rows, images, strict=True) if not np.isfinite(in_float32(image)).all()]
     if bad:
         raise ValueError(f"{where}: slice {', '.join(map(str, bad[:5]))} of {len(bad)} affected holds NaN or Inf.")
 

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from infomri_monai.data.image_files import file_volume, read_volume
 from infomri_monai.data.labels import fit_to_grid, join_raters
 from infomri_monai.data.prepare import check_size, check_split, check_validation, existing_folder, split_cases
-from infomri_monai.data.volumes import file_volume, read_volume
 
 __all__ = ["qubiq_prostate"]
 

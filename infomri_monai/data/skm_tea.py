@@ -25,10 +25,10 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 from numpy.typing import NDArray
 
-from infomri_monai.data.fastmri import open_volume, read_slice
+from infomri_monai.data.fastmri import read_slice, read_volume_file
+from infomri_monai.data.image_files import file_volume, read_volume
 from infomri_monai.data.labels import check_labels, fit_to_grid
 from infomri_monai.data.prepare import check_axis, check_present, check_size, check_split, existing_file
-from infomri_monai.data.volumes import file_volume, read_volume
 
 __all__ = ["SKM_TEA_STRUCTURES", "ReadSKMTEASliceD", "ReadSKMTEASliceDict", "ReadSKMTEASliced", "skm_tea"]
 
@@ -129,7 +129,7 @@ def _subjects(path: Path) -> dict[str, int]:
 
 def _inspect(image: Path, label: Path, axis: int, echo: int) -> int:
     """Number of slices, after checking both files' structure."""
-    with open_volume(image) as file:
+    with read_volume_file(image) as file:
         if "target" not in file:
             raise ValueError(f"{image.name} lacks the array target.")
         target = file["target"]
@@ -225,7 +225,7 @@ ReadSKMTEASliceD = ReadSKMTEASliceDict = ReadSKMTEASliced
 
 
 def _image(path: Path, index: int, axis: int, echo: int) -> NDArray[np.complex64]:
-    with open_volume(path) as file:
+    with read_volume_file(path) as file:
         return read_slice(file, "target", (*_across(index, axis), echo, 0), axis).astype(np.complex64, copy=False)
 
 

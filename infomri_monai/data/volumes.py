@@ -1,180 +1,25 @@
-"""Volumes in NIfTI, DICOM or PNG files: found in a folder by their headers, read, and cut into 2D slices without their headers."""
+"""Volumes of a folder as 2D slices for training, without their headers."""
 
 from __future__ import annotations
 
-import warnings
-from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Mapping
+import logging
+from collections import Counter
+from collections.abc import Hashable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import nibabel
-import numpy as np
 import torch
 from monai.config import KeysCollection
-from monai.data import ITKReader, MetaTensor, NibabelReader, PILReader
-from monai.data.image_reader import ImageReader
+from monai.data import MetaTensor
 from monai.transforms import MapTransform
-from monai.utils import optional_import
-from numpy.typing import NDArray
 
+from infomri_monai.data.image_files import Volume, find_volumes, read_volume, readable
 from infomri_monai.data.prepare import check_axis, existing_folder
 
-__all__ = [
-    "ExtractSliceD",
-    "ExtractSliceDict",
-    "ExtractSliced",
-    "Volume",
-    "extract_slice",
-    "file_volume",
-    "find_volumes",
-    "image_slices",
-    "read_pixels",
-    "read_volume",
-]
+__all__ = ["ExtractSliceD", "ExtractSliceDict", "ExtractSliced", "extract_slice", "image_slices"]
 
 
-_WORDS = {2: "two", 3: "three", 4: "four"}
-
-
-class Volume(NamedTuple):
-    """One image volume on disk.
-
-    Attributes:
-        name: path relative to the folder without suffix; the folder of a DICOM series and its number, never a tag of
-            it.
-        path: file, or folder of a DICOM series; what MONAI's ``LoadImage`` takes.
-        shape: spatial shape in MONAI's axis order, two or three axes; a last one of channels where asked for.
-        reader: the MONAI reader that opens it.
-    """
-
-    name: str
-    path: Path
-    shape: tuple[int, ...]
-    reader: ImageReader
-
-
-def find_volumes(folder: Path, pattern: str = "**/*") -> list[Volume]:
-    """Read the headers of all images below a folder; other files are passed over.
-
-    Args:
-        folder: existing folder.
-        pattern: glob pattern of the files, relative to ``folder``.
-
-    Returns:
-        Volumes in the order of their names: NIfTI (.nii, .nii.gz) and PNG one a file, DICOM one a series.
-
-    Raises:
-        OSError: if a file with an image's suffix is unreadable; names the file.
-        ValueError: if a file holds colours or more than three axes.
-
-    Example:
-        >>> import tempfile, numpy as np
-        >>> folder = Path(tempfile.mkdtemp())
-        >>> nibabel.Nifti1Image(np.zeros((4, 5, 6), np.float32), np.eye(4)).to_filename(folder / "head.nii")
-        >>> [(volume.name, volume.shape) for volume in find_volumes(folder)]
-        [('head', (4, 5, 6))]
-    """
-    volumes, dicom = [], defaultdict(set)
-    for path in sorted(p for p in folder.glob(pattern) if p.is_file()):
-        name = path.relative_to(folder).as_posix()
-        if path.name.lower().endswith((".nii", ".nii.gz")):
-            volumes.append(_nifti(path, name))
-        elif path.suffix.lower() == ".png":
-            volumes.append(_png(path, name))
-        elif _is_dicom(path):
-            dicom[path.parent].add(path)
-    for directory, files in dicom.items():
-        volumes += _dicom_series(directory, directory.relative_to(folder).as_posix(), files)
-    return sorted(volumes, key=lambda volume: volume.name)
-
-
-def file_volume(path: Path, name: str, axes: tuple[int, ...] = (2, 3)) -> Volume:
-    """Read the header of one NIfTI or PNG file.
-
-    Args:
-        path: the file.
-        name: what messages call it; the volume's name is this without suffix.
-        axes: accepted numbers of axes of a NIfTI file.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        OSError: if it is unreadable.
-        ValueError: if it is of another format, holds colours or has another number of axes.
-
-    Example:
-        >>> file_volume(Path("brain.mha"), "brain.mha")
-        Traceback (most recent call last):
-        FileNotFoundError: there is no file brain.mha.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {name}.")
-    if path.name.lower().endswith((".nii", ".nii.gz")):
-        return _nifti(path, name, axes)
-    if path.suffix.lower() == ".png":
-        return _png(path, name)
-    raise ValueError(f"{name} must be a NIfTI (.nii, .nii.gz) or PNG file.")
-
-
-def _nifti(path: Path, name: str, axes: tuple[int, ...] = (2, 3)) -> Volume:
-    try:
-        shape = tuple(int(n) for n in nibabel.load(path).shape)  # type: ignore[attr-defined]
-    except Exception as error:  # nibabel passes on whatever the decompressor and the header parser raise
-        raise OSError(f"{name} is not a readable NIfTI file ({type(error).__name__}).") from error
-    if len(shape) not in axes:
-        raise ValueError(f"{name} must have {' or '.join(_WORDS[n] for n in axes)} axes, got shape {shape}.")
-    return Volume(name[: name.lower().rindex(".nii")], path, shape, NibabelReader())
-
-
-def _png(path: Path, name: str) -> Volume:
-    pil_image, _ = optional_import("PIL.Image")
-    try:
-        with pil_image.open(path) as image:
-            shape, bands = image.size, image.getbands()  # MONAI's reader has (width, height), too
-            image.load()
-    except OSError as error:
-        raise OSError(f"{name} is not a readable PNG file ({type(error).__name__}).") from error
-    if len(bands) != 1 or bands == ("P",):
-        raise ValueError(f"{name} must be greyscale, got the bands {bands}; convert it first.")
-    return Volume(name[: -len(path.suffix)], path, shape, PILReader())
-
-
-def _is_dicom(path: Path) -> bool:
-    if path.suffix.lower() == ".dcm":
-        return True
-    with path.open("rb") as file:  # DICOM files often have no suffix; the magic word follows 128 bytes
-        return file.read(132)[128:] == b"DICM"
-
-
-def _dicom_series(directory: Path, name: str, files: Iterable[Path]) -> list[Volume]:
-    """Group a folder's DICOM files into series as MONAI's ITK reader does, so that both use the same series names."""
-    itk, _ = optional_import("itk")  # here, because its import takes seconds
-    generator = itk.GDCMSeriesFileNames.New()
-    generator.SetUseSeriesDetails(True)
-    generator.AddSeriesRestriction("0008|0021")
-    generator.SetDirectory(str(directory))
-    series = [(identifier, generator.GetFileNames(identifier)) for identifier in generator.GetSeriesUIDs()]
-    unread = {path.name for path in files} - {Path(path).name for _, paths in series for path in paths}
-    if unread:
-        raise OSError(f"{name}: {', '.join(sorted(unread)[:5])} of {len(unread)} is not a readable DICOM file.")
-    volumes = []
-    for number, (identifier, paths) in enumerate(sorted(series, key=lambda item: Path(item[1][0]).name)):
-        header = itk.GDCMImageIO.New(FileName=paths[0])
-        try:
-            header.ReadImageInformation()
-        except RuntimeError:
-            raise OSError(f"{name}/{Path(paths[0]).name} is not a readable DICOM image.") from None
-        if header.GetNumberOfComponents() != 1:
-            raise ValueError(
-                f"{name}/{Path(paths[0]).name} must be greyscale, got {header.GetNumberOfComponents()} bands."
-            )
-        size = [header.GetDimensions(axis) for axis in range(header.GetNumberOfDimensions())]
-        depth = len(paths) if len(paths) > 1 else (size[2] if len(size) > 2 else 1)
-        reader = ITKReader(series_name=identifier)
-        volumes.append(Volume(f"{name}/series{number}", directory, (size[0], size[1], depth), reader))
-    return volumes
-
-
+_LOGGER = logging.getLogger(__name__)
 _KEPT_META = ("filename_or_obj", "space")
 
 
@@ -262,7 +107,9 @@ class ExtractSliced(MapTransform):
 ExtractSliceD = ExtractSliceDict = ExtractSliced
 
 
-def image_slices(folder: str | Path, pattern: str = "**/*", axis: int = 2, eager: bool = True) -> list[dict[str, Any]]:
+def image_slices(
+    folder: str | Path, pattern: str = "**/*", axis: int = 2, eager: bool = True, unreadable: str = "raise"
+) -> list[dict[str, Any]]:
     """List the slices of all images below a folder; all headers are checked before the first image is read.
 
     Axis order, units and orientation are MONAI's: NIfTI and DICOM arrays are (x, y, z) in RAS space, PNG (width,
@@ -276,18 +123,21 @@ def image_slices(folder: str | Path, pattern: str = "**/*", axis: int = 2, eager
         axis: spatial axis to cut across; the PNG's single slice has none.
         eager: read now. False gives paths, for ``LoadImaged``, ``EnsureChannelFirstd`` and
             :class:`~infomri_monai.data.ExtractSliced` (``LoadImaged(reader="ITKReader")`` for DICOM), which read a
-            volume once a
-            slice: cache the data set.
+            volume once a slice: cache the data set.
+        unreadable: "raise" stops at a file that cannot be read or is not accepted, and names it: a training set lacks nothing
+            unnoticed. "skip" leaves it out; the log counts them.
 
     Returns:
-        One dictionary a slice: "image", a float32 MetaTensor (1, height, width) with the slice's own 4 x 4 affine in
+        One dictionary a slice: "image", a MetaTensor (1, height, width), float32 or of a complex NIfTI complex64, with the
+            slice's own 4 x 4 affine in
         mm, or the volume's path; "volume", its name; "slice", the index along ``axis``.
 
     Raises:
         FileNotFoundError: if the folder does not exist or holds no image.
         OSError: if a file is unreadable.
-        ValueError: if slices differ in size (the sizes are listed), hold NaN or Inf, colours or more than three axes,
-            or if paths are asked for and a DICOM folder holds several series.
+        ValueError: if slices differ in size (the sizes are listed), hold NaN or Inf, colours or more than three axes, or if
+            paths are asked for where MONAI's ``LoadImaged`` reads something else: of a complex NIfTI it drops the imaginary part,
+            and of a DICOM folder it knows one series.
 
     Example:
         >>> import tempfile, nibabel, numpy as np
@@ -298,16 +148,22 @@ def image_slices(folder: str | Path, pattern: str = "**/*", axis: int = 2, eager
     """
     check_axis(axis)
     folder = existing_folder(folder)
-    volumes = find_volumes(folder, pattern)
+    volumes = readable(find_volumes(folder, pattern), unreadable)
     if not volumes:
-        raise FileNotFoundError(f"folder {folder} holds no NIfTI, DICOM or PNG file that matches {pattern!r}.")
+        raise FileNotFoundError(f"folder {folder} holds no NIfTI, DICOM, PNG or JPEG file that matches {pattern!r}.")
     _check_same_size(volumes, axis)
     if not eager:
-        _check_one_series_a_folder(volumes)
+        _check_lazy(volumes)
     entries: list[dict[str, Any]] = []
     for volume in volumes:
         slices = range(volume.shape[axis] if len(volume.shape) == 3 else 1)
-        loaded = read_volume(volume) if eager else None
+        try:
+            loaded = read_volume(volume) if eager else None
+        except (OSError, ValueError) as error:
+            if unreadable == "raise":
+                raise
+            _LOGGER.warning("%s (left out)", str(error).replace(volume.name, "an image"))
+            continue
         for index in slices:
             image = str(volume.path) if loaded is None else extract_slice(loaded, index, axis)
             entries.append({"image": image, "volume": volume.name, "slice": index})
@@ -323,51 +179,10 @@ def _check_same_size(volumes: list[Volume], axis: int) -> None:
         raise ValueError(f"slices across axis {axis} differ in size: {listed}. Choose one size by the pattern.")
 
 
-def _check_one_series_a_folder(volumes: list[Volume]) -> None:
+def _check_lazy(volumes: list[Volume]) -> None:
+    dropped = [volume.name for volume in volumes if volume.is_complex]
+    if dropped:
+        raise ValueError(f"{dropped[0]} is complex, and LoadImaged drops the imaginary part: use eager=True.")
     shared = [str(path) for path, count in Counter(volume.path for volume in volumes).items() if count > 1]
     if shared:
         raise ValueError(f"{shared[0]} holds several DICOM series: use eager=True, or put each into its own folder.")
-
-
-def read_pixels(reader: ImageReader, path: Path | str, name: str) -> tuple[NDArray, dict[str, Any]]:
-    """What a MONAI reader gives of a file, array and metadata; OSError, which names ``name``, where it cannot be read."""
-    try:
-        with warnings.catch_warnings():
-            # MONAI warns even where the series is named
-            warnings.filterwarnings("ignore", message="the directory: .* contains more than one DICOM series")
-            return reader.get_data(reader.read(path))
-    except Exception as error:  # readers differ in what they raise; their messages may quote the header
-        raise OSError(f"{name} cannot be read ({type(error).__name__}).") from None
-
-
-def read_volume(volume: Volume, channel: int = 0) -> MetaTensor:
-    """Read a volume's pixels and affine, and nothing else of its header.
-
-    Args:
-        volume: as :func:`~infomri_monai.data.volumes.find_volumes` lists it.
-        channel: which one of a volume with a fourth axis.
-
-    Returns:
-        float32, shape (1, *spatial), finite.
-
-    Raises:
-        OSError: if the file is unreadable.
-        ValueError: if it holds NaN or Inf.
-
-    Example:
-        >>> import tempfile, nibabel
-        >>> path = Path(tempfile.mkdtemp()) / "head.nii"
-        >>> nibabel.Nifti1Image(np.zeros((4, 5, 2), np.float32), np.eye(4)).to_filename(path)
-        >>> read_volume(find_volumes(path.parent, "*")[0]).shape
-        torch.Size([1, 4, 5, 2])
-    """
-    array, meta = read_pixels(volume.reader, volume.path, volume.name)
-    array = array[..., channel] if len(volume.shape) == 4 else array
-    pixels = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32)).unsqueeze(0)
-    affine = torch.as_tensor(meta.get("affine", np.eye(4)))  # a PNG has none
-    loaded = MetaTensor(pixels, affine=affine, meta={"space": meta.get("space", "")})
-    bad = (~torch.isfinite(loaded)).nonzero()
-    if len(bad):
-        raise ValueError(f"{volume.name} holds NaN or Inf, first at index {tuple(bad[0, 1:].tolist())}.")
-    loaded.meta["filename_or_obj"] = volume.name
-    return loaded

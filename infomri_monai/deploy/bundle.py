@@ -171,6 +171,7 @@ class DeployBundle:
         models: what :func:`~infomri_monai.deploy.model_files.find_bundle` takes.
         task: "reconstruction", "segmentation" or "classification".
         settings: keys of inference.json to override, e.g. ``{"ratio": 0.125}``.
+        keep_empty_frames: segmentations are to have a frame for every slice, also where a structure has no pixel.
 
     Attributes:
         settings: what was overridden.
@@ -183,8 +184,11 @@ class DeployBundle:
             code ``EXIT_USAGE``.
     """
 
-    def __init__(self, models: Path, task: str, settings: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, models: Path, task: str, settings: Mapping[str, Any] | None = None, keep_empty_frames: bool = False
+    ) -> None:
         files = find_bundle(Path(models), task)
+        self.keep_empty_frames = keep_empty_frames
         self.task, self.settings = task, dict(settings or {})
         parser = _configured(files, self.settings)
         evaluate_settings(self.settings, parser)

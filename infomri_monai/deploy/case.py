@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +18,6 @@ __all__ = [
     "DeployCase",
     "DeployError",
     "counted",
-    "system_words",
 ]
 
 #: everything was written
@@ -46,25 +44,6 @@ class DeployError(Exception):
         self.code, self.warnings = code, warnings
 
 
-def system_words(error: OSError) -> str:
-    """What the operating system says is wrong, of the error or of what led to it; else the error's type.
-
-    The error's own text may name a file, as h5py's does, or quote a header, as pydicom's does.
-
-    Example:
-        >>> system_words(OSError(28, "DOE_JANE.h5 has no space", "DOE_JANE.h5"))
-        'No space left on device'
-        >>> system_words(OSError("DOE_JANE.h5 is broken"))
-        'OSError'
-    """
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError) and cause.errno is not None:
-            return os.strerror(cause.errno)
-        cause = cause.__cause__ or cause.__context__
-    return type(error).__name__
-
-
 def counted(number: int, noun: str) -> str:
     """A number and its noun, in the plural unless the number is 1; a noun that ends in s, as series, is its own plural.
 
@@ -85,11 +64,13 @@ class CaseSource:
         attributes: patient, study, frame of reference and equipment to carry over, a ``pydicom.Dataset`` with a StudyInstanceUID
             and a FrameOfReferenceUID: the first instance, or for raw k-space what is known.
         frames: number of the frame (from 1) of every slice in a multi-frame instance; empty for classic ones.
+        tiled: whether the only instance is a mosaic, whose slices nothing can refer to one by one.
     """
 
     instances: tuple[Any, ...]
     attributes: Any
     frames: tuple[int, ...] = ()
+    tiled: bool = False
 
 
 @dataclass(frozen=True)

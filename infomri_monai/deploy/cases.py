@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 import h5py
@@ -20,14 +21,17 @@ from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
 from pydicom.valuerep import validate_value
 
-from infomri_monai.data.ismrmrd import is_ismrmrd, read_ismrmrd
+from infomri_monai.data.dicom.quiet import quiet
+from infomri_monai.data.dicom.series import SeriesCandidate, find_series
+from infomri_monai.data.found_files import find_files
+from infomri_monai.data.ismrmrd import is_ismrmrd, read_ismrmrd, settle_columns
 from infomri_monai.data.ismrmrd_header import Encoding, RawDataError, RawFileError, centred_affine, parse_encoding
 from infomri_monai.data.kspace_file import KSPACE_SUFFIXES, read_kspace_file
-from infomri_monai.deploy.case import CaseSource, DeployCase, DeployError, system_words
+from infomri_monai.deploy.case import CaseSource, DeployCase, DeployError
 from infomri_monai.deploy.dicom.identity import item, new_uid
-from infomri_monai.deploy.dicom.scan import find_files, find_series
-from infomri_monai.deploy.dicom.series import read_series
-from infomri_monai.deploy.logs import quiet
+from infomri_monai.deploy.dicom.series import read_case
+from infomri_monai.deploy.selection import Rules, selected
+from infomri_monai.files import system_words
 
 __all__ = ["ACCEPTED", "KSPACE_SUFFIXES", "ReadableCase", "find_cases", "raw_attributes", "read_raw"]
 
@@ -38,15 +42,29 @@ ACCEPTED = (
 )
 
 
-#: a case that was found in the input: reads it and gives it a number; DeployError if that cannot be done
-ReadableCase = Callable[[int], DeployCase]
+@dataclass(frozen=True)
+class ReadableCase:
+    """A case that was found in the input: reads it and gives it a number; DeployError if that cannot be done.
+
+    Attributes:
+        read: reads it.
+        about: what identifies it, for the list of cases that a user may ask for; never for a log.
+    """
+
+    read: Callable[[int], DeployCase]
+    about: Mapping[str, Any] = field(repr=False)
+
+    def __call__(self, number: int) -> DeployCase:
+        """Read the case."""
+        return self.read(number)
 
 
-def find_cases(path: Path) -> tuple[list[ReadableCase], list[str]]:
+def find_cases(path: Path, rules: Rules = ()) -> tuple[list[ReadableCase], list[str]]:
     """Find all cases of an input: first the DICOM series, then raw k-space, each in the order of their paths.
 
     Args:
         path: an existing folder, or one file of raw k-space.
+        rules: which series are cases, see :func:`~infomri_monai.deploy.selection.selected`; with rules, raw k-space is none.
 
     Returns:
         The cases, also those that can be told from the headers to fail; and notes on what was passed over, without identifiers.
@@ -61,12 +79,29 @@ def find_cases(path: Path) -> tuple[list[ReadableCase], list[str]]:
         (7, [])
     """
     if not path.is_dir():
-        return [partial(read_raw, path)], []
+        return [_raw_case(path)], []
     found = find_files(path)
     scan = find_series(path, KSPACE_SUFFIXES, found)
-    series = [partial(read_series, candidate) for candidate in scan.candidates]
-    raw = [partial(read_raw, file) for file in found.files if file.suffix.lower() in KSPACE_SUFFIXES]
-    return [*series, *raw], list(scan.notes)
+    chosen = [candidate for candidate in scan.candidates if selected(candidate, rules)]
+    series = [ReadableCase(partial(read_case, candidate), _about(candidate)) for candidate in chosen]
+    raw = [_raw_case(file) for file in found.files if file.suffix.lower() in KSPACE_SUFFIXES]
+    notes = [*scan.notes, *(f"case {n}: {note}" for n, candidate in enumerate(chosen, 1) for note in candidate.notes)]
+    if not rules:
+        return [*series, *raw], notes
+    if left := len(scan.candidates) - len(chosen) + len(raw):
+        notes.append(f"passed over {left} series or raw files that the rules do not select")
+    return [*series], notes
+
+
+def _about(candidate: SeriesCandidate) -> dict[str, Any]:
+    """What identifies a series."""
+    names = {"SeriesInstanceUID": candidate.uid, "SeriesNumber": candidate.series_number}
+    names |= {"SeriesDescription": candidate.description, "problem": candidate.problem}
+    return {**names, "files": [str(path) for path in candidate.files]}
+
+
+def _raw_case(path: Path) -> ReadableCase:
+    return ReadableCase(partial(read_raw, path), {"files": [str(path)]})
 
 
 class _RawData(NamedTuple):
@@ -186,6 +221,10 @@ def _array(path: Path) -> _RawData:
             encoding = parse_encoding(xml)
         except ValueError:  # the arrays are what counts; without a field of view there is a warning below
             encoding = None
+    if encoding is not None and encoding.narrower is not None and kspace.shape[1] == encoding.samples:
+        slices = ((plane[None], given) for plane, given in zip(kspace, mask, strict=True))
+        encoding, text = settle_columns(encoding, slices)
+        warnings = (*warnings, text) if text else warnings
     affine, warning = _made_up((kspace.shape[1], kspace.shape[2]), encoding)
     return _RawData(kspace, mask, affine, False, xml, (*warnings, warning), encoding.thickness if encoding else None)
 

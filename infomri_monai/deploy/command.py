@@ -15,10 +15,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from infomri_monai.deploy.case import EXIT_NOTHING_TO_DO, EXIT_USAGE, DeployError, counted, system_words
+from infomri_monai.data.dicom.quiet import LOGGERS
+from infomri_monai.deploy.case import EXIT_NOTHING_TO_DO, EXIT_USAGE, DeployError, counted
 from infomri_monai.deploy.launch import INTERRUPTED, Interrupted, Interruption
-from infomri_monai.deploy.logs import LOGGERS, CaseFormatter
+from infomri_monai.deploy.logs import CaseFormatter
 from infomri_monai.deploy.settings import load_settings
+from infomri_monai.files import system_words
 
 if TYPE_CHECKING:
     from infomri_monai.deploy.cases import ReadableCase
@@ -103,7 +105,7 @@ def application_arguments(name: str, arguments: Sequence[str] | None = None) -> 
         arguments: that followed the name in the command ``infomri-deploy``; None for those of the process.
 
     Returns:
-        input, output and model, each a Path or None; config, likewise; log_level.
+        input, output and model, each a Path or None; config and case_list, likewise; select, a list; log_level.
     """
     prog = f"python -m infomri_monai.deploy.{name}" if arguments is None else f"infomri-deploy {name.replace('_', '-')}"
     parser = QuietParser(prog=prog)
@@ -117,6 +119,17 @@ def application_arguments(name: str, arguments: Sequence[str] | None = None) -> 
             help=f"{says} ({_variable(key)})",
         )
     parser.add_argument("-c", "--config", type=named_path, help="settings that differ from those of its app.yaml")
+    parser.add_argument(
+        "-s",
+        "--select",
+        action="append",
+        default=[],
+        metavar="RULE",
+        help="series to process: SeriesDescription=PATTERN, SeriesNumber=N, SeriesInstanceUID=UID, or a file of rules of the SDK",
+    )
+    parser.add_argument(
+        "--case-list", type=named_path, help="file to write which case is which series; it holds identifiers"
+    )
     parser.add_argument("-w", "--workdir", type=Path, help="accepted for the SDK; not used")
     levels = ("DEBUG", "INFO", "WARN", "ERROR", "CRITICAL")
     parser.add_argument("-l", "--log-level", type=str.upper, default="INFO", choices=levels)
@@ -196,8 +209,15 @@ def _run(name: str, given: argparse.Namespace, start: float, interruption: Inter
     check_given(given)
     _check_input(given.input)
     _check_output(given.output)
-    settings = load_settings(Path(__file__).parent / name / "app.yaml", given.config)
-    cases = _cases(given.input)
+    own = Path(__file__).parent / name / "app.yaml"
+    settings, dicom = load_settings(own, given.config), load_settings(own, given.config, "dicom")
+    cases = _cases(given.input, given.select, dicom["selections"])
+    if given.case_list is not None:
+        from infomri_monai.deploy.selection import case_list
+
+        folders = (given.output, given.input if given.input.is_dir() else given.input.parent)
+        case_list(given.case_list, [case.about for case in cases], folders)
+        _LOGGER.warning("the case list holds identifiers of patients; keep it where their images may lie, too.")
 
     from infomri_monai.deploy.bundle import DeployBundle
     from infomri_monai.deploy.journal import Journal
@@ -205,7 +225,7 @@ def _run(name: str, given: argparse.Namespace, start: float, interruption: Inter
 
     keep_freed_memory()  # half of the time at 256 x 256 (benchmarks/deploy_timeline.py)
 
-    bundle = DeployBundle(given.model, name.removeprefix("privacy_"), settings)
+    bundle = DeployBundle(given.model, name.removeprefix("privacy_"), settings, dicom.get("keep_empty_frames", False))
     journal = Journal(name, bundle.identity, len(cases), bundle.beside, bundle.settings)
 
     from infomri_monai.deploy.operators import BundleApplication
@@ -231,18 +251,24 @@ def _check_input(path: Path) -> None:
         raise DeployError(f"input: the path cannot be read ({system_words(error)}).", EXIT_USAGE) from None
 
 
-def _cases(path: Path) -> list[ReadableCase]:
+def _cases(path: Path, words: Sequence[str], selections: list[Any]) -> list[ReadableCase]:
     """The cases of the input, at least one; what was passed over is logged."""
     from infomri_monai.deploy.cases import ACCEPTED, KSPACE_SUFFIXES, find_cases
+    from infomri_monai.deploy.selection import check_rules, rules_of
+
+    check_rules(selections)
+    rules = rules_of(words) or selections
 
     if not path.is_dir() and path.suffix.lower() not in KSPACE_SUFFIXES:
         raise DeployError(
             f"input: must be a folder, or a file of raw k-space ({', '.join(KSPACE_SUFFIXES)}); got another file: give its folder.",
             EXIT_USAGE,
         )
-    cases, notes = find_cases(path)
+    cases, notes = find_cases(path, rules)
     for note in notes:
         _LOGGER.info("%s", note)
+    if not cases and rules:
+        raise DeployError("input: no DICOM series is what the rules select.", EXIT_NOTHING_TO_DO)
     if not cases:
         raise DeployError(
             f"input: there is no DICOM series and no raw k-space; accepted are {ACCEPTED}.", EXIT_NOTHING_TO_DO

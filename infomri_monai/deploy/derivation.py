@@ -14,6 +14,7 @@ __all__ = ["SIMULATED", "Derivation", "ModelIdentity", "acquisition_words", "der
 #: stands in the series description and as fourth value of the image type of everything made from simulated k-space
 SIMULATED = "SIMULATED"
 _NOTE = "SIMULATED from magnitude images, not acquired. "
+_RELATIVE = {"peak": " of the peak magnitude", "dc": " of the DC magnitude"}
 #: characters of a derivation's text; the note is put before it
 _LONGEST = 960
 
@@ -108,7 +109,7 @@ def acquisition_words(record: AcquisitionRecord, ratio: Tensor) -> str:
     if not record.simulated:
         return f"k-space was measured by the scanner at {share}."
     noise = f", with noise of standard deviation {record.noise_std:g}" if record.noise_std else ""
-    relative = " of the DC magnitude" if noise and record.noise_relative_to_dc else ""
+    relative = _RELATIVE.get(record.noise_reference or "", "") if noise else ""
     return f"k-space was sampled at {share} by {record.policy}, seed {record.seed}{noise}{relative}."
 
 

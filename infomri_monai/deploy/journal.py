@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from infomri_monai.deploy.bundle import Inference
-from infomri_monai.deploy.case import EXIT_CASE_FAILED, EXIT_OK, DeployCase, DeployError, counted, system_words
+from infomri_monai.deploy.case import EXIT_CASE_FAILED, EXIT_OK, DeployCase, DeployError, counted
 from infomri_monai.deploy.derivation import ModelIdentity
-from infomri_monai.files import atomic_path
+from infomri_monai.files import atomic_path, system_words
 
 __all__ = ["CaseFacts", "Delivery", "Journal", "safe_reason", "where"]
 
@@ -99,8 +99,14 @@ def safe_reason(error: BaseException, doing: str) -> str:
 
 
 def where(error: BaseException) -> str:
-    """The lines of code that an exception passed through, without its message."""
-    return "".join(traceback.format_tb(error.__traceback__))
+    """The lines of code that an exception and those that led to it passed through, innermost first, without their messages."""
+    parts, seen = [], set[int]()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        parts.append("".join(traceback.format_tb(cause.__traceback__)) + f"{type(cause).__name__}\n")
+        cause = cause.__cause__ or cause.__context__  # also one that "from None" keeps from being printed
+    return "which became\n".join(reversed(parts))
 
 
 class Journal:

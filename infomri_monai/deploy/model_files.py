@@ -8,7 +8,8 @@ import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from infomri_monai.deploy.case import EXIT_USAGE, DeployError, system_words
+from infomri_monai.deploy.case import EXIT_USAGE, DeployError
+from infomri_monai.files import system_words
 
 __all__ = ["BundleFiles", "find_bundle", "sha256"]
 

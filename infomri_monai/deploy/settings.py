@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from infomri_monai.deploy.case import EXIT_USAGE, DeployError, system_words
-from infomri_monai.files import is_of_disk
+from infomri_monai.deploy.case import EXIT_USAGE, DeployError
+from infomri_monai.files import is_of_disk, system_words
 
 if TYPE_CHECKING:
     from monai.bundle import ConfigParser
 
-__all__ = ["blame", "check_settings", "class_names", "evaluate_settings", "load_settings"]
+__all__ = ["blame", "check_dicom", "check_settings", "class_names", "evaluate_settings", "load_settings"]
 
 #: task -> key of inference.json, and the network's attribute that says how many names there are
 _KEYS = {"segmentation": ("structures", "structures"), "classification": ("labels", "num_classes")}
@@ -61,12 +61,13 @@ _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: 
 _YAML = "; in YAML numbers have a decimal point and no quotes, those with an exponent also its sign: 5.0e-4"
 
 
-def load_settings(own: Path, given: Path | None = None) -> dict[str, Any]:
-    """What stands under "bundle" in an application's file, with a user's settings in place of those that both have.
+def load_settings(own: Path, given: Path | None = None, section: str = "bundle") -> dict[str, Any]:
+    """What stands in a section of an application's file, with a user's settings in place of those that both have.
 
     Args:
         own: the application's app.yaml.
         given: the user's file; its keys at the top must be those of the application's.
+        section: "bundle", settings of the bundle; or "dicom", what goes in and out, whose keys are those of the application's file.
 
     Returns:
         Names and values, also of keys that only the user's file has.
@@ -82,7 +83,7 @@ def load_settings(own: Path, given: Path | None = None) -> dict[str, Any]:
         {'ratio': 0.25, 'swap_axes': True}
     """
     content = _content(own)
-    settings = dict(content.get("bundle") or {})
+    settings = dict(content.get(section) or {})
     if given is None:
         return settings
     changed = _content(given)
@@ -92,7 +93,9 @@ def load_settings(own: Path, given: Path | None = None) -> dict[str, Any]:
             "of the bundle stand below 'bundle:'.",
             EXIT_USAGE,
         )
-    return settings | (changed.get("bundle") or {})
+    if section == "dicom":
+        check_dicom(changed.get("dicom") or {}, settings)
+    return settings | (changed.get(section) or {})
 
 
 def _content(path: Path) -> dict[str, Any]:
@@ -106,7 +109,32 @@ def _content(path: Path) -> dict[str, Any]:
         raise DeployError("config: the file is empty; settings of the bundle stand below 'bundle:'.", EXIT_USAGE)
     if not isinstance(content, dict) or not isinstance(content.get("bundle", {}), (dict, type(None))):
         raise DeployError("config: 'bundle' must be a mapping of settings of the bundle's inference.json.", EXIT_USAGE)
+    if not isinstance(content.get("dicom", {}), (dict, type(None))):
+        raise DeployError("config: 'dicom' must be a mapping of settings of DICOM in and out.", EXIT_USAGE)
     return content
+
+
+def check_dicom(given: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+    """Check settings of DICOM in and out.
+
+    Args:
+        given: a user's.
+        known: all that there are, with their defaults.
+
+    Raises:
+        DeployError: exit code ``EXIT_USAGE``.
+
+    Example:
+        >>> check_dicom({"keep_empty_frames": 1}, {"keep_empty_frames": False})
+        Traceback (most recent call last):
+        infomri_monai.deploy.case.DeployError: settings: dicom: keep_empty_frames must be true or false, got 1.
+    """
+    for key, value in given.items():
+        if key not in known:
+            raise DeployError(f"settings: dicom has no setting {key!r}; there are {', '.join(known)}.", EXIT_USAGE)
+        if not _fits(value, known[key]):
+            kind = _KINDS[type(known[key])]
+            raise DeployError(f"settings: dicom: {key} must be {kind}, got {value!r}.", EXIT_USAGE)
 
 
 def check_settings(settings: Mapping[str, Any], config: Mapping[str, Any]) -> None:

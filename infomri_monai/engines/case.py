@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from infomri_monai.acquisition import FourierMeasurement
 from infomri_monai.engines.prepare import device_of, seeded_generator
-from infomri_monai.networks import channels_to_complex
+from infomri_monai.networks import channels_to_complex, magnitude_log_variance
 from infomri_monai.sampling import SamplingPolicy
 
 tqdm, _ = optional_import("tqdm", name="tqdm")
@@ -115,11 +115,13 @@ class AcquisitionRecord(NamedTuple):
         seed: seed of masks and noise.
         noise: class of the noise model.
         noise_std: its standard deviation per real component; None if it has none.
-        noise_relative_to_dc: whether that is in units of the DC magnitude of each slice, or of k-space.
+        noise_reference: what that is relative to in each slice: "peak" (largest magnitude), "dc", or "absolute".
         policy: class of the sampling policy.
         grid: grid of the reconstruction.
         grid_mode: "adapt", "crop_pad", or "native" for measured k-space.
         offset: index in the source of the grid's first pixel; negative where the source was padded.
+        grid_extrapolated: whether an axis is more than twice, or less than half, as long as the policy was trained for, so that
+            mean and sigma are extrapolated; None if that is not known.
     """
 
     simulated: bool
@@ -128,11 +130,12 @@ class AcquisitionRecord(NamedTuple):
     seed: int | None
     noise: str | None
     noise_std: float | None
-    noise_relative_to_dc: bool | None
+    noise_reference: str | None
     policy: str | None
     grid: tuple[int, ...]
     grid_mode: str
     offset: tuple[int, ...]
+    grid_extrapolated: bool | None = None
 
 
 class SliceAcquisition(Protocol):
@@ -218,7 +221,7 @@ class SimulatedSlices:
             seed=seed,
             noise=None if noise is None else type(noise).__name__,
             noise_std=getattr(noise, "noise_std", None),
-            noise_relative_to_dc=getattr(noise, "relative_to_dc", None),
+            noise_reference=getattr(noise, "reference", None),
             policy=type(policy).__name__,
             grid=tuple(grid),
             grid_mode=grid_mode,
@@ -234,6 +237,8 @@ class SimulatedSlices:
         generator = seeded_generator(device_of(self.policy), record.seed or 0, index, 0, *repeated)
         mask = self.policy([record.ratio_requested], record.grid, generator).mask.detach().cpu()
         image = centre_fit(self.images[index : index + 1], record.grid)
+        if not image.any():  # nothing that noise is a share of, nothing to warn of
+            return self.measurement.fully_sampled(image), mask.expand(1, 1, *record.grid)
         kspace = self.measurement(image, mask, seeded_generator("cpu", record.seed or 0, index, 1, *repeated))
         return kspace, mask.expand(1, 1, *record.grid)
 
@@ -355,26 +360,28 @@ class AcquiredCase:
 
 
 def magnitude_and_sigma(channels: Tensor, empty: Tensor) -> tuple[Tensor, Tensor]:
-    """From a reconstructor's three channels to two images; zero where k-space was.
+    """From a reconstructor's channels to a magnitude and its standard deviation; zero where k-space was.
 
     Args:
-        channels: real and imaginary part of the mean and log-variance, (batch, 3, *grid), any device and float type.
+        channels: real and imaginary part of the mean, log-variance per real component and of the magnitude, (batch, 4, *grid), any
+            device and float type; of three channels see :func:`~infomri_monai.networks.magnitude_log_variance`.
         empty: bool, (batch, 1, 1, 1), on the CPU.
 
     Returns:
-        Magnitude of the mean and standard deviation per real component, float32, (batch, 1, *grid), on the CPU.
+        Magnitude of the mean and standard deviation of the magnitude, float32, (batch, 1, *grid), on the CPU.
 
     Raises:
         ValueError: if one is NaN or Inf.
 
     Example:
         >>> import torch
-        >>> mean, sigma = magnitude_and_sigma(torch.tensor([3.0, 4.0, 0.0]).reshape(1, 3, 1, 1), torch.zeros(1, 1, 1, 1) > 0)
+        >>> out, empty = torch.tensor([3.0, 4.0, 9.0, 0.0]).reshape(1, 4, 1, 1), torch.zeros(1, 1, 1, 1) > 0
+        >>> mean, sigma = magnitude_and_sigma(out, empty)
         >>> float(mean), float(sigma)
         (5.0, 1.0)
     """
     out = channels.float().cpu()
-    mean, sigma = channels_to_complex(out).abs(), torch.exp(0.5 * out[:, 2:3])
+    mean, sigma = channels_to_complex(out).abs(), torch.exp(0.5 * magnitude_log_variance(out))
     if not bool(torch.isfinite(mean).all() and torch.isfinite(sigma).all()):
         raise ValueError("the network returned NaN or Inf.")
     return mean.masked_fill(empty, 0), sigma.masked_fill(empty, 0)

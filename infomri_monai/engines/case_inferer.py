@@ -15,7 +15,7 @@ import torch
 from monai.inferers import Inferer
 from torch import Tensor
 
-from infomri_monai.acquisition import FourierMeasurement
+from infomri_monai.acquisition import FourierMeasurement, off_centre
 from infomri_monai.engines.case import AcquiredCase, MeasuredSlices, SimulatedSlices, SliceAcquisition
 from infomri_monai.engines.hardware import MixedPrecision
 from infomri_monai.engines.prepare import device_of, seeded_generator
@@ -64,6 +64,7 @@ def check_bool(**values: object) -> None:
 
 
 _LOGGER = logging.getLogger(__name__)
+_EXTRAPOLATED = ": the result and its uncertainty are extrapolated"
 #: a position of less probability is one that the policy never measures
 _TINY = 1e-6
 
@@ -100,8 +101,9 @@ def check_measured(masks: Tensor, policy: SamplingPolicy | None) -> None:
     if policy is None or policy.grid is None:
         return
     if grid != tuple(policy.grid):
-        level = logging.WARNING if is_far(policy.grid, grid) else logging.INFO
-        _LOGGER.log(level, "k-space of grid %s, but the model was trained on %s", grid, tuple(policy.grid))
+        far = is_far(policy.grid, grid)
+        told = "k-space of grid %s, but the model was trained on %s" + _EXTRAPOLATED * far
+        _LOGGER.log(logging.WARNING if far else logging.INFO, told, grid, tuple(policy.grid))
     ratio = float(acquired.float().mean())
     policy.warn_where_extrapolating(ratio)
     reachable = _reachable(policy, ratio, grid)
@@ -267,11 +269,16 @@ class CaseInferer(Inferer, ABC, Generic[Result]):
             if getattr(network, "real_valued", False):
                 _LOGGER.warning("the network takes the measured object for real-valued: a phase in it is not modelled")
             measured = MeasuredSlices(_slices_first(data), given)
+            if text := off_centre(measured.kspace, given):
+                _LOGGER.warning(text)
             if given is not None or bool(data.any()):  # zeros without a mask are a measurement of an empty object
                 check_measured(measured.masks(), self.policy)
             slices: SliceAcquisition = measured
         else:
             slices = self._simulated(_slices_first(data))
+        if self.policy is not None and self.policy.grid is not None:
+            far = is_far(self.policy.grid, slices.record.grid)
+            slices.record = slices.record._replace(grid_extrapolated=far)
         size, is_volume = tuple(data.shape[1:3]), data.ndim == 4
         case = AcquiredCase(slices, self.measurement, size, is_volume, self.batch_size, self.progress)
         with slices.policy.unchanged() if isinstance(slices, SimulatedSlices) else nullcontext():
@@ -292,7 +299,8 @@ class CaseInferer(Inferer, ABC, Generic[Result]):
         # a warning belongs to every case, a note to the first of a grid
         if far or (new and self._policies[grid] is not self.policy):
             level = logging.WARNING if far else logging.INFO
-            _LOGGER.log(level, "policy carried from its grid %s to the image's %s", self.policy.grid, grid)
+            told = "policy carried from its grid %s to the image's %s" + _EXTRAPOLATED * far
+            _LOGGER.log(level, told, self.policy.grid, grid)
         self.policy.warn_where_extrapolating(self.ratio)
         if grid != source:
             _LOGGER.info("image of %s fitted to the policy's grid %s by cropping or padding", source, grid)

@@ -55,7 +55,7 @@ class MixedPrecision:
     def __init__(self, setting: bool | Literal["auto"] = "auto", device: str | torch.device = "cpu") -> None:
         if not isinstance(setting, bool) and setting != "auto":
             raise ValueError(
-                f"mixed precision must be 'auto', True or False (on a command line with a capital letter), got {setting!r}."
+                f"mixed_precision must be 'auto', True or False (on a command line with a capital letter), got {setting!r}."
             )
         self.automatic = setting == "auto"
         if setting == "auto":

@@ -21,8 +21,8 @@ class VolumeReconstruction(NamedTuple):
 
     Attributes:
         mean: magnitude of the posterior mean, float32, ``shape``, in the source's intensity units.
-        sigma: standard deviation per real component, float32, ``shape``, same units. To first order that of the magnitude, and
-            never below it (the magnitude is 1-Lipschitz, so that its variance is at most the component's).
+        sigma: standard deviation of that magnitude, float32, ``shape``, same units; calibrated so that ``mean`` +- 1.645 ``sigma``
+            holds 90 % of the object's pixels.
         zero_filled: magnitude of the zero-filled image, float32, ``shape``.
         mask: measured positions of the reconstruction's k-space grid, DC at ``n // 2``, uint8, (*grid[, slice]).
         ratio: realised sampling ratio of every slice, float32, (slices,).
@@ -41,8 +41,9 @@ class VolumeInferer(CaseInferer[VolumeReconstruction]):
     """Reconstruct a case, slice by slice.
 
     Only a batch of slices is ever on the network's device. A slice whose k-space is zero gives a mean and a sigma of zero, and
-    so do pixels that "crop_pad" cropped. The network is ``network(zero_filled_channels, mask)``, which gives mean and
-    log-variance as three channels. The arguments are those of :class:`~infomri_monai.engines.case_inferer.CaseInferer`.
+    so do pixels that "crop_pad" cropped. The network is ``network(zero_filled_channels, mask)``, which gives the mean's two parts
+    and the log-variances of component and magnitude as four channels. The arguments are those of
+    :class:`~infomri_monai.engines.case_inferer.CaseInferer`.
 
     Example:
         >>> import torch

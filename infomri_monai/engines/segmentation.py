@@ -45,7 +45,8 @@ class VolumeSegmentation(NamedTuple):
         mutual_information: of segmentation and sample, nats, float32, ``shape``.
         samples: uint8 class numbers, (K, *shape), or (multi-label) masks, (K, S, *shape); None if they are not kept.
         mean: magnitude of the reconstruction, float32, ``shape``, in the source's units; None if it was not asked for.
-        sigma: its standard deviation per real component, as in :class:`~infomri_monai.engines.VolumeReconstruction`.
+        sigma: its standard deviation, that of a magnitude (complex images: an upper bound of it, see
+            :func:`~infomri_monai.networks.magnitude_log_variance`).
         mask: measured positions of the k-space grid, DC at ``n // 2``, uint8, (*grid[, slice]).
         ratio: realised sampling ratio of every slice, float32, (slices,).
         volumes: pixels of every structure in every sample, int64, (K, S).
@@ -95,7 +96,7 @@ class SegmentedSlices:
         Args:
             batch: the slices.
             posterior: of these slices, on any device.
-            reconstruction: mean and log-variance as three channels, or None.
+            reconstruction: mean and log-variance as channels, or None.
 
         Raises:
             ValueError: if a probability, an entropy or a pixel of the reconstruction is NaN or Inf.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from itertools import cycle
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from infomri_monai.figures.style import PALETTE, styled
-from infomri_monai.metrics.auroc import class_auroc
+from infomri_monai.metrics.auroc import class_auroc, roc_curve
 from infomri_monai.metrics.probability import ReliabilityDiagram
 from infomri_monai.triage.risk_coverage import RiskCoverage
 
@@ -21,12 +21,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
-    "RocCurve",
     "calibration_figure",
     "predictive_entropy_figure",
     "reliability_figure",
     "risk_coverage_figure",
-    "roc_curve",
     "roc_figure",
 ]
 
@@ -37,7 +35,7 @@ def calibration_figure(points: Mapping[str, tuple[Tensor, Tensor]], title: str |
     Above the diagonal the model is overconfident, below it too careful.
 
     Args:
-        points: name (a ratio, a method) -> (sigma, error) of every bin, per real component in image units, from
+        points: name (a ratio, a method) -> (sigma, error) of the magnitude of every bin, in image units, from
             :func:`infomri_monai.metrics.error_by_sigma`. Bins without any error are left out.
         title: heading.
 
@@ -65,9 +63,7 @@ def calibration_figure(points: Mapping[str, tuple[Tensor, Tensor]], title: str |
         for (name, (sigma, error)), colour in zip(kept.items(), cycle(PALETTE), strict=False):
             axes.plot(sigma, error, marker="o", markersize=4, linewidth=1.4, color=colour, label=name)
         axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high), aspect="equal")
-        axes.set(
-            xlabel=r"predicted $\sigma$ per component [image units]", ylabel="r.m.s. error per component [image units]"
-        )
+        axes.set(xlabel=r"predicted $\sigma$ of the magnitude [image units]", ylabel="its r.m.s. error [image units]")
         axes.text(0.04, 0.96, "overconfident", transform=axes.transAxes, va="top", color="#7f7f7f", fontsize=8)
         axes.text(0.96, 0.04, "too careful", transform=axes.transAxes, ha="right", color="#7f7f7f", fontsize=8)
         axes.legend(loc="center left", bbox_to_anchor=(0.02, 0.78))
@@ -150,51 +146,6 @@ def reliability_figure(
 
 
 _LINES = ("-", "--", "-.", ":")
-
-
-class RocCurve(NamedTuple):
-    """Rates as the threshold falls; positive is a score of at least the threshold.
-
-    Attributes:
-        false_positive: 1 - specificity, (points,), from 0 to 1.
-        true_positive: sensitivity, (points,), from 0 to 1.
-    """
-
-    false_positive: Tensor
-    true_positive: Tensor
-
-
-def roc_curve(scores: Tensor, targets: Tensor) -> RocCurve:
-    """The curve's corners, one for every different score, and (0, 0).
-
-    MONAI computes the area under it only.
-
-    Args:
-        scores: the higher, the rather positive, (n,).
-        targets: zeros and ones, (n,), of which there are both.
-
-    Returns:
-        Both rates, float64.
-
-    Raises:
-        ValueError: if shapes differ or all targets are the same.
-
-    Example:
-        >>> roc_curve(torch.tensor([0.9, 0.4, 0.4, 0.1]), torch.tensor([1, 1, 0, 0])).true_positive
-        tensor([0.0000, 0.5000, 1.0000, 1.0000], dtype=torch.float64)
-    """
-    positive = targets > 0
-    if scores.shape != targets.shape or scores.ndim != 1 or bool(positive.all()) or not bool(positive.any()):
-        raise ValueError(
-            f"scores and targets must be (n,), with positive and negative targets, got {tuple(scores.shape)} and "
-            f"{tuple(targets.shape)} with {int(positive.sum())} positive."
-        )
-    order = scores.argsort(descending=True, stable=True)
-    ordered, hits = scores[order], positive[order].double()
-    last = torch.ones_like(ordered, dtype=torch.bool)  # of the images of one score
-    last[:-1] = ordered[1:] != ordered[:-1]
-    rates = [torch.cat([hits.new_zeros(1), (h.cumsum(0) / h.sum())[last]]) for h in (1 - hits, hits)]
-    return RocCurve(*rates)
 
 
 def roc_figure(

@@ -29,9 +29,8 @@ def reconstruction_figure(
 ) -> Figure:
     """One row per image of the batch.
 
-    The three images share one grey scale, from 0 to the ground truth's maximum. |error| and the predicted uncertainty share
-    one colour scale, so that they can be compared: for complex images the root-mean-square error to be expected is
-    sqrt(2) sigma (two components), and that is what is drawn.
+    The three images are magnitudes and share one grey scale, from 0 to the ground truth's maximum. The error of the magnitude and
+    its predicted sigma share one colour scale, so that they can be compared.
 
     Args:
         result: what the system returned.
@@ -77,9 +76,8 @@ def reconstruction_figure(
 def _draw_row(figure: Figure, axes: Any, result: ReconstructionResult, image: Tensor, i: int) -> None:
     """Draw the six panels of one image."""
     truth, zero_filled, mean = (t[i, 0].detach().cpu() for t in (image, result.zero_filled, result.mean))
-    complex_valued = mean.is_complex()
-    sigma = torch.exp(0.5 * result.log_variance[i, 0].detach().float()).cpu() * (2**0.5 if complex_valued else 1.0)
-    error = ((truth if complex_valued or not truth.is_complex() else truth.abs()) - mean).abs()
+    sigma = torch.exp(0.5 * result.magnitude_log_variance[i, 0].detach().float()).cpu()
+    error = (truth.abs() - mean.abs()).abs()
     qualities = [float(psnr(t[None, None], truth[None, None])) for t in (zero_filled, mean)]
     grey = {"cmap": "gray", "vmin": 0.0, "vmax": float(truth.abs().max()) or 1.0}
     largest = max(float(torch.quantile(t.float(), 0.998)) for t in (error, sigma)) or 1.0
@@ -90,8 +88,8 @@ def _draw_row(figure: Figure, axes: Any, result: ReconstructionResult, image: Te
         ("ground truth", truth.abs(), grey),
         (f"zero-filled, {qualities[0]:.2f} dB", zero_filled.abs(), grey),
         (f"reconstruction, {qualities[1]:.2f} dB", mean.abs(), grey),
-        (r"$|x-\mu|$", error, heat),
-        (r"predicted $\sqrt{2}\,\sigma$" if complex_valued else r"predicted $\sigma$", sigma, heat),
+        (r"$||x|-|\mu||$", error, heat),
+        (r"predicted $\sigma$ of $|x|$", sigma, heat),
     ]
     for panel, (name, picture, options) in zip(axes, panels, strict=True):
         shown = panel.imshow(picture.numpy(), interpolation="nearest", **options)

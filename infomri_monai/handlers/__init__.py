@@ -18,6 +18,7 @@ from infomri_monai.handlers.training import (
     WarmUp,
 )
 from infomri_monai.handlers.triage import CalibrateTriage, EvaluationWorklist
+from infomri_monai.handlers.trial import TryValidation
 
 __all__ = [
     "AverageBuffers",
@@ -38,6 +39,7 @@ __all__ = [
     "SegmentationFigures",
     "TrackOutputs",
     "TrainingCurves",
+    "TryValidation",
     "WarmUp",
     "WriteClassification",
     "WriteReconstruction",

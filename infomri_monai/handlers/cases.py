@@ -24,7 +24,7 @@ from torch import Tensor
 import infomri_monai
 from infomri_monai.engines.case import AcquisitionRecord, CaseFailure
 from infomri_monai.engines.segmentation import VolumeSegmentation
-from infomri_monai.files import atomic_path
+from infomri_monai.files import atomic_path, writable_folder
 from infomri_monai.metrics import volume_quantiles
 from infomri_monai.metrics.structures import structure_names
 from infomri_monai.metrics.tables import finite
@@ -233,7 +233,7 @@ class WriteCases(ABC):
             raise ValueError(f"figure must be True or False (on a command line with a capital letter), got {figure!r}.")
         if figure and not _HAS_MATPLOTLIB:
             raise ImportError("figure=True needs matplotlib: install infomri-monai[figures], or set figure to false.")
-        self.output_dir = Path(output_dir)
+        self.output_dir = writable_folder(output_dir, "output_dir")
         self.figure = figure
         self.name_by = name_by
         self.written = 0

@@ -14,7 +14,7 @@ from infomri_monai.engines.reconstruction import VolumeReconstruction
 from infomri_monai.figures import calibration_figure, rate_distortion_figure, reconstruction_figure, save_figure
 from infomri_monai.handlers.cases import WriteCases, case_sidecar, describe, grid_affine, source_affine, write_files
 from infomri_monai.handlers.sweep import RatioSweepHandler, SweepPictures
-from infomri_monai.metrics import RateDistortionTable, error_by_sigma
+from infomri_monai.metrics import RateDistortionTable, error_by_sigma, inside_object
 from infomri_monai.sampling import SamplingPolicy
 from infomri_monai.systems import ReconstructionResult
 
@@ -50,18 +50,21 @@ class EvaluationFigures(SweepPictures):
             "zero-filled": {row.ratio: row.zero_filled_psnr for row in table.rows},
         }
         self.save(rate_distortion_figure(curves), "rate_distortion")
-        target = image if result.mean.is_complex() == image.is_complex() else image.to(result.mean.dtype)
+        inside = inside_object(image)
+        target, mean, log_variance = image.abs(), result.mean.abs(), result.magnitude_log_variance
         points = {}
         for i, ratio in enumerate(ratios):
-            part = slice(i * each, (i + 1) * each)
-            points[f"ratio {ratio:.4g}"] = error_by_sigma(target[part], result.mean[part], result.log_variance[part])
+            at = inside & (torch.arange(len(image), device=image.device) // each == i).reshape(-1, 1, 1, 1)
+            if bool(at.any()):
+                points[f"ratio {ratio:.4g}"] = error_by_sigma(target[at], mean[at], log_variance[at])
         self.save(calibration_figure(points), "calibration")
 
 
 class WriteReconstruction(WriteCases):
     """Write the reconstructions of an evaluator whose inferer is a :class:`~infomri_monai.engines.VolumeInferer`.
 
-    ``<case>_mean.nii.gz`` and ``<case>_sigma.nii.gz`` (float32, the source's affine, size and intensity units),
+    ``<case>_mean.nii.gz`` and ``<case>_sigma.nii.gz`` (of the mean's magnitude; float32, the source's affine, size and
+    intensity units),
     ``<case>_mask.nii.gz`` (uint8, in k-space; its affine is that of the image whose k-space it is) and ``<case>.json`` with the
     acquisition. A case that fails leaves no file and does not stop the others; at the end they are all reported, as an error.
     Logs name a case by its number only, since file names may be patients' names. The arguments are those of
@@ -82,7 +85,8 @@ class WriteReconstruction(WriteCases):
         }
         details = {
             "shape": list(result.mean.shape),
-            "units": "mean, sigma: intensity of the source; mask: 1 where k-space was measured, DC at n // 2",
+            "units": "mean (magnitude), sigma (its standard deviation): intensity of the source; "
+            "mask: 1 where k-space was measured, DC at n // 2",
         }
         figure = partial(_draw_case, result=result, image=batch["image"], title=text) if shown else None
         sidecar = case_sidecar(record, result.ratio, type(network).__name__, details)
@@ -109,7 +113,7 @@ def _draw_case(path: Path, result: VolumeReconstruction, image: Tensor, title: s
     mask = cut(result.mask).float()
     ratio = result.ratio[middle : middle + 1]
     system_result = ReconstructionResult(
-        mean, 2 * torch.log(sigma), zero_filled, torch.zeros_like(zero_filled), mask, mask, ratio
+        mean, 2 * torch.log(sigma), zero_filled, torch.zeros_like(zero_filled), mask, mask, ratio, 2 * torch.log(sigma)
     )
     truth = cut(torch.as_tensor(image)[0, 0].abs())
     save_figure(reconstruction_figure(system_result, truth, title=title), path)

@@ -41,7 +41,7 @@ from infomri_monai.handlers.cases import (
     write_files,
 )
 from infomri_monai.handlers.sweep import RatioSweepHandler, SweepPictures, SweptImage, SweptImages, batch_agreement
-from infomri_monai.metrics import SegmentationTable, dice_to_raters
+from infomri_monai.metrics import SegmentationTable, dice_to_raters, volume_coverage
 from infomri_monai.metrics.overlap import energy_distance_by_count
 from infomri_monai.metrics.structures import rater_masks, structure_names
 from infomri_monai.metrics.tables import write_rows
@@ -193,8 +193,9 @@ class CaseTable(SweptImages[dict[str, float]]):
     """``cases.csv``: one row for every image and ratio of an evaluation that sweeps ratios; ``ged_by_samples.png``: GED against K.
 
     Columns: ``image`` (number in the data set, from 1), ``ratio`` and ``acceleration`` asked for, ``dice`` of the majority (mean
-    over raters and structures), ``agreement`` (mean pairwise Dice of the samples), ``entropy`` (nats per pixel), and ``ged_K``,
-    the squared generalized energy distance of the first K samples (V-statistic). Empty: not defined. The images of all ranks are
+    over raters and structures), ``agreement`` (mean pairwise Dice of the samples), ``entropy`` (nats per pixel),
+    ``volume_coverage`` (share of raters whose volume lies in the samples' 90 % interval, mean over structures), and ``ged_K``, the
+    squared generalized energy distance of the first K samples (V-statistic). Empty: not defined. The images of all ranks are
     there, each once.
 
     Args:
@@ -241,6 +242,7 @@ class CaseTable(SweptImages[dict[str, float]]):
             "dice": dice_to_raters(posterior.majority, raters).flatten(1).nanmean(1),
             "agreement": batch_agreement(engine),
             "entropy": posterior.entropy.flatten(1).mean(1),
+            "volume_coverage": volume_coverage(samples, raters).nanmean(1),
         }
         distances = energy_distance_by_count(samples, raters, self.counts)
         columns |= {f"ged_{count}": values for count, values in distances.items()}
@@ -380,7 +382,8 @@ class WriteSegmentation(WriteCases):
             "review": entry.review,
             "review_below_agreement": None if self.threshold is None else self.threshold.threshold,
             "units": "segmentation: class number, 0 is background (multi-label: 0/1); probability: 0 to 1; entropy and "
-            "mutual_information: nats; mean, sigma: intensity of the source; mask: 1 where k-space was measured, DC at n // 2",
+            "mutual_information: nats; mean (magnitude), sigma (its standard deviation): intensity of the source; "
+            "mask: 1 where k-space was measured, DC at n // 2",
         }
 
 

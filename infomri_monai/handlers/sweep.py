@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -45,9 +46,10 @@ class RatioSweepHandler:
     """Feed a collector from an evaluator that sweeps ratios, publish its table's columns and write the table.
 
     After every epoch ``engine.state.metrics`` holds ``<metric>_at_<ratio>`` for every column and ratio (so that MONAI's MLflow
-    handler logs them) and ``<metric>`` as the mean over the ratios; what is not defined, e.g. the AUROC of a test set without one
-    of the classes, is not published, and the log says so. With an ``output_dir`` the table is written there and printed to the
-    log.
+    handler logs them) and ``<metric>`` as the mean over the ratios. A column without a value at any ratio is not published. Where
+    it has none at one ratio (predictions that are not finite, the AUROC of a test set without one of the classes), its mean is NaN.
+    The log says so, and how many images were left out. A key metric that is not defined is infinitely bad: nothing is better than
+    NaN, and no later model would be the best one. With an ``output_dir`` the table is written there and printed to the log.
 
     Args:
         collector: gets the evaluator's prediction and label: :class:`~infomri_monai.metrics.RateDistortion`,
@@ -91,8 +93,23 @@ class RatioSweepHandler:
     def update(self, engine: Engine) -> None:
         """Add the batch that the evaluator has just processed."""
         output: Any = engine.state.output
-        batch: Any = engine.state.batch
-        labels = output[CommonKeys.LABEL]
+        self._add(engine.state.batch, output[CommonKeys.PRED], output[CommonKeys.LABEL])
+
+    def trial(self, batch: Mapping[str, Any], prediction: Any, labels: Tensor) -> None:
+        """Make the table of one batch and forget it: raises what an evaluation would raise.
+
+        Args:
+            batch: as the data loader gives it.
+            prediction: what the evaluator makes of it.
+            labels: the targets, repeated ratio by ratio.
+        """
+        self.collector.reset()
+        self._add(batch, prediction, labels)
+        if self.key_metric is not None:
+            self._check_key(self.collector.table().records()[0])
+        self.collector.reset()
+
+    def _add(self, batch: Any, prediction: Any, labels: Tensor) -> None:
         ratio = self.ratios.repeat_interleave(labels.shape[0] // len(self.ratios))
         volume = None
         if self.volume_key is not None:
@@ -102,7 +119,7 @@ class RatioSweepHandler:
                     " that names a volume (of image_slices it is 'volume'), or None."
                 )
             volume = _as_numbers(batch[self.volume_key]).repeat(len(self.ratios))
-        self.collector.update(output[CommonKeys.PRED], labels, ratio, volume)
+        self.collector.update(prediction, labels, ratio, volume)
 
     def finish(self, engine: Engine) -> None:
         """Publish the metrics and write the table."""
@@ -110,19 +127,29 @@ class RatioSweepHandler:
         records = self.table.records()
         if self.key_metric is not None:
             self._check_key(records[0])
-            engine.state.metrics[self.key_metric] = math.nan  # where no ratio has a finite value
+            engine.state.metrics[self.key_metric] = math.nan  # where no ratio has a value
         for name in records[0]:
             if name in _LABELS:
                 continue
-            finite = [(r["ratio"], r[name]) for r in records if math.isfinite(r[name])]
-            if finite and len(finite) < len(records):
-                logging.getLogger(__name__).warning("%s is not finite at %d ratios", name, len(records) - len(finite))
-            engine.state.metrics |= {f"{name}_at_{ratio:.4f}": value for ratio, value in finite}
-            if finite:
-                engine.state.metrics[name] = sum(value for _, value in finite) / len(finite)
+            missing = sum(math.isnan(r[name]) for r in records)
+            if missing == len(records) and name not in self.table.told:
+                continue  # not measured
+            if missing:
+                logging.getLogger(__name__).warning("%s has no value at %d ratios", name, missing)
+            engine.state.metrics |= {f"{name}_at_{r['ratio']:.4f}": r[name] for r in records}
+            engine.state.metrics[name] = sum(r[name] for r in records) / len(records)
+        if self.key_metric is not None and math.isnan(engine.state.metrics[self.key_metric]):
+            engine.state.metrics[self.key_metric] = self._worst(engine)
+        for name, said in self.table.told.items():
+            logging.getLogger(__name__).warning("%s: %s", name, said)
         if self.output_dir is not None and idist.get_rank() == 0:
             self.table.write(self.output_dir, self.collector.file_name)
             logging.getLogger(__name__).info("\n%s", self.table)
+
+    def _worst(self, engine: Engine) -> float:
+        """What every number is better than; nothing is better than NaN, so that no later model would be the best one."""
+        larger = getattr(engine, "metric_cmp_fn", operator.gt)(1.0, 0.0)
+        return -math.inf if larger else math.inf
 
     def _check_key(self, columns: Mapping[str, Any]) -> None:
         names = [name for name in columns if name not in _LABELS]

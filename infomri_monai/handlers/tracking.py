@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,11 @@ from urllib.parse import urlparse
 from ignite import distributed as idist
 from ignite.engine import Engine, Events
 
+from infomri_monai.files import writable_folder
+
 __all__ = ["TrackOutputs"]
+
+_PORTS = {"http": 80, "https": 443}
 
 
 class TrackOutputs:
@@ -28,6 +33,9 @@ class TrackOutputs:
         patterns: which files of it are logged. They are named one by one, so that nothing that other runs left there (the
             pictures of an inference, whose names may be patients') goes along.
         parameters: parameters to log by name.
+
+    Raises:
+        OSError: if the folder cannot be written to, or no server answers at an ``http(s)`` address. Nothing is made or sent.
     """
 
     def __init__(
@@ -42,7 +50,8 @@ class TrackOutputs:
         self.tracking_uri = os.environ.get("MLFLOW_TRACKING_URI") or tracking_uri
         self.experiment_name = experiment_name
         self.run_name = run_name
-        self.output_dir = Path(output_dir)
+        self.output_dir = writable_folder(output_dir, "output_dir")
+        _check_server(self.tracking_uri)
         self.patterns = list(patterns)
         self.parameters = dict(parameters or {})
 
@@ -75,3 +84,13 @@ class TrackOutputs:
     def _server_exists(self) -> bool:
         parsed = urlparse(self.tracking_uri)
         return parsed.scheme != "sqlite" or Path(self.tracking_uri.removeprefix("sqlite:///")).exists()
+
+
+def _check_server(uri: str) -> None:
+    """MLflow itself tries for minutes, after the training."""
+    parsed = urlparse(uri)
+    if parsed.scheme in ("http", "https"):
+        try:
+            socket.create_connection((parsed.hostname or "", parsed.port or _PORTS[parsed.scheme]), timeout=5).close()
+        except OSError as error:
+            raise ConnectionError(f"tracking_uri: no server answers at {parsed.hostname}: {error}.") from None

@@ -104,14 +104,15 @@ class AverageBuffers:
 
 
 class CalibrateVariance:
-    """Set the temperature of the network's variance on validation data, when training ends.
+    """Set the temperatures of the network's variances on validation data, when training ends.
 
-    The logarithm of the validation set's mean standardised squared error is fitted by a line in the logarithm of the sampling
-    ratio (least squares over the swept ratios), and the network's log-variance is raised by it: two numbers, which are found
-    on validation data and are part of the model. Test data is never seen.
+    Both are a line in the logarithm of the sampling ratio (least squares over the swept ratios) by which a log-variance is
+    raised. That of the components makes the mean standardised squared error 1; that of the magnitude makes its 90 % interval
+    hold 90 % of the pixels inside the object (:class:`~infomri_monai.metrics.IntervalScale`), since errors have longer tails than
+    a Gaussian. Two numbers each, which are found on validation data and are part of the model. Test data is never seen.
 
     Args:
-        system: the trained system; its network's ``log_variance_line`` is set.
+        system: the trained system; its network's ``log_variance_line`` is set, (offset, slope) of each of its log-variances.
         validator: an evaluator on validation data with a :class:`~infomri_monai.handlers.RatioSweepHandler` of a
             :class:`~infomri_monai.metrics.RateDistortion`.
         ratios: the ratios that the validator sweeps.
@@ -127,21 +128,23 @@ class CalibrateVariance:
         engine.add_event_handler(Events.COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
-        """Run the validator and set the line."""
+        """Run the validator and set the lines."""
         self.validator.run(engine.state.epoch)
         metrics = self.validator.state.metrics
-        errors = [metrics.get(f"standardized_squared_error_at_{ratio:.4f}", float("nan")) for ratio in self.ratios]
-        if not all(0 < error < float("inf") for error in errors):
-            logging.getLogger(__name__).error("variance left uncalibrated: standardised squared errors are %s", errors)
-            return  # the trained model is still saved
-        excess = np.log(errors)
-        degree = 1 if len(set(self.ratios)) > 1 else 0
-        *slope, offset = np.polyfit(np.log(self.ratios), excess, degree)
-        line = torch.tensor([offset, *slope, 0.0][:2], dtype=torch.float32)
+        lines = []
+        # variance over its due: of the components, and of the magnitude
+        for name, power in (("standardized_squared_error", 1), ("interval_scale", 2)):
+            excess = [metrics.get(f"{name}_at_{ratio:.4f}", math.nan) ** power for ratio in self.ratios]
+            if not all(0 < value < math.inf for value in excess):
+                logging.getLogger(__name__).error("variance left uncalibrated: %s is %s", name, excess)
+                return  # the trained model is still saved
+            degree = 1 if len(set(self.ratios)) > 1 else 0
+            *slope, offset = np.polyfit(np.log(self.ratios), np.log(excess), degree)
+            lines.append([float(value) for value in (offset, *slope, 0.0)][:2])
         parameter = self.system.network.get_parameter("log_variance_line")
         with torch.no_grad():
-            parameter.add_(line.to(parameter.device))
-        logging.getLogger(__name__).info("variance calibrated on validation data: log-variance += %s", line.tolist())
+            parameter.add_(torch.tensor(lines, dtype=parameter.dtype, device=parameter.device))
+        logging.getLogger(__name__).info("variances calibrated on validation data: log-variances += %s", lines)
 
 
 class RestoreBest:

@@ -19,6 +19,8 @@ class GaussianImage(Protocol):
     def mean(self) -> Tensor: ...
     @property
     def log_variance(self) -> Tensor: ...
+    @property
+    def magnitude_log_variance(self) -> Tensor | None: ...
 
 
 def _paired(target: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
@@ -27,7 +29,10 @@ def _paired(target: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class GaussianNLLLoss(nn.Module):
-    """Negative Gaussian log-likelihood of the image under the reconstruction's mean and variance (equation 42).
+    """Negative Gaussian log-likelihood of the image (equation 42) and of its magnitude under the reconstruction.
+
+    Where the network models the magnitude's variance, the likelihood of the true magnitude under the mean's is added. It holds the
+    mean constant, and so do the shipped networks the features: that term trains the magnitude's variance and nothing else.
 
     Args:
         reduction: ``"mean"`` (nats per pixel, the default of training: its scale does not depend on the grid) or ``"sum_pixels"``.
@@ -48,7 +53,7 @@ class GaussianNLLLoss(nn.Module):
         >>> import torch
         >>> from infomri_monai.systems import ReconstructionResult
         >>> x = torch.ones(1, 1, 2, 2)
-        >>> fields = {"mean": x, "log_variance": torch.zeros_like(x)}
+        >>> fields = {"mean": x} | dict.fromkeys(("log_variance", "magnitude_log_variance"), torch.zeros_like(x))
         >>> result = ReconstructionResult(**{name: fields.get(name, x) for name in ReconstructionResult._fields})
         >>> GaussianNLLLoss()(result, x)
         tensor(0.)
@@ -66,9 +71,15 @@ class GaussianNLLLoss(nn.Module):
     def forward(self, result: GaussianImage, target: Tensor) -> Tensor:
         """Return the scalar loss of ``result`` for the true image ``target``, (batch, 1, *spatial)."""
         target, mean = _paired(target, result.mean)
-        nll = gaussian_nll(target, mean, result.log_variance, "none").flatten(1)
+        loss = self._term(target, mean, result.log_variance)
+        if result.magnitude_log_variance is None:
+            return loss
+        return loss + self._term(target.abs(), mean.detach().abs(), result.magnitude_log_variance)
+
+    def _term(self, target: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
+        nll = gaussian_nll(target, mean, log_variance, "none").flatten(1)
         # a softmax is the weight sigma^(2 beta) over its sum
-        weight = torch.softmax(self.variance_weighting * result.log_variance.detach().flatten(1), dim=1)
+        weight = torch.softmax(self.variance_weighting * log_variance.detach().flatten(1), dim=1)
         per_image = (weight * nll).sum(1).mean()  # nats per pixel
         return per_image if self.reduction == "mean" else per_image * nll.shape[1]
 
@@ -80,7 +91,7 @@ class MeanSquaredErrorLoss(nn.Module):
         >>> import torch
         >>> from infomri_monai.systems import ReconstructionResult
         >>> x = torch.ones(1, 1, 2, 2)
-        >>> MeanSquaredErrorLoss()(ReconstructionResult(x, x, x, x, x, x, x), x + 2)
+        >>> MeanSquaredErrorLoss()(ReconstructionResult(x, x, x, x, x, x, x, x), x + 2)
         tensor(4.)
     """
 

@@ -3,9 +3,12 @@
 from infomri_monai.metrics.auroc import ClassAUROC, class_auroc
 from infomri_monai.metrics.bootstrap import Estimate, SubjectBootstrap
 from infomri_monai.metrics.calibration import (
+    IntervalScale,
     PooledCorrelation,
     error_by_sigma,
+    inside_object,
     interval_coverage,
+    magnitude_coverage,
     split_posterior,
     stack_posterior,
     standardized_squared_error,
@@ -52,6 +55,7 @@ __all__ = [
     "ClassificationRow",
     "ClassificationTable",
     "Estimate",
+    "IntervalScale",
     "MaskCounts",
     "PerImageMetric",
     "PooledCorrelation",
@@ -82,8 +86,10 @@ __all__ = [
     "error_by_sigma",
     "exact_match",
     "expected_calibration_error",
+    "inside_object",
     "intersections",
     "interval_coverage",
+    "magnitude_coverage",
     "mask_pixels",
     "pairwise_dice",
     "pairwise_iou",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,7 @@ from infomri_monai.metrics.bootstrap import Estimate, Floats, SubjectBootstrap, 
 from infomri_monai.metrics.classification import class_names, probabilities_and_targets
 from infomri_monai.metrics.cumulative import RatioMetric
 
-__all__ = ["ClassAUROC", "auroc_estimates", "class_auroc", "weighted_auroc"]
+__all__ = ["ClassAUROC", "RocCurve", "auroc_estimates", "class_auroc", "roc_curve", "weighted_auroc"]
 
 
 def class_auroc(scores: Tensor, targets: Tensor) -> Tensor:
@@ -31,6 +32,9 @@ def class_auroc(scores: Tensor, targets: Tensor) -> Tensor:
     Returns:
         In [0, 1], float64, (C,); NaN where all targets are the same.
 
+    Raises:
+        ValueError: if a score is not finite.
+
     References:
         Hanley and McNeil, "The meaning and use of the area under a receiver operating characteristic (ROC) curve", 1982.
 
@@ -39,12 +43,20 @@ def class_auroc(scores: Tensor, targets: Tensor) -> Tensor:
         >>> class_auroc(torch.tensor([[0.1], [0.4], [0.4], [0.8]]), torch.tensor([[0], [0], [1], [1]]))
         tensor([0.8750], dtype=torch.float64)
     """
+    _check_scores(scores.detach().cpu().numpy())
     both = targets.amin(0) < targets.amax(0)
     areas = [
         float(compute_roc_auc(scores[:, c], targets[:, c].long())) if both[c] else float("nan")  # type: ignore[arg-type]
         for c in range(targets.shape[1])
     ]
     return torch.tensor(areas, dtype=torch.float64)
+
+
+def _check_scores(scores: npt.NDArray[Any]) -> None:
+    if not np.isfinite(scores).all():
+        raise ValueError(
+            f"scores must be finite, got {int((~np.isfinite(scores)).sum())} of {scores.size} that are not."
+        )
 
 
 def weighted_auroc(scores: Floats, positive: npt.NDArray[np.bool_], weights: Floats) -> Floats:
@@ -61,6 +73,9 @@ def weighted_auroc(scores: Floats, positive: npt.NDArray[np.bool_], weights: Flo
         Probability that a positive one scores higher than a negative one, ties counted half, (resamples,); NaN where either
         has no weight.
 
+    Raises:
+        ValueError: if a score is not finite.
+
     References:
         Mann and Whitney, "On a test of whether one of two random variables is stochastically larger than the other", 1947.
 
@@ -69,6 +84,7 @@ def weighted_auroc(scores: Floats, positive: npt.NDArray[np.bool_], weights: Flo
         >>> weighted_auroc(scores, positive, np.array([[1.0, 1, 1, 1], [0, 1, 2, 1], [1, 1, 0, 0]])).round(3)
         array([0.875, 0.667,   nan])
     """
+    _check_scores(scores)
     order = np.argsort(scores[~positive], kind="stable")
     ordered = scores[~positive][order]
     below = np.zeros((len(weights), len(ordered) + 1))  # weight of the first negatives
@@ -78,6 +94,53 @@ def weighted_auroc(scores: Floats, positive: npt.NDArray[np.bool_], weights: Flo
     wins = np.einsum("rp,rp->r", of_positives, below[:, above] + below[:, at_most]) / 2
     pairs = of_positives.sum(1) * below[:, -1]
     return np.divide(wins, pairs, out=np.full(len(weights), np.nan), where=pairs > 0)
+
+
+class RocCurve(NamedTuple):
+    """Rates as the threshold falls; positive is a score of at least the threshold.
+
+    Attributes:
+        false_positive: 1 - specificity, (points,), from 0 to 1.
+        true_positive: sensitivity, (points,), from 0 to 1.
+    """
+
+    false_positive: Tensor
+    true_positive: Tensor
+
+
+def roc_curve(scores: Tensor, targets: Tensor) -> RocCurve:
+    """The curve's corners, one for every different score, and (0, 0).
+
+    MONAI computes the area under it only.
+
+    Args:
+        scores: the higher, the rather positive, (n,).
+        targets: zeros and ones, (n,), of which there are both.
+
+    Returns:
+        Both rates, float64.
+
+    Raises:
+        ValueError: if shapes differ, all targets are the same, or a score is not finite.
+
+    Example:
+        >>> import torch
+        >>> roc_curve(torch.tensor([0.9, 0.4, 0.4, 0.1]), torch.tensor([1, 1, 0, 0])).true_positive
+        tensor([0.0000, 0.5000, 1.0000, 1.0000], dtype=torch.float64)
+    """
+    positive = targets > 0
+    if scores.shape != targets.shape or scores.ndim != 1 or bool(positive.all()) or not bool(positive.any()):
+        raise ValueError(
+            f"scores and targets must be (n,), with positive and negative targets, got {tuple(scores.shape)} and "
+            f"{tuple(targets.shape)} with {int(positive.sum())} positive."
+        )
+    _check_scores(scores.detach().cpu().numpy())
+    order = scores.argsort(descending=True, stable=True)
+    ordered, hits = scores[order], positive[order].double()
+    last = torch.ones_like(ordered, dtype=torch.bool)  # of the images of one score
+    last[:-1] = ordered[1:] != ordered[:-1]
+    rates = [torch.cat([hits.new_zeros(1), (h.cumsum(0) / h.sum())[last]]) for h in (1 - hits, hits)]
+    return RocCurve(*rates)
 
 
 def auroc_estimates(scores: Tensor, targets: Tensor, volume: Tensor, bootstrap: SubjectBootstrap) -> list[Estimate]:

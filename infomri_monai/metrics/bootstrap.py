@@ -131,7 +131,7 @@ def mean_estimate(values: Tensor, volume: Tensor, bootstrap: SubjectBootstrap) -
     """Mean over images, with the interval of other subjects: a subject of many images weighs as many.
 
     Args:
-        values: of every image, none NaN, (n,) or (n, 1).
+        values: of every image, (n,) or (n, 1); where one is NaN there is neither mean nor interval.
         volume: label of the subject of every image, (n,); negative: the image is a subject of its own.
         bootstrap: draws the subjects.
 
@@ -141,6 +141,8 @@ def mean_estimate(values: Tensor, volume: Tensor, bootstrap: SubjectBootstrap) -
         Estimate(value=1.0, lower=1.0, upper=1.0)
     """
     numbers = values.reshape(-1).cpu().double().numpy()
+    if np.isnan(numbers).any():
+        return Estimate(float("nan"))
     subjects = number_subjects(volume.cpu().double().numpy(), numbers)
     ends = bootstrap.interval(lambda weights: (weights @ numbers / weights.sum(1))[:, None], subjects)
     return Estimate(float(numbers.mean()), *ends[:, 0].tolist())

@@ -13,9 +13,12 @@ from torch import Tensor, cat
 from infomri_monai.metrics.cumulative import RatioMetric
 
 __all__ = [
+    "IntervalScale",
     "PooledCorrelation",
     "error_by_sigma",
+    "inside_object",
     "interval_coverage",
+    "magnitude_coverage",
     "split_posterior",
     "stack_posterior",
     "standardized_squared_error",
@@ -158,7 +161,7 @@ def interval_coverage(target: Tensor, mean: Tensor, log_variance: Tensor, level:
         level: probability of the interval, in (0, 1).
 
     Returns:
-        Share in [0, 1], shape (batch,).
+        Share in [0, 1], shape (batch,); NaN where a pixel is NaN.
 
     Raises:
         ValueError: if ``level`` is outside (0, 1), or the shapes or the kinds (real, complex) differ.
@@ -168,14 +171,20 @@ def interval_coverage(target: Tensor, mean: Tensor, log_variance: Tensor, level:
         >>> interval_coverage(torch.tensor([[0.0, 1.6, 1.7, -1.6]]), torch.zeros(1, 4), torch.zeros(1, 4))
         tensor([0.7500])
     """
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie in (0, 1), got {level}.")
+    half_width = _half_width(level) * torch.exp(0.5 * log_variance)
     _squared_error(target, mean, log_variance)
-    half_width = math.sqrt(2) * torch.erfinv(torch.tensor(level)).item() * torch.exp(0.5 * log_variance)
     error = target - mean
     if error.is_complex():
         error, half_width = torch.view_as_real(error), half_width.unsqueeze(-1)
-    return (error.abs() <= half_width).flatten(1).to(log_variance.dtype).mean(1)
+    inside = (error.abs() <= half_width).to(log_variance.dtype).masked_fill((error + half_width).isnan(), torch.nan)
+    return inside.flatten(1).mean(1)
+
+
+def _half_width(level: float) -> float:
+    """Of the central interval of a standard normal variable."""
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie in (0, 1), got {level}.")
+    return math.sqrt(2) * torch.erfinv(torch.tensor(level)).item()
 
 
 def error_by_sigma(target: Tensor, mean: Tensor, log_variance: Tensor, bins: int = 15) -> tuple[Tensor, Tensor]:
@@ -208,6 +217,114 @@ def error_by_sigma(target: Tensor, mean: Tensor, log_variance: Tensor, bins: int
     parts = zip(variance.tensor_split(bins), error.tensor_split(bins), strict=True)
     pairs = torch.stack([torch.stack([v.mean(), e.mean()]) for v, e in parts]).sqrt()
     return pairs[:, 0], pairs[:, 1]
+
+
+def inside_object(image: Tensor, threshold: float = 0.1) -> Tensor:
+    """Which pixels belong to the imaged object: there is signal at them, or on all four sides of them in the plane.
+
+    The background of an image is easy to predict and mostly of no interest; a share of pixels says something where it is taken
+    of the object. Dark parts within it (ventricles, bone) count.
+
+    Args:
+        image: real or complex, shape (batch, 1, *spatial); the plane is that of the first two spatial axes.
+        threshold: what counts as signal, as a share of the 99th percentile of the image's magnitudes.
+
+    Returns:
+        Booleans of the image's shape; none of an image that is zero everywhere.
+
+    Example:
+        >>> import torch
+        >>> ring = torch.ones(1, 1, 5, 5)
+        >>> ring[..., 2, 2] = ring[..., 0] = 0
+        >>> inside_object(ring)[0, 0, 2].int().tolist()
+        [0, 1, 1, 1, 1]
+    """
+    magnitude = image.abs()
+    peak = torch.stack([torch.quantile(one.flatten().float(), 0.99) for one in magnitude])
+    signal = (magnitude > threshold * peak.reshape(-1, *[1] * (image.ndim - 1))).to(torch.uint8)
+    enclosed = torch.ones_like(signal)
+    for axis in range(2, min(image.ndim, 4)):
+        enclosed &= signal.cummax(axis).values & signal.flip(axis).cummax(axis).values.flip(axis)
+    return (signal | enclosed).bool()
+
+
+def _half_widths(target: Tensor, mean: Tensor, log_variance: Tensor, level: float) -> list[Tensor]:
+    """| |x| - |mu| | of the pixels in the object in half-widths of their interval, ascending, for every image."""
+    _squared_error(target.abs(), mean.abs(), log_variance)
+    error = (target.abs() - mean.abs()).abs() * torch.exp(-0.5 * log_variance) / _half_width(level)
+    inside = inside_object(target)
+    return [one[at].sort().values for one, at in zip(error, inside, strict=True)]
+
+
+def magnitude_coverage(target: Tensor, mean: Tensor, log_variance: Tensor, level: float = 0.9) -> Tensor:
+    """Share of the object's pixels whose magnitude is inside the interval |mu| +- z sigma: ``level`` if calibrated.
+
+    Args:
+        target: image x, real or complex, shape (batch, 1, *spatial); its object is that of :func:`inside_object`.
+        mean: mu, real or complex, of the target's shape.
+        log_variance: log sigma^2 of the magnitude, real, of the target's shape.
+        level: probability of the interval, in (0, 1).
+
+    Returns:
+        Share in [0, 1], shape (batch,); NaN where an image is zero everywhere, or a prediction is NaN.
+
+    Raises:
+        ValueError: if ``level`` is outside (0, 1), or the shapes differ.
+
+    Example:
+        >>> import torch
+        >>> target, mean = torch.tensor([[[0.0, 2.0, 4.0, 2.0]]]), torch.tensor([[[9.0, 3.0, 2.0, 2.0]]])
+        >>> magnitude_coverage(target, mean, torch.zeros(1, 1, 4))  # two of the three that are not background
+        tensor([0.6667])
+    """
+    shares = [
+        (one <= 1).float().masked_fill(one.isnan(), torch.nan).mean()
+        for one in _half_widths(target, mean, log_variance, level)
+    ]
+    return torch.stack(shares).to(log_variance.dtype)
+
+
+class IntervalScale(RatioMetric):
+    """Factor on sigma of the magnitude at which its interval holds ``level`` of the object's pixels; 1 if calibrated.
+
+    The share is the mean over images, as in :func:`magnitude_coverage`.
+
+    Args:
+        level: probability of the interval, in (0, 1).
+
+    Example:
+        >>> import torch
+        >>> target, metric = torch.ones(1, 1, 1, 101), IntervalScale()
+        >>> _ = metric(stack_posterior(target + torch.linspace(-1, 1, 101), torch.zeros_like(target)), target)
+        >>> round(float(metric.aggregate()) * 1.645, 1)
+        0.9
+    """
+
+    unit = "1"
+    convention = (
+        "factor on sigma of the magnitude at which its 90 % interval holds 90 % of the object's pixels; 1 if calibrated"
+    )
+
+    def __init__(self, level: float = 0.9) -> None:
+        super().__init__()
+        self.level = level
+        self.factors = torch.logspace(-4, 4, 321)
+
+    def statistics(self, y_pred: Tensor, y: Tensor) -> Tensor:
+        """Share of every image's pixels at each factor, shape (batch, factors)."""
+        errors = _half_widths(y, *split_posterior(y_pred), self.level)
+        factors = self.factors.to(y_pred.device)
+        return torch.stack([torch.searchsorted(e, factors.to(e), right=True) / e.numel() for e in errors])
+
+    def summary(self, statistics: Tensor, volume: Tensor) -> Tensor:
+        """The factor, between the two that enclose the level; NaN where none does."""
+        share = statistics.nanmean(0)
+        above = int((share < self.level).sum())
+        if not 0 < above < len(share):
+            return torch.tensor(torch.nan)
+        low, high = share[above - 1], share[above]
+        first, second = self.factors[above - 1 : above + 1]
+        return first * (second / first) ** float((self.level - low) / (high - low))
 
 
 class PooledCorrelation(RatioMetric):

@@ -169,7 +169,7 @@ def _calibration(multi_label: bool) -> BinnedCalibration:
 
 def _known(what: str, note: str = "") -> PerImageMetric:
     """Mean over images of nats that are known already; ``y_pred`` and ``y`` are both the numbers, (batch,)."""
-    return PerImageMetric(lambda nats, _: nats.float(), "nat", f"{what}, mean over images{note}")
+    return PerImageMetric(lambda nats, _: nats.float(), "nat", f"{what}, mean over images{note}", may_be_unknown=True)
 
 
 class ClassificationQuality(TableCollector[ClassificationTable]):
@@ -278,7 +278,7 @@ class ClassificationQuality(TableCollector[ClassificationTable]):
             )
             for s, images in self.accuracy.images_by_ratio().items()
         ]
-        return ClassificationTable(self.method, rows, self._conventions(bool(subjects)))
+        return ClassificationTable(self.method, rows, self._conventions(bool(subjects)), self.told())
 
     def diagrams(self) -> dict[float, ReliabilityDiagram]:
         """Reliability diagram of every sampling ratio, in ascending order.

@@ -33,13 +33,18 @@ class RatioMetric(CumulativeIterationMetric, ABC):
     ``metric(y_pred, y)`` is what MONAI's Ignite handler calls; ``metric(y_pred, y, ratio=..., volume=...)`` also says
     which ratio each image was sampled with and which volume it belongs to. Buffers are gathered over ranks by MONAI.
 
+    An image whose prediction is not finite makes every value that it takes part in NaN. An image without a value (an empty target)
+    is left out. :meth:`told` counts both.
+
     Class attributes:
         unit: unit of the value, e.g. ``"dB"``.
         convention: one line that says what is compared and how; goes into every table and figure.
+        may_be_unknown: whether a NaN prediction says that nothing is known, not that something diverged.
     """
 
     unit: str
     convention: str
+    may_be_unknown = False
 
     @abstractmethod
     def statistics(self, y_pred: Tensor, y: Tensor) -> Tensor:
@@ -47,7 +52,11 @@ class RatioMetric(CumulativeIterationMetric, ABC):
 
     @abstractmethod
     def summary(self, statistics: Tensor, volume: Tensor) -> Tensor:
-        """The scalar value of images with these statistics (n, ...) and volume labels (n,)."""
+        """The scalar value of images with these statistics (n, ...) and volume labels (n,), all of finite predictions."""
+
+    def left_out(self, statistics: Tensor, volume: Tensor) -> Tensor:
+        """Which images have no value, booleans, (n,)."""
+        return statistics.flatten(1).isnan().any(1)
 
     def _compute_tensor(
         self,
@@ -61,8 +70,10 @@ class RatioMetric(CumulativeIterationMetric, ABC):
             raise ValueError(f"{type(self).__name__} needs a target y, got None.")
         plain = convert_to_tensor(y_pred, track_meta=False), convert_to_tensor(y, track_meta=False)
         statistics = self.statistics(*plain).detach()
+        given = plain[0].reshape(len(statistics), -1)
+        diverged = ~torch.isfinite(given).all(1) & (not self.may_be_unknown)
         labels = [self._label(v, n, len(statistics)) for v, n in ((ratio, "ratio"), (volume, "volume"))]
-        return [statistics, torch.stack(labels, 1).to(statistics.device)]
+        return [statistics, torch.stack([*labels, diverged.double().cpu()], 1).to(statistics.device)]
 
     @staticmethod
     def _label(value: Tensor | float | None, name: str, batch: int) -> Tensor:
@@ -80,6 +91,36 @@ class RatioMetric(CumulativeIterationMetric, ABC):
         own = -1.0 - torch.arange(len(labels), dtype=labels.dtype, device=labels.device)
         return statistics, labels[:, 0], torch.where(labels[:, 1].isnan(), own, labels[:, 1])
 
+    def diverged(self) -> Tensor:
+        """Of which images the prediction is not finite, booleans, (n,).
+
+        Raises:
+            ValueError: if there are no images.
+        """
+        self._gathered()
+        return self.get_buffer()[1][:, 2] > 0
+
+    def _value(self, statistics: Tensor, volume: Tensor, diverged: Tensor) -> Tensor:
+        value = self.summary(statistics, volume)
+        return torch.full_like(value, torch.nan) if bool(diverged.any()) else value
+
+    def told(self) -> dict[float, str]:
+        """By ratio, where there is something to tell: how many images were left out, or are not finite.
+
+        Raises:
+            ValueError: if there are no images.
+        """
+        statistics, ratio, volume = self._gathered()
+        diverged, said = self.diverged(), {}
+        for s, at in self._groups(ratio).items():
+            bad, count = int(diverged[at].sum()), int(at.sum())
+            empty = int(self.left_out(statistics[at], volume[at]).sum())
+            if bad:
+                said[s] = f"of {bad} of {count} images the prediction is not finite: no value"
+            elif 0 < empty < count:  # where all are, the value itself says so
+                said[s] = f"{empty} of {count} images without a value left out"
+        return said
+
     def aggregate(self) -> Tensor:
         """The value over all images seen since ``reset()``: a scalar tensor.
 
@@ -87,7 +128,7 @@ class RatioMetric(CumulativeIterationMetric, ABC):
             ValueError: if there are none.
         """
         statistics, _, volume = self._gathered()
-        return self.summary(statistics, volume)
+        return self._value(statistics, volume, self.diverged())
 
     def by_ratio(self) -> dict[float, float]:
         """The value for every sampling ratio that was given, in ascending order.
@@ -96,7 +137,8 @@ class RatioMetric(CumulativeIterationMetric, ABC):
             ValueError: if there are no images.
         """
         statistics, ratio, volume = self._gathered()
-        return {s: float(self.summary(statistics[at], volume[at])) for s, at in self._groups(ratio).items()}
+        bad, groups = self.diverged(), self._groups(ratio).items()
+        return {s: float(self._value(statistics[at], volume[at], bad[at])) for s, at in groups}
 
     def image_labels(self) -> tuple[Tensor, Tensor]:
         """Ratio and volume of every image in the order seen, each (n,); NaN ratio and a negative volume if none was given.
@@ -130,6 +172,7 @@ class PerImageMetric(RatioMetric):
         function: ``function(y_pred, y)`` gives the values, (batch,); NaN where an image has none.
         unit: their unit.
         convention: one line that says what is compared and how.
+        may_be_unknown: whether a NaN prediction says that nothing is known.
 
     Example:
         >>> import torch
@@ -140,9 +183,12 @@ class PerImageMetric(RatioMetric):
         (tensor(20.0000), {0.1: 20.0, 0.2: 20.0})
     """
 
-    def __init__(self, function: Callable[[Tensor, Tensor], Tensor], unit: str, convention: str) -> None:
+    def __init__(
+        self, function: Callable[[Tensor, Tensor], Tensor], unit: str, convention: str, may_be_unknown: bool = False
+    ) -> None:
         super().__init__()
         self.function, self.unit, self.convention = function, unit, convention
+        self.may_be_unknown = may_be_unknown
 
     def statistics(self, y_pred: Tensor, y: Tensor) -> Tensor:
         """Value of every image, shape (batch, 1)."""
@@ -153,15 +199,15 @@ class PerImageMetric(RatioMetric):
         return mean_over_images(statistics)
 
     def by_image(self) -> Tensor:
-        """Value of every image in the order seen (rank after rank), shape (n,).
+        """Value of every image in the order seen (rank after rank), shape (n,); NaN where there is none.
 
         Raises:
             ValueError: if there are no images.
         """
-        return self._gathered()[0][:, 0]
+        return self._gathered()[0][:, 0].masked_fill(self.diverged(), torch.nan)
 
     def estimates(self, bootstrap: SubjectBootstrap) -> dict[float, Estimate]:
-        """The mean with its interval, by ratio in ascending order; no value may be NaN.
+        """The mean with its interval, by ratio in ascending order; all NaN where an image has no value.
 
         Args:
             bootstrap: draws the subjects (volumes).
@@ -169,5 +215,6 @@ class PerImageMetric(RatioMetric):
         Raises:
             ValueError: if there are no images.
         """
-        values, ratio, volume = self._gathered()
+        _, ratio, volume = self._gathered()
+        values = self.by_image()
         return {s: mean_estimate(values[at], volume[at], bootstrap) for s, at in self._groups(ratio).items()}

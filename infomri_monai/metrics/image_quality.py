@@ -127,6 +127,11 @@ def ssim(prediction: Tensor, target: Tensor, data_range: Tensor | float | None =
     return values.reshape(y.shape[0], -1).mean(1)
 
 
+def _dark(peak: Tensor, volume: Tensor) -> Tensor:
+    """Of images with these largest magnitudes, which belong to a volume that is all zero."""
+    return torch.stack([peak[volume == v].amax() for v in volume]) == 0
+
+
 class VolumePSNR(RatioMetric):
     """Mean over volumes of the PSNR with one MSE per volume and its largest magnitude as data range (decision 23).
 
@@ -159,6 +164,10 @@ class VolumePSNR(RatioMetric):
         peak = torch.stack([part[:, 2].amax() for part in parts])
         return mean_over_images(10 * torch.log10(torch.where(peak > 0, peak, torch.nan).square() / mse))
 
+    def left_out(self, statistics: Tensor, volume: Tensor) -> Tensor:
+        """Images of volumes that are all zero."""
+        return _dark(statistics[:, 2], volume)
+
 
 class VolumeSSIM(RatioMetric):
     """Mean over volumes of the SSIM with the volume's largest magnitude as data range (decision 23).
@@ -189,3 +198,7 @@ class VolumeSSIM(RatioMetric):
         """Mean over volumes."""
         volumes = [statistics[volume == v].transpose(0, 1).flatten(1, 2).unsqueeze(1) for v in volume.unique()]
         return mean_over_images(torch.cat([ssim(prediction, target) for prediction, target in volumes]))
+
+    def left_out(self, statistics: Tensor, volume: Tensor) -> Tensor:
+        """Images of volumes that are all zero."""
+        return _dark(statistics[:, 1].flatten(1).amax(1), volume)

@@ -25,6 +25,7 @@ __all__ = [
     "mean_within",
     "pairwise_dice",
     "pairwise_iou",
+    "present",
     "sample_diversity",
 ]
 
@@ -93,6 +94,16 @@ def intersections(*sets: Tensor) -> MaskCounts:
     )
 
 
+def present(samples: Tensor) -> Tensor:
+    """The samples, of which none may be missing: a model always has one, and NaN says that it diverged."""
+    if samples.is_floating_point() and bool(samples.isnan().any()):
+        bad, count = int(samples.isnan().flatten(2).any(2).sum()), samples.shape[0] * samples.shape[1]
+        raise ValueError(
+            f"samples must be present, got NaN in {bad} of {count} (a rater may be missing, a sample may not)."
+        )
+    return samples
+
+
 def mask_pixels(masks: Tensor) -> Tensor:
     """Number of pixels inside every mask.
 
@@ -142,9 +153,14 @@ def _missing(flat: Tensor, packed: NDArray[np.uint64]) -> Tensor:
         missing = low.isnan()
         valid = ((low >= 0) & (high <= 1) & (flat.sum(-1, dtype=exact) == pixels) | missing).all()
     if not valid:
-        raise ValueError("masks must hold 0 and 1 only; threshold probabilities first.")
+        given = flat[~flat.isnan()] if flat.is_floating_point() else flat
+        raise ValueError(
+            f"masks must hold 0 and 1 only, got values from {given.min().item():g} to {given.max().item():g}; threshold "
+            "probabilities first."
+        )
     if missing.any() and not flat[missing].isnan().all():
-        raise ValueError("a missing mask must be NaN in every pixel, got one with NaN in some pixels only.")
+        some = int((flat[missing].isnan().sum(-1) < flat.shape[-1]).sum())
+        raise ValueError(f"masks: a missing one must be NaN in every pixel, got {some} with NaN in some pixels only.")
     return missing
 
 
@@ -243,7 +259,7 @@ def dice_to_raters(masks: Tensor, raters: Tensor) -> Tensor:
         >>> dice_to_raters(raters[:, 0], raters)
         tensor([[0.7500]])
     """
-    masks = masks.unsqueeze(1) if masks.ndim == raters.ndim - 1 else masks
+    masks = present(masks.unsqueeze(1) if masks.ndim == raters.ndim - 1 else masks)
     k = masks.shape[1]
     return pairwise_dice(masks, raters)[..., :k, k:].nanmean((-2, -1))
 
@@ -276,7 +292,7 @@ def energy_distance(samples: Tensor, raters: Tensor, unbiased: bool = False) -> 
         >>> energy_distance(samples, samples), energy_distance(samples, samples[:, :1], unbiased=True)
         (tensor([0.]), tensor([0.]))
     """
-    drawn = samples.shape[1]
+    drawn = present(samples).shape[1]
     return _from_pairs(1 - pairwise_iou(samples, raters), drawn, drawn, unbiased)
 
 
@@ -294,7 +310,7 @@ def energy_distance_by_count(samples: Tensor, raters: Tensor, counts: Sequence[i
         >>> {k: round(float(v), 3) for k, v in energy_distance_by_count(samples, samples, (1, 2, 4)).items()}
         {1: 0.333, 2: 0.0}
     """
-    distance, drawn = 1 - pairwise_iou(samples, raters), samples.shape[1]
+    distance, drawn = 1 - pairwise_iou(present(samples), raters), samples.shape[1]
     return {k: _from_pairs(distance, drawn, k, False) for k in counts if k <= drawn}
 
 
@@ -343,4 +359,4 @@ def sample_diversity(samples: Tensor) -> Tensor:
         >>> sample_diversity(torch.tensor([[1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1]]).reshape(1, 3, 1, 4))
         tensor([0.6667])
     """
-    return mean_within(1 - pairwise_iou(samples), unbiased=True).nanmean(1)
+    return mean_within(1 - pairwise_iou(present(samples)), unbiased=True).nanmean(1)

@@ -10,8 +10,10 @@ from torch import Tensor
 
 from infomri_monai.acquisition.symmetry import redundancy_ratio
 from infomri_monai.metrics.calibration import (
+    IntervalScale,
     PooledCorrelation,
     interval_coverage,
+    magnitude_coverage,
     split_posterior,
     stack_posterior,
     standardized_squared_error,
@@ -46,7 +48,9 @@ class RateDistortionRow(NamedTuple):
         standardized_squared_error: 1 if calibrated.
         correlation: of sigma with |error|, per slice.
         pooled_correlation: of sigma with |error| over all slices together.
-        coverage: of the central 90 % interval.
+        coverage: of the components' central 90 % interval.
+        magnitude_coverage: of that of the magnitude, inside the object.
+        interval_scale: factor on sigma of the magnitude that would make it 90 %.
         redundancy_ratio: share of sampled positions whose conjugate partner is sampled too (43).
         images: number of slices.
     """
@@ -63,6 +67,8 @@ class RateDistortionRow(NamedTuple):
     correlation: float = _NAN
     pooled_correlation: float = _NAN
     coverage: float = _NAN
+    magnitude_coverage: float = _NAN
+    interval_scale: float = _NAN
     redundancy_ratio: float = _NAN
     images: int = 0
 
@@ -101,6 +107,8 @@ class RateDistortionTable(RatioTable[RateDistortionRow]):
         "correlation": ("sigma corr", "slice", ".3f"),
         "pooled_correlation": ("sigma corr", "pooled", ".3f"),
         "coverage": ("coverage", "ideal .9", ".3f"),
+        "magnitude_coverage": ("magn. cov.", "ideal .9", ".3f"),
+        "interval_scale": ("magn. scale", "ideal 1", ".3f"),
         "redundancy_ratio": ("redund.", "eq. 43", ".3f"),
         "images": ("slices", "", "d"),
     }
@@ -167,6 +175,13 @@ class RateDistortion(TableCollector[RateDistortionTable]):
                 "share of real components inside mu +- 1.645 sigma (central 90 % Gaussian interval); 0.9 if calibrated",
             ),
         }
+        self._magnitude: dict[str, RatioMetric] = {
+            "magnitude_coverage": _of_posterior(
+                magnitude_coverage,
+                "share of the object's pixels whose magnitude is inside |mu| +- 1.645 sigma of the magnitude; 0.9 if calibrated",
+            ),
+            "interval_scale": IntervalScale(),
+        }
         redundancy = PerImageMetric(
             lambda mask, _: redundancy_ratio(mask[:, 0], mask.ndim - 2),
             "1",
@@ -174,7 +189,9 @@ class RateDistortion(TableCollector[RateDistortionTable]):
         )
         self._volumes: dict[str, RatioMetric] = {"volume_psnr": VolumePSNR(), "volume_ssim": VolumeSSIM()}
         masks = {"realised_ratio": mask_ratio(), "redundancy_ratio": redundancy}
-        super().__init__(method, {**masks, **images, **zero_filled, **self._posterior, **self._volumes})
+        super().__init__(
+            method, {**masks, **images, **zero_filled, **self._posterior, **self._magnitude, **self._volumes}
+        )
         self._with_volumes = False
 
     def update(self, prediction: Any, label: Tensor, ratio: Tensor | float, volume: Tensor | int | None = None) -> None:
@@ -198,6 +215,8 @@ class RateDistortion(TableCollector[RateDistortionTable]):
         inputs = {"realised_ratio": (mask, mask), "redundancy_ratio": (mask, mask)}
         inputs |= {f"zero_filled_{name}": (prediction.zero_filled, label) for name in IMAGE_QUALITY}
         inputs |= dict.fromkeys(self._posterior, (posterior, label))
+        of_magnitude = stack_posterior(mean.abs(), prediction.magnitude_log_variance)
+        inputs |= dict.fromkeys(self._magnitude, (of_magnitude, label.abs()))
         for name, metric in self.metrics.items():
             if volume is not None or name not in self._volumes:
                 metric(*inputs.get(name, (mean, label)), ratio=ratio, volume=volume)
@@ -215,7 +234,7 @@ class RateDistortion(TableCollector[RateDistortionTable]):
             RateDistortionRow(ratio=s, images=count, **{name: column[s] for name, column in columns.items()})
             for s, count in self.metrics["psnr"].images_by_ratio().items()
         ]
-        return RateDistortionTable(self.method, rows, {name: metric.convention for name, metric in used.items()})
+        return RateDistortionTable(self.method, rows, {n: m.convention for n, m in used.items()}, self.told())
 
     def reset(self) -> None:
         """Forget all batches."""

@@ -50,9 +50,12 @@ class SegmentationRow(NamedTuple):
         dice: of the majority mask, mean over raters and structures.
         dice_samples: of the samples, mean over samples, raters and structures.
         structure_dice: of the majority mask, mean over raters, by name of the structure.
-        ece: expected calibration error (46) over the pixels of all images together.
-        ece_per_image: of every image.
-        brier: Brier score (47).
+        ece: expected calibration error (46) of the class probabilities (softmax averaged over the latents) over the pixels of all
+            images together.
+        ece_of_samples: the same of the share of the segmentation samples that hold a pixel, as the paper averages.
+        ece_per_image: of every image, of the class probabilities.
+        brier: Brier score (47) of the class probabilities.
+        brier_of_samples: the same of the share of samples.
         diversity: mean 1 - IoU over pairs of samples.
         entropy: predictive entropy of a pixel, nats.
         volume_coverage: share of the raters' volumes inside the samples' 90 % interval.
@@ -67,8 +70,10 @@ class SegmentationRow(NamedTuple):
     dice_samples: float = _NAN
     structure_dice: Mapping[str, float] = MappingProxyType({})
     ece: float = _NAN
+    ece_of_samples: float = _NAN
     ece_per_image: float = _NAN
     brier: float = _NAN
+    brier_of_samples: float = _NAN
     diversity: float = _NAN
     entropy: float = _NAN
     volume_coverage: float = _NAN
@@ -109,9 +114,11 @@ class SegmentationTable(RatioTable[SegmentationRow]):
         "ged_unbiased": ("GED", "U-stat.", ".4f"),
         "dice": ("Dice", "majority", ".4f"),
         "dice_samples": ("Dice", "samples", ".4f"),
-        "ece": ("ECE", "pooled", ".4f"),
+        "ece": ("ECE", "softmax", ".4f"),
+        "ece_of_samples": ("ECE", "samples", ".4f"),
         "ece_per_image": ("ECE", "image", ".4f"),
-        "brier": ("Brier", "eq. 47", ".4f"),
+        "brier": ("Brier", "softmax", ".4f"),
+        "brier_of_samples": ("Brier", "samples", ".4f"),
         "diversity": ("diversity", "1 - IoU", ".4f"),
         "entropy": ("entropy", "nat", ".4f"),
         "volume_coverage": ("vol.cov.", "ideal .9", ".3f"),
@@ -132,6 +139,13 @@ class SegmentationTable(RatioTable[SegmentationRow]):
         return {structure_field(name): value for name, value in row.structure_dice.items()}
 
 
+#: conventions of the two probabilities of a pixel, and of their measures
+_SOFTMAX = "of the softmax averaged over the latents"
+_SHARE = "of the share of samples, as the paper averages"
+_ECE = "10 bins over the pixels of all images and structures together, target: mean of the raters"
+_BRIER = "target: every rater, mean over raters, structures and pixels, then images; 0 is best"
+
+
 def _dice(which: str, over: str) -> PerImageMetric:
     """Mean over raters (and samples), structures and images."""
     convention = f"Dice of {which} with every rater, both empty: 1, mean over {over}, then images"
@@ -150,6 +164,15 @@ def _by_samples() -> dict[str, RatioMetric]:
     """What compares all samples with all raters."""
     return {
         "ged": _energy_distance("V-statistic with self pairs", False),
+        "ece_of_samples": BinnedCalibration(
+            lambda samples, raters: calibration_bins(samples.float().mean(1), raters),
+            f"expected calibration error (46) {_SHARE}, {_ECE}",
+        ),
+        "brier_of_samples": PerImageMetric(
+            lambda samples, raters: brier_score(samples.float().mean(1), raters),
+            "1",
+            f"Brier score (47) {_SHARE}, {_BRIER}",
+        ),
         "ged_unbiased": _energy_distance("U-statistic without self pairs", True),
         "dice_samples": _dice("every sample", "samples and raters, structures"),
         "volume_coverage": PerImageMetric(
@@ -164,22 +187,14 @@ def _by_samples() -> dict[str, RatioMetric]:
 def _by_probabilities() -> dict[str, RatioMetric]:
     """What compares the mean probabilities with all raters."""
     return {
-        "ece": BinnedCalibration(
-            calibration_bins,
-            "expected calibration error (46), 10 bins over the pixels of all images and structures together, target: mean of "
-            "the raters",
-        ),
+        "ece": BinnedCalibration(calibration_bins, f"expected calibration error (46) {_SOFTMAX}, {_ECE}"),
         "ece_per_image": PerImageMetric(
             expected_calibration_error,
             "1",
             "expected calibration error (46) of an image, 10 bins, target: mean of the raters, structures pooled, mean over "
             "images",
         ),
-        "brier": PerImageMetric(
-            brier_score,
-            "1",
-            "Brier score (47), target: every rater, mean over raters, structures and pixels, then images; 0 is best",
-        ),
+        "brier": PerImageMetric(brier_score, "1", f"Brier score (47) {_SOFTMAX}, {_BRIER}"),
     }
 
 
@@ -302,4 +317,5 @@ class SegmentationQuality(TableCollector[SegmentationTable]):
             )
             for s, count in self.metrics["ged"].images_by_ratio().items()
         ]
-        return SegmentationTable(self.method, rows, {name: m.convention for name, m in self.metrics.items()})
+        conventions = {name: m.convention for name, m in self.metrics.items()}
+        return SegmentationTable(self.method, rows, conventions, self.told())

@@ -82,6 +82,7 @@ class RatioTable(Generic[R]):
         method: what was evaluated, e.g. ``"InfoMRI, 2D"``; the table's title.
         rows: rows in any order, one per ratio.
         conventions: lines printed below the table and written to the JSON file, by field.
+        told: what was left out of a field, or spoils it; printed, written and shown even where the field has no value.
 
     Raises:
         ValueError: if two rows have one ratio.
@@ -92,9 +93,15 @@ class RatioTable(Generic[R]):
 
     fields: ClassVar[Mapping[str, Column]] = {}
 
-    def __init__(self, method: str, rows: list[R] | None = None, conventions: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        method: str,
+        rows: list[R] | None = None,
+        conventions: dict[str, str] | None = None,
+        told: Mapping[str, str] | None = None,
+    ) -> None:
         self.method = method
-        self.conventions = dict(conventions or {})
+        self.conventions, self.told = dict(conventions or {}), dict(told or {})
         self.rows: list[R] = []
         for row in rows or []:
             self.add(row)
@@ -132,21 +139,27 @@ class RatioTable(Generic[R]):
         return {
             field: column
             for field, column in self.columns().items()
-            if field == "ratio" or (column[2] and any(not math.isnan(record[field]) for record in records))
+            if field == "ratio"
+            or (column[2] and (field in self.told or any(not math.isnan(record[field]) for record in records)))
         }
 
     def _cells(self) -> list[list[str]]:
         """Header, unit and value rows as text."""
         shown = self._shown()
-        values = [[_cell(record, field, style) for field, (_, _, style) in shown.items()] for record in self.records()]
+        values = [
+            [
+                _cell(record, field, style, "nan" if field in self.told else "-")
+                for field, (_, _, style) in shown.items()
+            ]
+            for record in self.records()
+        ]
         return [[header for header, _, _ in shown.values()], [unit for _, unit, _ in shown.values()], *values]
 
     def _notes(self) -> list[str]:
-        return [
-            f"{header} ({unit}): {self.conventions[field]}"
-            for field, (header, unit, _) in self._shown().items()
-            if field in self.conventions
-        ]
+        shown = self._shown().items()
+        notes = [(field, f"{header} ({unit}):") for field, (header, unit, _) in shown]
+        told = [f"{title} {self.told[field]}" for field, title in notes if field in self.told]
+        return [f"{title} {self.conventions[field]}" for field, title in notes if field in self.conventions] + told
 
     def __str__(self) -> str:
         cells = self._cells()
@@ -174,7 +187,7 @@ class RatioTable(Generic[R]):
 
     def content(self) -> dict[str, Any]:
         """Method, conventions and rows by name."""
-        return {"method": self.method, "conventions": self.conventions, "rows": self.records()}
+        return {"method": self.method, "conventions": self.conventions, "told": self.told, "rows": self.records()}
 
     def write(self, folder: Path, name: str) -> None:
         """Write ``<name>.csv``, ``.json`` and ``.md``."""
@@ -184,10 +197,10 @@ class RatioTable(Generic[R]):
             part.write_text(self.markdown(), encoding="utf-8")
 
 
-def _cell(record: dict[str, float], field: str, style: str) -> str:
+def _cell(record: dict[str, float], field: str, style: str, missing: str) -> str:
     """A number as text, with its interval if the record holds ``<field>_lower`` and ``<field>_upper``."""
     if math.isnan(record[field]):
-        return "-"
+        return missing
     ends = [record.get(f"{field}_{end}", math.nan) for end in ("lower", "upper")]
     interval = "" if any(map(math.isnan, ends)) else f" [{ends[0]:{style}}, {ends[1]:{style}}]"
     return format(record[field], style) + interval
@@ -246,6 +259,15 @@ class TableCollector(ABC, Generic[T]):
         means = {name: metric for name, metric in self.metrics.items() if isinstance(metric, PerImageMetric)}
         ratio, volume = next(iter(means.values())).image_labels()
         return {"ratio": ratio, "volume": volume, **{name: metric.by_image() for name, metric in means.items()}}
+
+    def told(self) -> dict[str, str]:
+        """By column, where there is something to tell: images left out, and predictions that are not finite, by ratio."""
+        found = {name: metric.told() for name, metric in self.metrics.items() if metric.get_buffer() is not None}
+        return {
+            name: "; ".join(f"at ratio {ratio:.4g} {words}" for ratio, words in said.items())
+            for name, said in found.items()
+            if said
+        }
 
     def reset(self) -> None:
         """Forget all batches."""

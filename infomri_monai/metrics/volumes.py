@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from infomri_monai.metrics.overlap import check_mask_sets, mask_pixels
+from infomri_monai.metrics.overlap import check_mask_sets, mask_pixels, present
 
 __all__ = ["VolumeInterval", "volume_coverage", "volume_interval", "volume_quantiles"]
 
@@ -47,7 +47,7 @@ def volume_interval(samples: Tensor, pixel_volume: Tensor | float = 1.0, level: 
         [1.5, 1.05, 3.3]
     """
     _check_level(level)
-    pixels = mask_pixels(samples)
+    pixels = mask_pixels(present(samples))
     scale = torch.as_tensor(pixel_volume, dtype=pixels.dtype, device=pixels.device).reshape(-1, 1)
     if len(scale) not in (1, len(pixels)) or not (scale > 0).all():
         raise ValueError(

@@ -3,7 +3,7 @@
 from infomri_monai.networks.certain_segmenters import DeterministicSegmenter, ReconstructThenSegment
 from infomri_monai.networks.checkpoint import load_network
 from infomri_monai.networks.classifier import ImageClassifier
-from infomri_monai.networks.gaussian import channels_to_complex, complex_to_channels
+from infomri_monai.networks.gaussian import channels_to_complex, complex_to_channels, magnitude_log_variance
 from infomri_monai.networks.latent import latent_noise
 from infomri_monai.networks.latent_segmenter import LatentSegmenter
 from infomri_monai.networks.reconstructors import GaussianUNet, ThreeLayerReconstructor, UnrolledReconstructor
@@ -24,4 +24,5 @@ __all__ = [
     "complex_to_channels",
     "latent_noise",
     "load_network",
+    "magnitude_log_variance",
 ]

@@ -150,7 +150,7 @@ class ReconstructThenSegment(CertainModel):
     makes (weights 1, 0, 0).
 
     Args:
-        reconstructor: ``reconstructor(zero_filled) -> (mean, log-variance)`` as three channels.
+        reconstructor: ``reconstructor(zero_filled) -> (mean, log-variances)`` as three or four channels.
         segmenter: from a magnitude image (1 channel, largest value of the zero-filled image 1) to logits of C channels.
         num_classes: classes with the background, or labels if ``multi_label``.
         multi_label: independent binary labels instead of exclusive classes.
@@ -202,7 +202,7 @@ class ReconstructThenSegment(CertainModel):
         return TaskPass(logits, none, none, none, none, reconstruction)
 
     def reconstruct(self, zero_filled: Tensor) -> Tensor:
-        """The first stage's reconstruction, (batch, 3, H, W)."""
+        """The first stage's reconstruction, (batch, 3 or 4, H, W)."""
         reconstruction: Tensor = self.reconstructor(zero_filled)
         return reconstruction
 

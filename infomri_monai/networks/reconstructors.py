@@ -1,6 +1,7 @@
-"""Reconstruction networks: from the zero-filled image to the mean and the log-variance of every pixel.
+"""Reconstruction networks: from the zero-filled image to the mean and the log-variances of every pixel.
 
-All take real and imaginary part as two channels and return three: the mean's two parts and the log-variance.
+All take real and imaginary part as two channels and return four: the mean's two parts, the log-variance per real component, and the
+log-variance of the magnitude.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch.nn import functional as F
 
 from infomri_monai.acquisition.fourier import image_to_kspace, kspace_to_image
 from infomri_monai.networks.gaussian import (
+    MagnitudeVariance,
     channels_to_complex,
     complex_to_channels,
     gaussian_channels,
@@ -28,7 +30,7 @@ __all__ = ["GaussianUNet", "ThreeLayerReconstructor", "UnrolledReconstructor"]
 
 
 class GaussianUNet(nn.Module):
-    """MONAI ``BasicUNet`` that predicts a correction of the zero-filled image and a log-variance (equation 22).
+    """MONAI ``BasicUNet`` that predicts a correction of the zero-filled image and log-variances (equation 22).
 
     The last layer starts at zero, so that the untrained network returns the zero-filled image.
 
@@ -57,7 +59,7 @@ class GaussianUNet(nn.Module):
     ) -> None:
         super().__init__()
         self.real_valued = real_valued
-        self.log_variance_line = nn.Parameter(torch.zeros(2), requires_grad=False)  # set by CalibrateVariance
+        self.log_variance_line = nn.Parameter(torch.zeros(2, 2), requires_grad=False)  # set by CalibrateVariance
         self.log_variance_low, self.log_variance_high = float(log_variance_bounds[0]), float(log_variance_bounds[1])
         self.unet = BasicUNet(spatial_dims=2, in_channels=2, out_channels=3, features=tuple(features), norm=norm)
         last = self.unet.final_conv
@@ -65,6 +67,7 @@ class GaussianUNet(nn.Module):
         nn.init.zeros_(last.bias)
         with torch.no_grad():
             last.bias[2] = raw_for_log_variance(initial_log_variance, log_variance_bounds)
+        self.magnitude_variance = MagnitudeVariance(3, 16)
 
     def forward(self, zero_filled: Tensor, mask: Optional[Tensor] = None) -> Tensor:  # noqa: UP045 (TorchScript)
         """Reconstruct.
@@ -74,7 +77,7 @@ class GaussianUNet(nn.Module):
             mask: used only for real-valued images (conjugate completion); None recovers it from the image's k-space.
 
         Returns:
-            Mean (real, imaginary) and log-variance per real component, shape (batch, 3, H, W), in the input's units.
+            Mean (real, imaginary), log-variance per real component and of the magnitude, (batch, 4, H, W), in the input's units.
         """
         scale = intensity_scale(zero_filled)
         image = channels_to_complex(zero_filled / scale)
@@ -87,8 +90,9 @@ class GaussianUNet(nn.Module):
         mean = x + out[:, :2]
         if self.real_valued:
             mean = torch.cat([mean[:, :1], torch.zeros_like(mean[:, :1])], dim=1)
+        raw = self.magnitude_variance(out, mean, x, out[:, 2:])
         bounds = (self.log_variance_low, self.log_variance_high)
-        return gaussian_channels(mean, out[:, 2:], scale, bounds, self.log_variance_line, measured)
+        return gaussian_channels(mean, raw, scale, bounds, self.log_variance_line, measured)
 
 
 def _conv(inputs: int, outputs: int, bias: bool = False) -> nn.Conv2d:
@@ -158,7 +162,7 @@ class UnrolledReconstructor(nn.Module):
         >>> x = torch.rand(1, 2, 16, 16)
         >>> out = net(x)
         >>> out.shape, torch.allclose(out[:, :2], x, atol=1e-5)
-        (torch.Size([1, 3, 16, 16]), True)
+        (torch.Size([1, 4, 16, 16]), True)
     """
 
     def __init__(
@@ -173,7 +177,7 @@ class UnrolledReconstructor(nn.Module):
         if phases < 1 or channels < 1:
             raise ValueError(f"phases and channels must be >= 1, got {phases} and {channels}.")
         self.real_valued = real_valued
-        self.log_variance_line = nn.Parameter(torch.zeros(2), requires_grad=False)  # set by CalibrateVariance
+        self.log_variance_line = nn.Parameter(torch.zeros(2, 2), requires_grad=False)  # set by CalibrateVariance
         self.log_variance_low, self.log_variance_high = float(log_variance_bounds[0]), float(log_variance_bounds[1])
         self.phases = nn.ModuleList([ProximalStep(channels) for _ in range(phases)])
         self.step_size = nn.Parameter(torch.ones(phases))
@@ -186,6 +190,7 @@ class UnrolledReconstructor(nn.Module):
         last = self.variance_head[-1]
         nn.init.zeros_(last.get_parameter("weight"))
         nn.init.constant_(last.get_parameter("bias"), raw_for_log_variance(initial_log_variance, log_variance_bounds))
+        self.magnitude_variance = MagnitudeVariance(channels, channels)
 
     def forward(self, zero_filled: Tensor, mask: Optional[Tensor] = None) -> Tensor:  # noqa: UP045 (TorchScript)
         """Reconstruct.
@@ -195,7 +200,7 @@ class UnrolledReconstructor(nn.Module):
             mask: 0/1, broadcasts to (batch, 1, H, W); None recovers it from the zeros of the image's k-space.
 
         Returns:
-            Mean (real, imaginary) and log-variance per real component, shape (batch, 3, H, W), in the input's units.
+            Mean (real, imaginary), log-variance per real component and of the magnitude, (batch, 4, H, W), in the input's units.
         """
         scale = intensity_scale(zero_filled)
         start = zero_filled / scale
@@ -205,12 +210,14 @@ class UnrolledReconstructor(nn.Module):
         features = x
         gain = self._gain(measured)
         for index, phase in enumerate(self.phases):
-            residual = (image_to_kspace(channels_to_complex(x), 2) - kspace) * mask_used
+            # k-space is masked already: an attached mask would enter twice, and a position's gradient be no longer its effect
+            residual = (image_to_kspace(channels_to_complex(x), 2) - kspace) * mask_used.detach()
             x = x - self.step_size[index] * complex_to_channels(kspace_to_image(residual, 2))
             x, features = phase(x, gain[:, index])
             if self.real_valued:
                 x = torch.cat([x[:, :1], torch.zeros_like(x[:, :1])], dim=1)
         raw = self.variance_head(torch.cat([features, x, start], dim=1))
+        raw = self.magnitude_variance(features, x, start, raw)
         bounds = (self.log_variance_low, self.log_variance_high)
         return gaussian_channels(x, raw, scale, bounds, self.log_variance_line, measured)
 
@@ -225,8 +232,8 @@ class UnrolledReconstructor(nn.Module):
 class ThreeLayerReconstructor(nn.Module):
     """Conv(2, 32, 3) - ReLU - Conv(32, 64, 3) - ReLU - Conv(64, 1, 1), the attacker of the paper's MNIST experiment.
 
-    It returns the three channels that :class:`~infomri_monai.systems.ReconstructionSystem` reads: the mean, an imaginary part of 0
-    and a log-variance of 0 (it is trained with the mean squared error and knows no uncertainty). Images keep their size and their
+    It returns the four channels that :class:`~infomri_monai.systems.ReconstructionSystem` reads: the mean, an imaginary part of 0
+    and log-variances of 0 (it is trained with the mean squared error and knows no uncertainty). Images keep their size and their
     intensity units; they are expected to be of order 1, as nothing is normalised.
 
     The receptive field is 5 x 5 pixels: an attack with this network alone says little about aliasing that is spread over the
@@ -246,7 +253,7 @@ class ThreeLayerReconstructor(nn.Module):
         >>> import torch
         >>> network = ThreeLayerReconstructor()
         >>> network(torch.rand(1, 2, 28, 28)).shape, sum(p.numel() for p in network.parameters())
-        (torch.Size([1, 3, 28, 28]), 19169)
+        (torch.Size([1, 4, 28, 28]), 19169)
     """
 
     def __init__(self, channels: tuple[int, int] = (32, 64)) -> None:
@@ -270,7 +277,7 @@ class ThreeLayerReconstructor(nn.Module):
             mask: not used; the other reconstructors take one.
 
         Returns:
-            Mean (real, imaginary: 0) and log-variance (0), float32, (batch, 3, H, W).
+            Mean (real, imaginary: 0) and log-variances (0), float32, (batch, 4, H, W).
         """
         mean = self.layers(zero_filled).float()
-        return torch.cat([mean, torch.zeros_like(mean), torch.zeros_like(mean)], dim=1)
+        return F.pad(mean, [0, 0, 0, 0, 0, 3])

@@ -205,7 +205,7 @@ def image_channels(out: Tensor, like: Tensor, bounds: tuple[float, float], real_
     """
     out = out[:, :, : like.shape[2], : like.shape[3]].float()
     mean = torch.cat([out[:, :1], torch.zeros_like(out[:, :1])], dim=1) if real_valued else out[:, :2]
-    line, everywhere = torch.zeros(2, device=out.device), torch.ones_like(like[:, :1])
+    line, everywhere = torch.zeros(1, 2, device=out.device), torch.ones_like(like[:, :1])
     return gaussian_channels(mean, out[:, 2:3], intensity_scale(like), bounds, line, everywhere)
 
 

@@ -283,11 +283,14 @@ def rescale_probabilities(probabilities: Tensor, ratio: Tensor) -> Tensor:
     return torch.where(mean >= s, down, up).clamp(0, 1)
 
 
+_LEAST = 0.01  # probability of a draw below which its half-weighted gradient grows no further
+
+
 class _StraightThrough(torch.autograd.Function):
-    """1[p > u] forward; derivative of sigmoid(k (p - u)) backward."""
+    """1[p > u] forward; derivative of sigmoid(k (p - u)) backward, or 1 / (2 P(draw))."""
 
     @staticmethod
-    def forward(ctx: Any, probabilities: Tensor, uniform: Tensor, slope: float) -> Tensor:
+    def forward(ctx: Any, probabilities: Tensor, uniform: Tensor, slope: float | None) -> Tensor:
         ctx.save_for_backward(probabilities, uniform)
         ctx.slope = slope
         return (probabilities > uniform).to(probabilities.dtype)
@@ -295,29 +298,39 @@ class _StraightThrough(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor, None, None]:
         probabilities, uniform = ctx.saved_tensors
+        if ctx.slope is None:
+            of_draw = torch.where(probabilities > uniform, probabilities, 1 - probabilities)
+            return grads[0] / (2 * of_draw.clamp_min(_LEAST)), None, None
         soft = torch.sigmoid(ctx.slope * (probabilities - uniform))
         return grads[0] * ctx.slope * soft * (1 - soft), None, None
 
 
-def straight_through(probabilities: Tensor, uniform: Tensor, slope: float = 10.0) -> Tensor:
-    """Hard Bernoulli draw ``1[p > u]`` with the gradient of ``sigmoid(slope * (p - u))`` (decision 8).
+def straight_through(probabilities: Tensor, uniform: Tensor, slope: float | None = 10.0) -> Tensor:
+    """Hard Bernoulli draw ``1[p > u]`` with the gradient of ``sigmoid(slope * (p - u))`` (decision 8), or half-weighted.
+
+    The gradient of the expected loss is L(1) - L(0), for which the trapezoidal rule gives (L'(0) + L'(1)) / 2. One draw m,
+    weighted by one half over its probability, L'(m) / (2 P(m)), is unbiased for that (up to a bound of 50 on the weight).
 
     Args:
         probabilities: values in [0, 1], any shape.
         uniform: uniform deviates of the same shape.
-        slope: steepness k of the surrogate; the field uses 10.
+        slope: steepness k of the surrogate; the field uses 10. None for the half-weighted gradient.
 
     Returns:
         0/1 floats of the same shape.
 
     References:
-        Yin et al., "End-to-end sequential sampling and reconstruction for MRI" (SeqMRI), 2021.
+        Yin et al., "End-to-end sequential sampling and reconstruction for MRI" (SeqMRI), 2021. Liu et al., "Bridging discrete
+        and backpropagation: straight-through and beyond" (ReinMax), NeurIPS 2023: the second-order gradient, for two classes.
 
     Example:
         >>> import torch
         >>> p = torch.tensor([0.3, 0.7], requires_grad=True)
         >>> straight_through(p, torch.tensor([0.5, 0.5])).sum().backward(); p.grad
         tensor([1.0499, 1.0499])
+        >>> p.grad = None
+        >>> straight_through(p, torch.tensor([0.5, 0.2]), slope=None).sum().backward(); p.grad  # 1 / (2 * 0.7), drawn or not
+        tensor([0.7143, 0.7143])
     """
     result: Tensor = _StraightThrough.apply(probabilities, uniform, slope)
     return result
@@ -360,7 +373,7 @@ def sample_within_tolerance(
     ratio: Tensor,
     tolerance: float = 1e-3,
     proposals: int = 4,
-    slope: float = 10.0,
+    slope: float | None = 10.0,
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """Draw masks whose realised ratio is within a tolerance of the wanted one (equations 13-15, Algorithm 1 steps 5-9).
@@ -375,7 +388,7 @@ def sample_within_tolerance(
         ratio: wanted ratio, shape (batch,).
         tolerance: largest accepted ``|realised - wanted|``; never taken below half a position (decision 6).
         proposals: number of parallel proposals, at least 1.
-        slope: steepness of the straight-through gradient.
+        slope: of :func:`straight_through`.
         generator: source of randomness.
 
     Returns:

@@ -34,7 +34,7 @@ class LearnedPolicy(SamplingPolicy):
         logit_slope: float,
         tolerance: float,
         proposals: int,
-        gradient_slope: float,
+        gradient_slope: float | None,
         seed: int,
         ratio_range: Sequence[float] | None,
     ) -> None:

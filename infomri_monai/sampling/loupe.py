@@ -51,7 +51,7 @@ class LOUPE(LearnedPolicy):
         logit_slope: float = 5.0,
         tolerance: float = 1e-3,
         proposals: int = 4,
-        gradient_slope: float = 10.0,
+        gradient_slope: float | None = 10.0,
         seed: int = 0,
         ratio_range: Sequence[float] | None = None,
     ) -> None:

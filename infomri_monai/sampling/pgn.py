@@ -86,7 +86,8 @@ class PatternGenerationNetwork(LearnedPolicy):
         logit_slope: probabilities are ``sigmoid(logit_slope * logit)`` (decision 8).
         tolerance: largest accepted difference of realised and wanted ratio (13).
         proposals: parallel proposals of the bounded rejection.
-        gradient_slope: steepness of the straight-through gradient.
+        gradient_slope: steepness of the straight-through gradient; None for the half-weighted one, which suits random starts
+            (:func:`~infomri_monai.sampling.draw.straight_through`).
         rescale: how the ratio is met: ``"shift"`` shifts the logits (:func:`shift_to_ratio`), ``"scale"`` is the paper's (17).
         seed: seed of the paper's random initialisation.
         ratio_range: lowest and highest ratio of the training, kept with the policy so that inference can say when a request
@@ -113,7 +114,7 @@ class PatternGenerationNetwork(LearnedPolicy):
         logit_slope: float = 5.0,
         tolerance: float = 1e-3,
         proposals: int = 4,
-        gradient_slope: float = 10.0,
+        gradient_slope: float | None = 10.0,
         rescale: str = "shift",
         seed: int = 0,
         ratio_range: Sequence[float] | None = None,

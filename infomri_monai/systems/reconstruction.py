@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from infomri_monai.networks.gaussian import channels_to_complex, complex_to_channels
+from infomri_monai.networks.gaussian import channels_to_complex, complex_to_channels, magnitude_log_variance
 from infomri_monai.systems.system import System
 
 __all__ = ["ReconstructionResult", "ReconstructionSystem"]
@@ -24,6 +24,7 @@ class ReconstructionResult(NamedTuple):
         mask: 0/1 mask, (batch, 1, *spatial).
         probabilities: the policy's probabilities, of the mask's shape.
         ratio: realised sampling ratio, (batch,).
+        magnitude_log_variance: log-variance of the mean's magnitude, of the same shape and units.
     """
 
     mean: Tensor
@@ -33,6 +34,7 @@ class ReconstructionResult(NamedTuple):
     mask: Tensor
     probabilities: Tensor
     ratio: Tensor
+    magnitude_log_variance: Tensor
 
 
 class ReconstructionSystem(System):
@@ -41,7 +43,8 @@ class ReconstructionSystem(System):
     Args:
         policy: any sampling policy; a learned one is trained through its straight-through gradient.
         measurement: the acquisition.
-        network: ``network(zero_filled_channels, mask) -> (mean, log-variance)`` as three channels.
+        network: ``network(zero_filled_channels, mask)`` gives the mean's two parts, the log-variance per real component and that
+            of the magnitude as four channels (three: see :func:`~infomri_monai.networks.magnitude_log_variance`).
 
     Example:
         >>> import torch
@@ -81,4 +84,5 @@ class ReconstructionSystem(System):
         out = self.network(complex_to_channels(zero_filled), mask)
         mean = out[:, :1] if getattr(self.network, "real_valued", False) else channels_to_complex(out)
         ratio = mask.detach().flatten(1).mean(1)
-        return ReconstructionResult(mean, out[:, 2:3], zero_filled, kspace, mask, mask.detach(), ratio)
+        of_magnitude = magnitude_log_variance(out)
+        return ReconstructionResult(mean, out[:, 2:3], zero_filled, kspace, mask, mask.detach(), ratio, of_magnitude)

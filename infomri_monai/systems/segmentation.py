@@ -28,6 +28,7 @@ class SegmentationTraining(NamedTuple):
         mask: 0/1 mask, (batch, 1, *spatial).
         ratio: realised sampling ratio, (batch,).
         mean_logits: logits from the prior's mean, where the network decodes it.
+        magnitude_log_variance: log-variance of the mean's magnitude, where the network models it (a fourth channel).
     """
 
     logits: Tensor
@@ -40,6 +41,7 @@ class SegmentationTraining(NamedTuple):
     mask: Tensor
     ratio: Tensor
     mean_logits: Tensor | None = None
+    magnitude_log_variance: Tensor | None = None
 
 
 class SegmentationPosterior(NamedTuple):
@@ -115,7 +117,10 @@ class SegmentationSystem(System):
         zero_filled = complex_to_channels(self.measurement.adjoint(kspace))
         task = self.network.training_pass(zero_filled, label, generator, sample.mask)
         mean, log_variance = self._image(task.reconstruction)
-        return SegmentationTraining(*task[:5], mean, log_variance, sample.mask, sample.ratio, task.mean_logits)
+        of_magnitude = task.reconstruction[:, 3:] if task.reconstruction.shape[1] > 3 else None
+        return SegmentationTraining(
+            *task[:5], mean, log_variance, sample.mask, sample.ratio, task.mean_logits, of_magnitude
+        )
 
     def infer(
         self, image: Tensor, ratio: float | list[float] | Tensor, samples: int, generator: torch.Generator | None = None
@@ -141,6 +146,6 @@ class SegmentationSystem(System):
         return SegmentationPosterior(*task, *self._image(out), zero_filled, sample.mask, sample.ratio)
 
     def _image(self, channels: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean, real for real-valued images and else complex, and log-variance of a reconstruction's three channels."""
+        """Mean, real for real-valued images and else complex, and log-variance of a reconstruction's channels."""
         mean = channels[:, :1] if self.network.real_valued else channels_to_complex(channels)
-        return mean, channels[:, 2:]
+        return mean, channels[:, 2:3]

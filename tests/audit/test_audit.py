@@ -21,6 +21,7 @@ from infomri_monai.sampling import PatternGenerationNetwork, UniformRandom
 
 FILES = {"attackers.csv", "attackers.json", "attackers.md", "attackers.png", "report.md", "report.json"}
 FILES |= {"reconstructions.png", "learning_curves.png", "models"}
+ALWAYS = ("linear MMSE", "mean training image", "constant image")
 
 
 def constant_psnr(train, test):
@@ -38,24 +39,24 @@ def test_complete_data_without_noise_is_recovered(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == FILES
 
 
-def test_almost_no_data_leaves_the_constant_guess(tmp_path):
+def test_almost_no_data_leaves_the_mean_training_image(tmp_path):
     made = run(tmp_path, {"constant": Constant}, ratios=[0.008], learning_rate=0.05, max_steps=150, val_interval=50)
     report = made.report
     expected = constant_psnr(entries(48, 0), entries(24, 2))
-    assert report.constant[0] == pytest.approx(expected, abs=1e-3)
+    assert report.floors["mean training image"][0] == pytest.approx(expected, abs=1e-3)
+    assert report.floors["constant image"][0] < expected
     assert report.attackers[0].rows[0].psnr == pytest.approx(expected, abs=1.0)
     assert report.verdicts[0].verdict != "recoverable"
     assert "recoverable" not in report.summary()
-    tables = json.loads((tmp_path / "attackers.json").read_text())
-    assert tables[-1]["method"] == "constant guess"
-    assert tables[-1]["rows"][0]["psnr"] == pytest.approx(expected, abs=1e-3)
+    tables = {table["method"]: table for table in json.loads((tmp_path / "attackers.json").read_text())}
+    assert tables["mean training image"]["rows"][0]["psnr"] == pytest.approx(expected, abs=1e-3)
 
 
 def test_the_files_agree_with_the_numbers(tmp_path):
     made = run(tmp_path, {"unrolled": unrolled, "scaled": Scaled}, attribute="side")
     with (tmp_path / "attackers.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    methods = [(name, ratio) for name in ("unrolled", "scaled", "constant guess") for ratio in (0.25, 0.5)]
+    methods = [(name, ratio) for name in ("unrolled", "scaled", *ALWAYS) for ratio in (0.25, 0.5)]
     assert [(row["method"], float(row["ratio"])) for row in rows] == methods
     assert float(rows[0]["psnr"]) == made.report.attackers[0].rows[0].psnr
     assert rows[0]["coverage"] == ""  # an attacker has no uncertainty
@@ -65,7 +66,7 @@ def test_the_files_agree_with_the_numbers(tmp_path):
     every["zero-filled"] = content["attackers"][0]["rows"][1]["zero_filled_psnr"]
     assert best["psnr"] == pytest.approx(max(every.values()), abs=1e-4)
     assert every[best["best"]] == max(every.values())
-    assert best["gain"] == pytest.approx(best["psnr"] - best["constant_psnr"], abs=1e-4)
+    assert best["gain"] == pytest.approx(best["psnr"] - best["floor_psnr"], abs=1e-4)
     text = (tmp_path / "report.md").read_text()
     assert all(words in text for words in (f"{best['psnr']:.2f} dB", "not a guarantee", "no differential privacy"))
     assert made.state.metrics["unrolled_psnr_at_0.5000"] == made.report.attackers[0].rows[1].psnr
@@ -91,8 +92,8 @@ def test_not_one_bit_of_the_defender_changes(tmp_path):
 
 def test_every_attacker_meets_the_same_measurements(tmp_path):
     made = run(tmp_path, {"a": Scaled, "b": unrolled}, measurement=FourierMeasurement(noise=ComplexGaussianNoise(1e-2)))
-    first, second = made.attacks.outcomes().values()
-    assert torch.equal(first.images["zero_filled_psnr"], second.images["zero_filled_psnr"])
+    first, *others = (outcome.images["zero_filled_psnr"] for outcome in made.attacks.outcomes().values())
+    assert [torch.equal(first, other) for other in others] == [True, True]
 
 
 def test_the_seed_decides_everything_and_torchs_own_generator_is_left_alone(tmp_path):
@@ -125,7 +126,7 @@ def test_a_second_run_takes_what_is_finished(tmp_path, monkeypatch):
             refuses(AssertionError, "trained again", again, **changes)
     more = again(("a", "b"))
     assert more["attackers"][0] == first["attackers"][0]
-    assert len(more["attackers"]) == 2
+    assert len(more["attackers"]) == 3
 
 
 def test_an_interrupted_audit_goes_on_with_what_is_left(tmp_path, monkeypatch):
@@ -143,7 +144,7 @@ def test_an_interrupted_audit_goes_on_with_what_is_left(tmp_path, monkeypatch):
     assert not (tmp_path / "report.md").exists()
     report = run(tmp_path, both).report
     assert trained == ["a", "b", "b"]
-    assert [attacker.name for attacker in report.attackers] == ["a", "b"]
+    assert [attacker.name for attacker in report.attackers] == ["a", "b", "linear MMSE"]
 
 
 def test_a_perfect_reconstruction_is_kept_and_told_again(tmp_path):
@@ -160,6 +161,14 @@ def test_a_perfect_reconstruction_is_kept_and_told_again(tmp_path):
     assert "recovered best it reaches inf dB" in again.markdown()
     for name in ("attackers.json", "report.json"):
         json.loads((tmp_path / name).read_text(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+
+
+def test_every_ratio_has_the_same_budget(tmp_path):
+    """Of one network for all and of one per ratio; what the limit ended is told."""
+    report = run(tmp_path / "shared").report
+    assert report.attackers[0].courses[0][1].steps == 24
+    assert report.attackers[0].courses[0][1].history["step"] == [0, 8, 16, 24]
+    assert "The training of unrolled ended with its budget" in report.markdown()
 
 
 def test_one_network_per_ratio(tmp_path):
@@ -188,7 +197,7 @@ def test_complex_images_with_a_unet_and_a_rate_of_its_own(tmp_path):
     report = run(tmp_path, {"unet": unet, "unrolled": complex_unrolled}, learning_rate=rates, **changes).report
     assert report.facts["images"].startswith("complex")
     assert "8 train" in report.facts["images"]
-    assert [attacker.learning_rate for attacker in report.attackers] == [1e-3, 1e-2]
+    assert [attacker.learning_rate for attacker in report.attackers[:2]] == [1e-3, 1e-2]
 
 
 def test_policy_warnings_stand_in_the_report(tmp_path, caplog):

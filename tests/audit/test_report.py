@@ -27,7 +27,16 @@ def report(gain=5.0, stopped=True, best_step=200, probe=None, name="unet"):
     course = Course(300, best_step, stopped, {"step": [0, 300], "psnr": [8.0, 15.0], "mse": [1.0, 0.1]})
     attacker = AttackerReport("unet", "GaussianUNet", 12345, 1e-3, [((0.25,), course)], [row])
     facts, probe = {"policy": "UniformRandom"}, probe or ProbeReport("", "none was asked for.")
-    return AuditReport("demo", facts, Budget(), 3.0, [attacker], (10.5, 0.1), [verdict], probe)
+    return AuditReport(
+        "demo",
+        facts,
+        Budget(),
+        3.0,
+        [attacker],
+        {"mean training image": (10.5, 0.1), "constant image": (9.1, 0.0)},
+        [verdict],
+        probe,
+    )
 
 
 def test_verdict_takes_the_best_attack_and_leaves_empty_images_out():
@@ -35,7 +44,7 @@ def test_verdict_takes_the_best_attack_and_leaves_empty_images_out():
     nan = math.nan
     attacks = {"a": torch.tensor([12.0, 14.0, nan]), "zero-filled": torch.tensor([20.0, 16.0, nan])}
     found = judge(0.5, attacks, torch.tensor([10.0, 11.0, nan]), 3.0)
-    assert (found.best, found.psnr, found.constant_psnr, found.gain) == ("zero-filled", 18.0, 10.5, 7.5)
+    assert (found.best, found.psnr, found.floor_psnr, found.gain) == ("zero-filled", 18.0, 10.5, 7.5)
     assert found.highest_psnr == pytest.approx(19.8)
     one = judge(0.5, {"a": torch.tensor([12.0])}, torch.tensor([11.0]), 3.0)
     assert (math.isnan(one.gain_error), one.verdict) == (True, "leaks")
@@ -76,8 +85,8 @@ def test_the_training_is_told():
 
 
 def test_an_attack_without_training_is_said_to_be_the_best():
-    made = report(5.0, name="zero-filled")
-    assert "no trained attacker did better than the zero-filled image" in made.markdown()
+    for name, words in (("zero-filled", "the zero-filled image"), ("linear MMSE", "the linear one")):
+        assert f"no trained attacker did better than {words}" in report(5.0, name=name).markdown()
     assert "no trained attacker did better" not in report(5.0).markdown()
 
 
@@ -104,10 +113,12 @@ def test_the_probe_is_told_by_its_numbers(accuracy, majority, balanced, told):
     assert f"accuracy is {accuracy:.3f}" in line
 
 
-@pytest.mark.parametrize(("full", "shows"), [((0.6, 0.6, 0.5, 1.0), False), ((0.95, 0.6, None, 1.0), True)])
-def test_a_probe_that_fails_on_complete_data_shows_nothing(full, shows):
-    words = ProbeReport("sex", "", [probe_row(0.6)], probe_row(*full)).words()
-    assert any("no sign of protection" in line for line in words) != shows
+def test_a_probe_that_fails_on_complete_data_makes_no_statement():
+    failed = probe_row(0.6, 0.6, 0.5, 1.0)
+    (line,) = ProbeReport("sex", "", [], failed, failed).words()
+    assert "The probe does not learn `sex` even from the full image: no statement" in line
+    told = probe_row(0.95, 0.6, None, 1.0)
+    assert "no statement" not in " ".join(ProbeReport("sex", "", [probe_row(0.6)], told, told).words())
 
 
 def test_a_skipped_probe_is_told():
@@ -117,7 +128,9 @@ def test_a_skipped_probe_is_told():
 
 
 def test_the_json_is_plain():
-    content = report(probe=ProbeReport("sex", "", [probe_row(0.9)], None, [("it", Course(1, 1, True, {}))])).content()
+    content = report(
+        probe=ProbeReport("sex", "", [probe_row(0.9)], None, None, [("it", Course(1, 1, True, {}))])
+    ).content()
     again = json.loads(json.dumps(content, allow_nan=False))
     assert again == content
     assert content["attackers"][0]["rows"][0]["coverage"] is None

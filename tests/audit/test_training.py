@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from torch import nn
 from infomri_monai.acquisition import FourierMeasurement
 from infomri_monai.audit.attack import evaluate_attacker, squared_error, train_attacker
 from infomri_monai.audit.scene import AuditData, Budget, Scene
+from infomri_monai.audit.training import KeepBest
 from infomri_monai.sampling import UniformRandom
 from infomri_monai.sampling.policy import FrozenPolicy
 from infomri_monai.systems import ReconstructionSystem
@@ -127,3 +129,25 @@ def test_schedule():
     given = ((10, None, None), (10, 120, None), (10, 20, None), (1, None, 20))
     found = [Budget(max_epochs=e, max_steps=s, val_interval=v).schedule(50) for e, s, v in given]
     assert found == [(50, 10), (40, 3), (20, 1), (16, 3)]
+
+
+def test_a_validation_in_vain_goes_back_to_weights_and_moments():
+    """A spike does not end a training: from the best state, moments included, it goes on with a third of the rate."""
+    network = Scaled()
+    optimizer = torch.optim.Adam(network.parameters(), 0.3)
+    trainer = SimpleNamespace(
+        optimizer=optimizer, state=SimpleNamespace(iteration=0), terminate=lambda: ended.append(1)
+    )
+    keep, ended, validator = KeepBest(network, trainer, "mse", "x", patience=2), [], SimpleNamespace()
+    for mse in (2.0, 1.0, 9.0, 0.9, 0.899, 0.9):
+        optimizer.zero_grad()
+        (network.factor * mse).backward()
+        optimizer.step()
+        if mse == 1.0:
+            best, moment = network.factor.item(), optimizer.state[network.factor]["exp_avg"].item()
+        validator.state = SimpleNamespace(metrics={"mse": mse})
+        keep(validator)
+        if mse == 9.0:
+            assert (network.factor.item(), optimizer.state[network.factor]["exp_avg"].item()) == (best, moment)
+            assert optimizer.param_groups[0]["lr"] == pytest.approx(0.1)
+    assert (keep.stalled, ended) == (2, [1])

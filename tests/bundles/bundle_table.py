@@ -93,7 +93,7 @@ TINY_MODEL = {"channels": [8, 8], "latent_channels": 4}
 RECON = Bundle(
     name="infomri_recon",
     grid=(96, 96),
-    channels=3,
+    channels=4,
     real_valued=False,
     ratios=(0.0625, 0.125, 0.1875, 0.25),
     report="rate_distortion",
@@ -104,7 +104,10 @@ RECON = Bundle(
     printed="std.sq.err",
     tracked_parameters={"learning_rate": "0.003"},
     tracked_metrics=("psnr",),
-    refusals=(Refusal({"grid": [8, 8]}, "grid must lie in [16, 512]"),),
+    refusals=(
+        Refusal({"grid": [8, 8]}, "grid must lie in [16, 512]"),
+        Refusal({"validate#key_metric": {"pnsr": "@validate#rate_distortion"}}, "key metric must be one of", slow=True),
+    ),
     other_architecture=("unet", "GaussianUNet"),
     tiny_inference={"figure": False},
     case_files=(".json", "_mean.nii.gz", "_sigma.nii.gz", "_mask.nii.gz"),
@@ -132,6 +135,10 @@ SEGMENTATION = Bundle(
     tracked_metrics=("ged", "dice"),
     refusals=(
         Refusal({"validation_samples": 0}, "samples must be >= 1"),
+        Refusal(
+            {"validate#prepare_batch#label_key": "mask"},
+            "validation_data cannot be validated with: batch has no key 'mask'",
+        ),
         Refusal({"kl_weight": -1.0}, "weights must name", slow=True),
         Refusal({"num_classes": 1}, "label must lie below 1, got 3", slow=True),
         Refusal({"structures": ["one"]}, "structures must be", slow=True),

@@ -6,15 +6,19 @@ import json
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from bundle_table import BUNDLES, RECON, SEGMENTATION, every_bundle
 from monai.bundle import ConfigParser, ConfigWorkflow
+from nilearn.datasets import load_mni152_template
 from running import command, succeeded
 
 from infomri_monai.data import embedded_subjects
+from infomri_monai.metrics import magnitude_coverage, psnr
 from infomri_monai.networks.gaussian import complex_to_channels
 from infomri_monai.sampling import PatternGenerationNetwork
+from infomri_monai.systems import ReconstructionSystem
 from infomri_monai.triage import load_threshold
 
 SCHEMA = Path(__file__).with_name("metadata.schema.json")
@@ -169,9 +173,33 @@ def test_the_exported_call_without_a_mask_is_the_call_with_it():
         torch.testing.assert_close(network(inputs), network(inputs, mask), rtol=0, atol=1e-4)
 
 
+def test_the_shipped_interval_holds_the_magnitudes_inside_the_head_at_every_ratio():
+    """90 % of them, on the embedded test split; sigma of one component held 75 to 82 %."""
+    system = ReconstructionSystem(*shipped(RECON))
+    image = torch.stack([torch.as_tensor(item["image"]) for item in embedded_subjects("test", 8, 1)])
+    for ratio in (0.05, 0.1, 0.2, 0.3):
+        with torch.no_grad():
+            result = system(image, ratio, torch.Generator().manual_seed(0))
+        assert 0.86 < magnitude_coverage(image, result.mean, result.magnitude_log_variance).mean() < 0.94
+
+
+def test_more_data_is_better_at_another_matrix_size():
+    """The MNI152 template at 197 x 233: noise relative to DC, 3.4 times the trained one there, made it worse from 12.5 to 25 %."""
+    policy, measurement, network = shipped(RECON)
+    slices = np.asarray(load_mni152_template(resolution=1).dataobj)[:, :, [70, 100]]
+    image = torch.as_tensor(slices, dtype=torch.complex64).movedim(-1, 0)[:, None]
+    system, quality = ReconstructionSystem(policy.for_grid(image.shape[2:]), measurement, network), []
+    for ratio in (0.125, 0.25):
+        with torch.no_grad():
+            result = system(image, ratio, torch.Generator().manual_seed(0))
+        quality.append(psnr(result.mean, image).mean())
+        assert magnitude_coverage(image, result.mean, result.magnitude_log_variance).min() > 0.86
+    assert quality[1] > quality[0] + 1
+
+
 def test_shipped_files_hold_the_calibration_and_nothing_that_only_training_needs():
     recon, segmentation = (torch.load(b.root / "models" / "model.pt", weights_only=True) for b in (RECON, SEGMENTATION))
-    assert recon["log_variance_line"].abs().max() > 0
+    assert (recon["log_variance_line"].abs().amax(1) > 0).all()
     assert not [name for name in segmentation if name.startswith("posterior_encoder")]
     assert 0 < load_threshold(SEGMENTATION.root / "models" / "triage.json").threshold <= 1
     assert shipped(SEGMENTATION)[2].num_classes + 2 == SEGMENTATION.channels

@@ -74,6 +74,13 @@ def training_pass(bundle, parser):
 
 
 @every_bundle
+def test_a_training_of_ten_steps_has_a_schedule(bundle):
+    """A tenth of ten steps, less one, is what PyTorch's schedule divides by."""
+    small = {**bundle.tiny_model, "batch_size": 4, "max_epochs": 10}
+    assert parse(bundle, **small).get_parsed_content("lr_scheduler").total_steps > 10
+
+
+@every_bundle
 def test_every_overlay_is_tested_here(bundle):
     """A new file in configs/ must be added to these tests; those of systems/ and data/ are found."""
     known = {"train", "evaluate", "inference", "metadata", "multi_gpu_train"} | TOP[bundle.name]

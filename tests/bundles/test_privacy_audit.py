@@ -22,7 +22,6 @@ TINY_AUDIT = {
 }
 REPORT = {
     *(f"attackers.{suffix}" for suffix in ("csv", "json", "md", "png")),
-    *(f"attribute_probe.{suffix}" for suffix in ("csv", "json", "md")),
     *("report.md", "report.json", "reconstructions.png", "learning_curves.png"),
 }
 
@@ -47,7 +46,7 @@ def test_the_audit_reports_tracks_and_leaves_the_policy_alone(trained, tmp_path)
     assert "not a guarantee" in words
     assert "## What was not shown" in words
     content = json.loads((tmp_path / "audit" / "report.json").read_text())
-    assert [attacker["name"] for attacker in content["attackers"]] == ["unet", "unrolled"]
+    assert [attacker["name"] for attacker in content["attackers"]] == ["unet", "unrolled", "linear MMSE"]
     for attacker in content["attackers"]:
         assert [row["ratio"] for row in attacker["rows"]] == pytest.approx(PRIVACY.ratios)
     client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'mlruns.db'}")

@@ -9,7 +9,23 @@ import torch
 from bundle_table import BUNDLES, Refusal, every_bundle, first_bundle_fast
 from running import evaluate, files, run_bundle, tiny
 
+#: of what fails at the first validation, epochs later, or at the end: told before the first step
 OF_EVERY_BUNDLE = (
+    Refusal(
+        {"volume_key": "patient"},
+        "validation_data cannot be validated with: volume_key 'patient' is no key of the data",
+    ),
+    Refusal(
+        {"validation_data#grid": [32, 48]},
+        "its images have the shape (1, 32, 48), those of the training (1, 32, 32)",
+        slow=True,
+    ),
+    Refusal({"tracking_uri": "http://127.0.0.1:9"}, "tracking_uri: no server answers at 127.0.0.1", slow=True),
+    Refusal(
+        {"output_dir": "/dev/null/out"},
+        "output_dir: /dev/null/out cannot be written: /dev/null is no folder",
+        slow=True,
+    ),
     Refusal({"ratio_range": [0, 2]}, "ratio_range must lie in (0, 1]"),
     Refusal({"evaluation_ratios": [0.0]}, "ratios must lie in (0, 1]", slow=True),
 )

@@ -121,17 +121,17 @@ def test_kspace_files(tmp_path, suffix, shape):
 )
 def test_bad_kspace_headers_are_found_before_any_work(tmp_path, suffix, name, array, message):
     write_kspace(tmp_path / f"scan{suffix}", **{name: array})
-    refuses(ValueError, f"scan{suffix}.*{message}", inference_cases, tmp_path, kind="kspace")
+    refuses(ValueError, f"scan{suffix}.*{message}", inference_cases, tmp_path, kind="kspace", unreadable="raise")
 
 
 @pytest.mark.parametrize("name", ["scan.npz", "scan.npy", "scan.h5", "broken.nii.gz"])
 def test_unreadable_files_are_found_before_any_work(tmp_path, name):
     (tmp_path / name).write_bytes(b"\x93NUMPY nonsense")
-    refuses(OSError, name, inference_cases, tmp_path, kind="kspace" if "scan" in name else "image")
+    refuses(OSError, name, inference_cases, tmp_path, kind="kspace" if "scan" in name else "image", unreadable="raise")
 
 
 def test_bad_choices(tmp_path):
-    refuses(FileNotFoundError, "no NIfTI, PNG or DICOM", inference_cases, tmp_path)
+    refuses(FileNotFoundError, "no NIfTI, PNG, JPEG or DICOM", inference_cases, tmp_path)
     np.save(tmp_path / "scan.npy", kspace(4, 4))
     refuses(FileNotFoundError, "kind='image'", inference_cases, tmp_path)
     refuses(FileNotFoundError, "matches", inference_cases, tmp_path, pattern="*.h5", kind="kspace")
@@ -139,6 +139,7 @@ def test_bad_choices(tmp_path):
         refuses(FileNotFoundError, r"there is no .*absent", inference_cases, missing)
     refuses(FileNotFoundError, "empty list", inference_cases, [])
     refuses(ValueError, "kind must be", inference_cases, tmp_path, kind="raw")
+    refuses(ValueError, "unreadable must be", inference_cases, tmp_path, unreadable="ignore")
     refuses(ValueError, "embedded data are images", inference_cases, "embedded", kind="kspace")
     write_png(tmp_path / "a.png")
     write_nifti(tmp_path / "a.nii")
@@ -177,8 +178,8 @@ def test_a_broken_case_stays_alone_and_unnamed(tmp_path):
     cut.write_bytes(cut.read_bytes()[:-50])
     dataset = CaseDataset(inference_cases(tmp_path), Compose([ReadCased()]))
     items = {batch["name"][0]: batch for batch in DataLoader(dataset, batch_size=1, num_workers=0)}
-    assert items["DOE_JANE"]["failure"] == ["ValueError: image holds NaN or Inf values."]
-    assert items["DOE_JOHN"]["failure"][0].startswith("OSError: the image cannot be read")
+    assert items["DOE_JANE"]["failure"] == ["ValueError: image holds NaN or Inf, first at index (1, 2, 1)."]
+    assert items["DOE_JOHN"]["failure"][0].startswith("OSError: image cannot be read")
     assert items["good"]["failure"] == [""]
     assert items["good"]["image"].shape == (1, 1, 7, 6, 3)
     assert isinstance(items["good"]["image"], MetaTensor)

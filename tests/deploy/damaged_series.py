@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -13,7 +14,7 @@ from faults import FILE, FOLDER, GRID, PATIENT, Fault
 from pydicom.pixels import get_encoder
 
 from hospital.mr_series import example_datasets
-from infomri_monai.deploy.logs import quiet
+from infomri_monai.data.dicom.quiet import quiet
 
 
 def datasets(folder: Path, kind: str = "classic") -> list[pydicom.Dataset]:
@@ -107,9 +108,11 @@ def _cut(keep: Callable[[bytes], int]) -> Callable[[Path], None]:
     return write
 
 
-def _copied(folder: Path) -> None:
+def _other_image_under_one_uid(folder: Path) -> None:
     series = datasets(folder)
-    save([*series, series[1]], folder)
+    changed = copy.deepcopy(series[1])
+    changed.PixelData = bytes(len(changed.PixelData))
+    save([*series, changed], folder)
 
 
 def _text(folder: Path) -> None:
@@ -141,7 +144,9 @@ SERIES_FAULTS = (
     Fault("two patients", of_one(PatientID="ID-4711-OTHER"), "its 4 images differ in patient (2 values)"),
     Fault("two echoes", of_one(EchoTime=80), "its 4 images differ in echo time (2 values)"),
     Fault("missing slice", changed(lambda s: s.pop(1)), "missing slices: gap of 1 between slice 1 and 2"),
-    Fault("copies", _copied, "1 of 5 files are copies of others; keep one of each"),
+    Fault(
+        "one UID twice", _other_image_under_one_uid, "files 2 and 5 of 5 (in the order of their names) have one SOPIns"
+    ),
     Fault("two at one position", changed(_at_one_place), "1 of 4 images lie where another one does"),
     Fault("not MR", every(SOPClassUID="1.2.840.10008.5.1.4.1.1.2", Modality="CT"), "must hold MR images, found CT"),
     Fault("phase", every(ImageType=["ORIGINAL", "PRIMARY", "P"]), "must hold magnitude images, found phase"),

@@ -18,8 +18,8 @@ import pytest
 from application_runs import APPLICATIONS, ROOT
 from faults import EXECUTED, secrets
 
+from infomri_monai.data.dicom.quiet import LOGGERS
 from infomri_monai.deploy.command import run_application
-from infomri_monai.deploy.logs import LOGGERS
 
 
 class Outcome(NamedTuple):

@@ -83,6 +83,11 @@ def on_grid(found: Any, grid: Grid) -> tuple[NDArray[Any], float]:
     return found.array[tuple(np.moveaxis(index, -1, 0))], float(distance)
 
 
+def six(value: float) -> float:
+    """A number to six significant digits, as the reports tell it."""
+    return float(f"{value:.6g}")
+
+
 def numbers(group: Any) -> dict[tuple[str, str | None], tuple[float, str]]:
     """{(name, derivation): (number, unit)} of a measurement group."""
     rows = group.get_measurements()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from derived_cases import DERIVATION, image_case, measured, raw_case
 from helper import refuses
-from reading_objects import evaluations, evidence, numbers, own, read_report
+from reading_objects import evaluations, evidence, numbers, own, read_report, six
 
 from hospital.report import report_text
 from infomri_monai.deploy.privacy_classification.objects import classification_report
@@ -53,16 +53,16 @@ def test_classification_holds_the_numbers_and_no_pixel(kind, multi_label, tmp_pa
     *of_labels, whole = found.content.get_image_measurement_groups()
     assert [group.finding_type.meaning for group in of_labels] == labels
     assert [numbers(group) for group in of_labels] == [
-        {("Probability", None): (1 / 3, "1")},
-        {("Probability", None): (2 / 3, "1")},
+        {("Probability", None): (six(1 / 3), "1")},
+        {("Probability", None): (six(2 / 3), "1")},
     ]
     assert {name: value for (name, _), value in numbers(whole).items()} == {
-        "Predictive entropy": (given.entropy, "{nat}"),
-        "Mutual information of label and mask": (given.mutual_information, "{nat}"),
+        "Predictive entropy": (six(given.entropy), "{nat}"),
+        "Mutual information of label and mask": (six(given.mutual_information), "{nat}"),
         "Number of sampling masks": (2, "1"),
         "Sampling ratio, mean over slices and masks": (0.125, "1"),
         "Acceleration": (8, "1"),
-        "Sampling ratio of all masks together": (0.225, "1"),
+        "Sampling ratio of all masks together": (six(0.225), "1"),
     }
     answer = evaluations(whole)["Label of a probability above one half" if multi_label else "Most probable label"]
     assert answer == of_labels[1].finding_type

@@ -27,9 +27,9 @@ from hospital.orthanc import orthanc_missing
 from hospital.report import report_text
 from hospital.result import drawn_masks, read_result, recognised
 from infomri_monai.data import embedded_segmentation
+from infomri_monai.data.dicom.series import find_series
 from infomri_monai.deploy.bundle import DeployBundle
-from infomri_monai.deploy.dicom.scan import find_series
-from infomri_monai.deploy.dicom.series import read_series
+from infomri_monai.deploy.dicom.series import read_case
 
 ROOT = Path(__file__).parents[2]
 MODELS = ROOT / "bundles/infomri_segmentation"
@@ -73,7 +73,7 @@ def result(demonstrated, retrieved):
 @pytest.fixture(scope="module")
 def inferred(demonstrated):
     """The bundle on the series as it was sent, in memory."""
-    case = read_series(find_series(demonstrated / "output/source").candidates[0])
+    case = read_case(find_series(demonstrated / "output/source").candidates[0])
     return DeployBundle(MODELS, "segmentation", SETTINGS)(case).result
 
 

@@ -188,6 +188,9 @@ def test_a_file_that_cannot_be_read_is_not_called_damaged(name, tmp_path):
     assert (str(error.value), error.value.code) == (wanted, EXIT_USAGE)
 
 
+FAR = ": the result and its uncertainty are extrapolated"
+
+
 def test_warnings_belong_to_every_case_that_deserves_them():
     bundle = DeployBundle(RECON, "reconstruction", {"ratio": 0.5})
     extrapolated = "ratio=0.5 is extrapolated: the policy was trained for the range (0.04, 0.35)"
@@ -196,10 +199,10 @@ def test_warnings_belong_to_every_case_that_deserves_them():
     assert bundle(measured()).warnings == ()
     large = torch.zeros(1, 208, 60, 2, dtype=torch.complex64)
     large[:, 78:130] = measured().data
-    grid = "k-space of grid (208, 60), but the model was trained on (96, 96)"
+    grid = "k-space of grid (208, 60), but the model was trained on (96, 96)" + FAR
     assert bundle(case(large[0].numpy(), "kspace", mask=measured().mask)).warnings == (grid,)
     small = bundle(case(head()[:20, :24])).warnings
-    assert small == ("policy carried from its grid (96, 96) to the image's (20, 24)", extrapolated)
+    assert small == ("policy carried from its grid (96, 96) to the image's (20, 24)" + FAR, extrapolated)
     within = DeployBundle(RECON, "reconstruction")
     assert within(case(np.kron(head(), np.ones((2, 2, 1), np.float32)))).warnings == ()
     assert not [h for h in logging.getLogger("infomri_monai").handlers if type(h).__name__ == "_Warnings"]

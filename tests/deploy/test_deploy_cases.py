@@ -32,9 +32,10 @@ from hospital.raw_scan import (
     write_example_ismrmrd,
 )
 from infomri_monai.data import ReadCased, inference_cases
+from infomri_monai.data.dicom.series import find_series
+from infomri_monai.data.found_files import find_files
 from infomri_monai.deploy.case import DeployError
 from infomri_monai.deploy.cases import find_cases, raw_attributes
-from infomri_monai.deploy.dicom.scan import find_files, find_series
 
 GRID = (24, 20)
 LINES = [2, 5, 8, 9, 10, 11, 12, 17]
@@ -199,10 +200,10 @@ def test_found_in_the_order_of_paths(tmp_path):
     (tmp_path / "folder.npz").mkdir()
     found, _ = find_cases(tmp_path)
     names = [
-        read.args[0].relative_to(tmp_path).as_posix() for read in found[1:]
+        Path(*case.about["files"]).relative_to(tmp_path).as_posix() for case in found[1:]
     ]  # the first is e.dcm, which is damaged
     assert names == ["a.npz", "b/scan.npy", "c.H5", "d.mrd"]
-    assert find_cases(tmp_path / "a.npz")[0][0].args == (tmp_path / "a.npz",)
+    assert find_cases(tmp_path / "a.npz")[0][0].about == {"files": [str(tmp_path / "a.npz")]}
 
 
 @named([fault for fault in RAW_FAULTS if fault.name != "no overlap"])  # which only the network finds
@@ -235,8 +236,8 @@ def test_of_other_exceptions_the_type_is_named(tmp_path, monkeypatch, error, rea
 
 def test_a_message_that_names_a_file_is_of_another_type(tmp_path):
     np.save(tmp_path / "DOE.npy", np.ones((2, 2)))
-    with pytest.raises(ValueError, match=r"DOE\.npy: kspace must be complex") as caught:
-        inference_cases(tmp_path, kind="kspace")
+    with pytest.raises(ValueError, match=r"DOE\.npy cannot be used: kspace must be complex") as caught:
+        inference_cases(tmp_path, kind="kspace", unreadable="raise")
     assert type(caught.value) is ValueError
 
 

@@ -24,7 +24,7 @@ from infomri_monai.engines.case import AcquisitionRecord
 MODEL = ModelIdentity("InfoMRI segmentation", "0.1.0", "ab" * 32)
 MEASURED = AcquisitionRecord(False, *(None,) * 7, (64, 64), "native", (0, 0))
 SIMULATED = AcquisitionRecord(
-    True, 0.25, False, 7, "ComplexGaussianNoise", 5e-4, True, "UniformRandom", (64, 64), "adapt", (0, 0)
+    True, 0.25, False, 7, "ComplexGaussianNoise", 5e-4, "dc", "UniformRandom", (64, 64), "adapt", (0, 0)
 )
 
 
@@ -37,7 +37,8 @@ SIMULATED = AcquisitionRecord(
         (MEASURED, [1 / 3], " at 33.33 % of its positions (3x undersampled)."),
         (SIMULATED, [0.2, 0.3], "seed 7, with noise of standard deviation 0.0005 of the DC magnitude."),
         (SIMULATED, [0.25], "k-space was sampled at 25 % of its positions (4x undersampled) by UniformRandom, seed 7"),
-        (SIMULATED._replace(noise_relative_to_dc=False), [0.2], "noise of standard deviation 0.0005."),
+        (SIMULATED._replace(noise_reference="peak"), [0.2], "deviation 0.0005 of the peak magnitude."),
+        (SIMULATED._replace(noise_reference="absolute"), [0.2], "noise of standard deviation 0.0005."),
         (SIMULATED._replace(noise_std=None), [0.2], "seed 7."),
     ],
 )

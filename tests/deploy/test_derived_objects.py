@@ -125,7 +125,10 @@ def test_patient_and_study_are_the_sources_and_the_equipment_ours(tmp_path):
     for keyword in f"{names} ReferringPhysicianName FrameOfReferenceUID PatientPosition BodyPartExamined".split():
         assert series[keyword].value == first[keyword].value
     assert series.SeriesInstanceUID != first.SeriesInstanceUID
-    assert series.SeriesNumber == 901
+    assert (series.SeriesNumber, series.SeriesDescription) == (
+        30_901,
+        "InfoMRI reconstruction 8x SIMULATED of 3 Example classic MR",
+    )
     assert (series.Manufacturer, series.ManufacturerModelName) == ("infomri_monai", MODEL.name)
     assert list(series.SoftwareVersions) == [
         f"infomri_monai {infomri_monai.__version__}",

@@ -12,8 +12,9 @@ from threading import Event, Thread
 
 import pytest
 
+from infomri_monai.data.dicom.quiet import LOGGERS, quiet
 from infomri_monai.deploy.case import DeployError
-from infomri_monai.deploy.logs import LOGGERS, guarded, quiet
+from infomri_monai.deploy.logs import guarded
 
 
 @pytest.mark.parametrize("name", LOGGERS)

@@ -66,7 +66,7 @@ def test_attributes(tmp_path, kind):
     assert len({dataset.SeriesInstanceUID for dataset in series}) == 1
     for k, dataset in enumerate(series):
         assert list(dataset.ImageType) == ["DERIVED", "SECONDARY", "OTHER", "SIMULATED"]
-        assert dataset.SeriesDescription == SIMULATED.series_description
+        assert dataset.SeriesDescription.startswith(f"{SIMULATED.series_description} of ")
         assert dataset.DerivationDescription == SIMULATED.description
         item = dataset.SourceImageSequence[0]
         assert item.ReferencedSOPInstanceUID == source.instances[k if kind == "classic" else 0].SOPInstanceUID

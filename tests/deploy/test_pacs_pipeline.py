@@ -23,10 +23,10 @@ from validate import assert_valid_dicom
 from hospital.programs import fetch, find, search, store
 from hospital.proof import prove
 from hospital.result import read_result, recognised
+from infomri_monai.data.dicom.series import find_series
 from infomri_monai.deploy.bundle import DeployBundle, volume_of
 from infomri_monai.deploy.cases import find_cases
 from infomri_monai.deploy.dicom.save import save_objects
-from infomri_monai.deploy.dicom.scan import find_series
 
 ROOT = Path(__file__).parents[2]
 BUNDLES = {

@@ -66,7 +66,7 @@ def test_values_places_and_references(tmp_path, kind, slices, quantity):
     code = mapping.QuantityDefinitionSequence[0].ConceptCodeSequence[0]
     assert (code.CodeValue, code.CodingSchemeDesignator) == QUANTITIES[quantity].code[:2]
     assert made.ContentDescription == f"SIMULATED: {QUANTITIES[quantity].explanation}"
-    assert made.SeriesDescription.endswith("SIMULATED")
+    assert "SIMULATED of " in made.SeriesDescription
     assert list(made.ImageType) == ["DERIVED", "PRIMARY", "VOLUME", "QUANTITY"]
     for frame in made.PerFrameFunctionalGroupsSequence:
         assert frame.DerivationImageSequence[0].DerivationDescription == SIMULATED.description

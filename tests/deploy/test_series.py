@@ -22,10 +22,11 @@ from monai.data import ITKReader
 from series_files import assert_no_identifier, save_series
 
 from hospital.mr_series import example_datasets, write_example_series
-from infomri_monai.deploy.case import EXIT_CASE_FAILED, EXIT_USAGE, DeployError
-from infomri_monai.deploy.dicom.scan import find_series
-from infomri_monai.deploy.dicom.series import read_series
-from infomri_monai.deploy.dicom.slices import slice_headers, stack_slices
+from infomri_monai.data.dicom.quiet import DicomError
+from infomri_monai.data.dicom.series import find_series
+from infomri_monai.data.dicom.slices import slice_headers, stack_slices
+from infomri_monai.deploy.case import EXIT_CASE_FAILED, DeployError
+from infomri_monai.deploy.dicom.series import read_case
 
 SMALL, SERIES = {"slices": 3, "grid": (32, 32)}, {"slices": 4, "grid": (48, 32)}
 
@@ -74,7 +75,7 @@ def test_companions_localizers_and_dicomdir_are_passed_over(tmp_path):
     pydicom.dcmwrite(tmp_path / "DICOMDIR", directory)
     scan = find_series(tmp_path)
     assert [c.problem for c in scan.candidates] == [""]
-    assert scan.notes == ("passed over series that are no MR images to process: 1 SEG, 1 SR, 1 localizer",)
+    assert scan.notes == ("passed over series that are no MR images to process: 1 DICOMDIR, 1 SEG, 1 SR, 1 localizer",)
 
 
 def test_every_truncation_of_a_header_is_a_problem_of_its_series(tmp_path):
@@ -103,15 +104,12 @@ def test_damaged_file_among_several_series_is_a_case_of_its_own(tmp_path):
 
 def test_empty_folder_and_missing_folder(tmp_path):
     assert find_series(tmp_path) == ((), ())
-    with pytest.raises(DeployError, match="must be an existing folder") as caught:
-        find_series(tmp_path / "DOE")
-    assert caught.value.code == EXIT_USAGE
-    assert "DOE" not in str(caught.value)
+    refuses(DicomError, "^the input must be an existing folder of DICOM files.$", find_series, tmp_path / "DOE")
 
 
 def test_spacing_of_the_header_tells_that_every_second_slice_is_missing():
     """Only where it cannot be the gap between slices, which some scanners write there."""
-    refuses(DeployError, "missing slices: gap of 1 between slice 1 and 2", stack_slices, HEADERS[::2])
+    refuses(DicomError, "missing slices: gap of 1 between slice 1 and 2", stack_slices, HEADERS[::2])
     gap_declared = [h._replace(spacing=2.0, thickness=6.0) for h in HEADERS]
     assert "declares 2 mm between slices" in stack_slices(gap_declared).warnings[0]
 
@@ -130,13 +128,13 @@ def test_order_is_recovered_and_holes_are_found(order, holes):
     present = sorted(kept)
     gaps = np.diff(present)
     place = int(np.argmax(gaps > 1))
-    with pytest.raises(DeployError, match=f"gap of {gaps[place] - 1} between slice {place + 1} and {place + 2}"):
+    with pytest.raises(DicomError, match=f"gap of {gaps[place] - 1} between slice {place + 1} and {place + 2}"):
         stack_slices([HEADERS[n] for n in kept])
 
 
 def read(folder):
     (candidate,) = find_series(folder).candidates
-    return read_series(candidate)
+    return read_case(candidate)
 
 
 def itk_read(folder):
@@ -387,4 +385,4 @@ def test_pixels_that_vanish_between_scan_and_reading(tmp_path):
     folder = save_series(example_datasets(**SERIES), tmp_path / "series")
     (candidate,) = find_series(folder).candidates
     shutil.rmtree(folder)
-    refuses(DeployError, r"^the series cannot be read \(FileNotFoundError\)\.$", read_series, candidate)
+    refuses(DeployError, r"^the series cannot be read \(FileNotFoundError\)\.$", read_case, candidate)

@@ -8,7 +8,7 @@ from derived_cases import DERIVATION, MODEL, image_case, measured, raw_case
 from helper import refuses
 from pydicom import Dataset
 from pydicom.sr.codedict import codes
-from reading_objects import evaluations, evidence, numbers, own, read_report
+from reading_objects import evaluations, evidence, numbers, own, read_report, six
 
 from hospital.report import report_text
 from infomri_monai.deploy.case import DeployError
@@ -50,9 +50,9 @@ def test_triage_holds_the_numbers_of_the_worklist(kind, slices, tmp_path):
     assert [group.tracking_identifier for group in groups] == list(NAMES)
     for number, (group, volume) in enumerate(zip(groups, ENTRY.volumes, strict=True), start=1):
         assert numbers(group) == {
-            ("Volume", "Median"): (volume.median, "mm3"),
-            ("Volume", "5th percentile"): (volume.low, "mm3"),
-            ("Volume", "95th percentile"): (volume.high, "mm3"),
+            ("Volume", "Median"): (six(volume.median), "mm3"),
+            ("Volume", "5th percentile"): (six(volume.low), "mm3"),
+            ("Volume", "95th percentile"): (six(volume.high), "mm3"),
         }
         segment = group.referenced_segment
         assert segment.referenced_sop_instance_uid == segmentation.SOPInstanceUID
@@ -62,10 +62,10 @@ def test_triage_holds_the_numbers_of_the_worklist(kind, slices, tmp_path):
     assert [group.finding_type for group in groups] == [codes.SCT.CerebrospinalFluid, codes.SCT.Neoplasm]
     (whole,) = found.content.get_image_measurement_groups()
     assert {name: value for (name, _), value in numbers(whole).items()} == {
-        "Agreement: mean pairwise Dice coefficient of the samples": (ENTRY.agreement, "1"),
-        "Mean predictive entropy per pixel": (ENTRY.mean_entropy, "{nat}/{pixel}"),
+        "Agreement: mean pairwise Dice coefficient of the samples": (six(ENTRY.agreement), "1"),
+        "Mean predictive entropy per pixel": (six(ENTRY.mean_entropy), "{nat}/{pixel}"),
         "Number of posterior samples": (16, "1"),
-        "Sampling ratio, mean over slices and masks": (1 / 7.9, "1"),
+        "Sampling ratio, mean over slices and masks": (six(1 / 7.9), "1"),
         "Acceleration": (7.9, "1"),
     }
     assert [image.referenced_sop_instance_uid for image in whole.source_images] == [

@@ -110,7 +110,7 @@ def test_the_limit_of_an_older_processor_turns_it_off_for_real():
 
 @pytest.mark.parametrize("wrong", ["false", "on", 1, None])
 def test_other_settings_are_refused(wrong):
-    refuses(ValueError, "mixed precision must be 'auto', True or False", MixedPrecision, wrong)
+    refuses(ValueError, "mixed_precision must be 'auto', True or False", MixedPrecision, wrong)
     refuses(ValueError, "enabled must be True or False", AutocastInferer, wrong)
 
 

@@ -91,6 +91,7 @@ def test_another_grid_is_a_note_and_one_far_away_a_warning(grid, far, caplog):
     check_measured(masks, policy())
     told = [(record.levelno, record.getMessage()) for record in caplog.records if "of grid" in record.getMessage()]
     text = f"k-space of grid {grid}, but the model was trained on (16, 20)"
+    text += ": the result and its uncertainty are extrapolated" * far
     assert told == ([] if grid == (16, 20) else [(logging.WARNING if far else logging.INFO, text)])
 
 

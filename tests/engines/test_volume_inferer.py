@@ -63,7 +63,7 @@ def test_without_noise_it_is_the_system_on_every_slice(grid, dtype):
             expected = system.reconstruct(image_to_kspace(volume[..., i]) * mask, mask)
         torch.testing.assert_close(result.mean[..., i], expected.mean[0, 0].abs(), rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(
-            result.sigma[..., i], torch.exp(0.5 * expected.log_variance[0, 0]), rtol=1e-4, atol=0
+            result.sigma[..., i], torch.exp(0.5 * expected.magnitude_log_variance[0, 0]), rtol=1e-4, atol=0
         )
         torch.testing.assert_close(result.zero_filled[..., i], expected.zero_filled[0, 0].abs(), rtol=1e-4, atol=1e-5)
         assert float(result.ratio[i]) == pytest.approx(float(mask.mean()), abs=1e-6)
@@ -98,9 +98,20 @@ def test_intensity_units_are_kept(factor):
 def test_noise_has_its_standard_deviation():
     """Fully sampled, the zero-filled image is the image and the noise: its spread is the noise model's."""
     flat = torch.full((1, 1, 64, 64), 10.0)
-    measurement = FourierMeasurement(noise=ComplexGaussianNoise(0.5, relative_to_dc=False))
+    measurement = FourierMeasurement(noise=ComplexGaussianNoise(0.5, reference="absolute"))
     result = VolumeInferer(UniformRandom(), measurement, 1.0, progress=False)(flat, network())
     assert float((result.zero_filled - 10).std()) == pytest.approx(0.5, rel=0.05)
+
+
+@pytest.mark.parametrize(("grid", "extrapolated"), [((24, 31), False), ((50, 24), True), ((11, 24), True)])
+def test_a_grid_far_from_the_trained_one_is_told(grid, extrapolated, caplog):
+    volume, policy = image(*grid), PatternGenerationNetwork((24, 24))
+    for _ in range(2):  # every case of it says so
+        assert inferer(policy)(volume, network()).record.grid_extrapolated is extrapolated
+    assert caplog.text.count("the result and its uncertainty are extrapolated") == 2 * extrapolated
+    assert inferer()(volume, network()).record.grid_extrapolated is None
+    kspace = image_to_kspace(volume.to(torch.complex64))
+    assert inferer(policy)(kspace, network(), domain="kspace").record.grid_extrapolated is extrapolated
 
 
 @pytest.mark.parametrize("grid", [(24, 31), (32, 40), (33, 16)])

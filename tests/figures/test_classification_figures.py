@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 import torch
 from helper import refuses
-from hypothesis import given
-from hypothesis import strategies as st
 from matplotlib.colors import to_hex
 from monai.metrics import compute_roc_auc
 
@@ -20,8 +18,8 @@ from infomri_monai.figures import (
     roc_figure,
     save_figure,
 )
-from infomri_monai.figures.calibration import roc_curve
 from infomri_monai.figures.style import PALETTE
+from infomri_monai.metrics.auroc import roc_curve
 from infomri_monai.metrics.bootstrap import Estimate
 from infomri_monai.systems import ClassificationPosterior
 
@@ -72,24 +70,6 @@ def test_curves_refuse(metrics, message):
     refuses(ValueError, message, classification_by_acceleration_figure, metrics)
 
 
-scored = st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2, max_size=30).filter(
-    lambda pairs: len({positive for _, positive in pairs}) == 2
-)
-
-
-@given(scored)
-def test_roc_is_what_thresholds_give(pairs):
-    scores, positive = (np.array(part) for part in zip(*pairs, strict=True))
-    curve = roc_curve(torch.tensor(scores), torch.tensor(positive))
-    expected = [(0.0, 0.0)]
-    for threshold in sorted(set(scores), reverse=True):
-        called = scores >= threshold
-        expected.append((called[~positive].mean(), called[positive].mean()))
-    np.testing.assert_allclose(torch.stack(list(curve), 1), expected)
-    area = compute_roc_auc(torch.tensor(scores, dtype=torch.float64), torch.tensor(positive).long())
-    np.testing.assert_allclose(float(torch.trapezoid(curve.true_positive, curve.false_positive)), area)
-
-
 @pytest.mark.parametrize("classes", [1, 2, 10])
 @pytest.mark.parametrize("names", [["8×"], ["2×", "4×", "8×", "16×", "32×"]])
 def test_roc_panels(classes, names, tmp_path, generator):
@@ -115,7 +95,6 @@ BOTH, ONE = (torch.rand(4, 2), torch.zeros(4, 2)), (torch.zeros(3), torch.zeros(
         (roc_figure, ({}, ["a", "b"]), "must not be empty"),
         (roc_figure, ({"8×": BOTH}, []), "must not be empty"),
         (roc_figure, ({"8×": BOTH}, ["a", "b", "c"]), r"must be scores and targets of shape \(n, 3\)"),
-        (roc_curve, (torch.rand(4), torch.zeros(4)), "with positive and negative targets"),
         (predictive_entropy_figure, ({},), "at least one answer"),
         (predictive_entropy_figure, ({"8×": ONE}, None, 0), "at least one bin"),
         (predictive_entropy_figure, ({"8×": (ONE[0], ONE[1][1:])},), r"two tensors of shape \(n,\)"),

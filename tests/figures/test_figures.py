@@ -31,7 +31,9 @@ def result_for(dtype=torch.complex64, batch=2, lines=False):
     log_variance = random_tensor((batch, 1, *GRID), torch.float32, 2) - 4
     zero_filled = (0.5 * image).to(torch.complex64)
     kspace, ratio = torch.zeros_like(zero_filled), mask.flatten(1).mean(1)
-    return ReconstructionResult(0.9 * image, log_variance, zero_filled, kspace, mask, mask, ratio), image
+    return ReconstructionResult(
+        0.9 * image, log_variance, zero_filled, kspace, mask, mask, ratio, log_variance - 1
+    ), image
 
 
 @pytest.mark.parametrize("axis", [None, 0, 1])
@@ -53,10 +55,9 @@ def test_reconstruction_panels(dtype, lines):
     result, image = result_for(dtype, lines=lines)
     figure = reconstruction_figure(result, image, indices=(1, 0))
     mask, truth, zero_filled, mean, error, sigma = (axes.images[0] for axes in figure.axes[:6])
-    factor = 2**0.5 if dtype.is_complex else 1.0
     np.testing.assert_array_equal(mask.get_array(), result.mask[1, 0].expand(GRID))
-    np.testing.assert_allclose(error.get_array(), (image - result.mean)[1, 0].abs(), rtol=1e-6)
-    np.testing.assert_allclose(sigma.get_array(), factor * torch.exp(0.5 * result.log_variance[1, 0]), rtol=1e-5)
+    np.testing.assert_allclose(error.get_array(), (image.abs() - result.mean.abs())[1, 0].abs(), rtol=1e-6)
+    np.testing.assert_allclose(sigma.get_array(), torch.exp(0.5 * result.magnitude_log_variance[1, 0]), rtol=1e-5)
     highest = pytest.approx(float(image[1].abs().max()))
     assert truth.get_clim() == zero_filled.get_clim() == mean.get_clim() == (0, highest)
     assert error.get_clim() == sigma.get_clim()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
+import operator
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -61,6 +64,23 @@ def test_the_best_weights_come_back(tmp_path):
     assert all(torch.equal(value, best[name]) for name, value in system.state_dict().items())
     kept = torch.load(tmp_path / "best.pt", weights_only=True)["system"]
     assert all(torch.equal(value, kept[name]) for name, value in best.items())
+
+
+@pytest.mark.parametrize(("better", "values"), [(operator.gt, (1.0, 2.0, 1.5)), (operator.lt, (2.0, 1.0, 1.5))])
+def test_a_first_epoch_without_a_value_blocks_no_later_one(tmp_path, better, values):
+    """Nothing is better than NaN, for MONAI's comparison and for Ignite's checkpoint."""
+    system, handler, told = tiny_system(), RatioSweepHandler(RateDistortion(), RATIOS), iter((math.nan, *values))
+    table = SimpleNamespace(records=lambda: [{"ratio": 0.25, "psnr": next(told)}])
+    handler.collector = SimpleNamespace(reset=list, update=lambda *_: None, table=lambda: table)
+    validator = evaluator(system, key_metric={"psnr": handler})
+    validator.metric_cmp_fn = better
+    engine = trainer(system, [ValidationHandler(1, validator)], epochs=4)
+    keep = {"save_key_metric": True, "key_metric_filename": "best.pt", "key_metric_save_state": True}
+    saver = CheckpointSaver(str(tmp_path), {"trainer": engine}, **keep, key_metric_negative_sign=better is operator.lt)
+    saver.attach(validator)
+    engine.run()
+    assert (validator.state.best_metric, validator.state.best_metric_epoch) == (values[1], 3)
+    assert torch.load(tmp_path / "best.pt", weights_only=True)["iteration"] == 6
 
 
 def test_without_a_validation_the_last_weights_stay(tmp_path, caplog):

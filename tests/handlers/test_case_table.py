@@ -13,7 +13,7 @@ from small_engines import replay
 
 from infomri_monai.figures import ged_by_samples_figure
 from infomri_monai.handlers import CaseTable
-from infomri_monai.metrics import dice_to_raters, energy_distance
+from infomri_monai.metrics import dice_to_raters, energy_distance, volume_coverage
 from infomri_monai.metrics.structures import structure_masks
 from infomri_monai.systems import SegmentationPosterior
 from infomri_monai.triage import sample_agreement
@@ -62,6 +62,7 @@ def by_hand(batches, counts=(1, 2, 4)):
                 "dice": float(dice.mean()),
                 "agreement": float(sample_agreement(samples)) if samples.shape[1] > 1 else math.nan,
                 "entropy": float(prediction.entropy[i].mean()),
+                "volume_coverage": float(volume_coverage(samples, raters).mean()),
                 **{f"ged_{k}": float(energy_distance(samples[:, :k], raters)) for k in counts},
             }
         before += images
@@ -81,7 +82,7 @@ def test_every_image_at_every_ratio_has_the_numbers_of_the_metrics(tmp_path, sam
     rows, expected = written(tmp_path / "report"), by_hand(batches, drawn)
     keys = [(int(row["image"]), float(row["ratio"])) for row in rows]
     assert sorted(keys) == sorted(expected)
-    columns = ["dice", "agreement", "entropy", *(f"ged_{k}" for k in drawn)]
+    columns = ["dice", "agreement", "entropy", "volume_coverage", *(f"ged_{k}" for k in drawn)]
     assert list(rows[0]) == ["image", "ratio", "acceleration", *columns]
     for key, row in zip(keys, rows, strict=True):
         assert float(row["acceleration"]) == 1 / key[1]

@@ -163,7 +163,7 @@ def test_sidecar_is_the_acquisition_and_agrees_with_the_mask(tmp_path):
     assert record["ratio_realised_per_slice"] == pytest.approx(mask.mean((0, 1)).tolist(), abs=1e-6)
     assert record["acceleration"] == pytest.approx(1 / mask.mean(), rel=1e-5)
     says(record, simulated=True, ratio_requested=0.25, ratio_extrapolated=None, seed=3, policy="VariableDensity")
-    says(record, noise="ComplexGaussianNoise", noise_std=1e-3, noise_relative_to_dc=True)
+    says(record, noise="ComplexGaussianNoise", noise_std=1e-3, noise_reference="peak")
     says(record, network="UnrolledReconstructor", grid=[21, 18], grid_mode="adapt", version=infomri_monai.__version__)
 
 

@@ -15,10 +15,10 @@ from small_engines import replay
 from tiny_runs import GRID, RATIOS
 
 from infomri_monai.acquisition import FourierMeasurement
-from infomri_monai.figures.calibration import roc_curve
 from infomri_monai.handlers import ClassificationFigures, RatioSweepHandler
 from infomri_monai.information import MarginalEntropy
 from infomri_monai.metrics import ClassificationQuality
+from infomri_monai.metrics.auroc import roc_curve
 from infomri_monai.metrics.classification import class_accuracy
 from infomri_monai.networks import ImageClassifier
 from infomri_monai.sampling import PatternGenerationNetwork

@@ -138,3 +138,15 @@ def test_other_ranks_log_nothing(tmp_path, uri, monkeypatch):
     client, (run,) = runs(uri)
     assert "seed" not in run.data.params
     assert artifacts(client, run) == []
+
+
+def test_what_fails_at_the_end_is_told_at_the_beginning(tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (tmp_path / "file").touch()
+    at = {**NAMES, "patterns": PATTERNS}
+    refuses(
+        OSError, "output_dir: .*file is no folder", TrackOutputs, "sqlite:///a.db", **at, output_dir=tmp_path / "file/a"
+    )
+    named = "tracking_uri: no server answers at 127.0.0.1"
+    refuses(ConnectionError, named, TrackOutputs, "http://127.0.0.1:9", **at, output_dir=tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

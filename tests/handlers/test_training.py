@@ -24,11 +24,11 @@ from infomri_monai.sampling import PatternGenerationNetwork, load_policy
 from infomri_monai.systems import SegmentationSystem
 
 
-def log_errors(system):
-    """Log of the mean standardised squared error on validation data at every ratio."""
+def log_errors(system, quantity="standardized_squared_error"):
+    """Log of the mean standardised squared error (or another quantity) on validation data at every ratio."""
     engine = validator(system)
     engine.run()
-    return np.log([engine.state.metrics[f"standardized_squared_error_at_{ratio:.4f}"] for ratio in RATIOS])
+    return np.log([engine.state.metrics[f"{quantity}_at_{ratio:.4f}"] for ratio in RATIOS])
 
 
 def norm(parameters):
@@ -54,7 +54,7 @@ def test_one_ratio_sets_the_offset_only():
     system = tiny_system()
     error = log_errors(system)[0]
     CalibrateVariance(system, validator(system), RATIOS[:1])(trainer(system))
-    assert system.network.log_variance_line.tolist() == pytest.approx([error, 0.0], abs=1e-5)
+    assert system.network.log_variance_line[0].tolist() == pytest.approx([error, 0.0], abs=1e-5)
 
 
 @pytest.mark.parametrize("shift", [-2.0, 0.0, 1.5])
@@ -63,13 +63,17 @@ def test_calibrated_variance_is_calibrated(shift):
     system = tiny_system()
     system.network.variance_head[-1].bias.data.add_(shift)
     before, line = log_errors(system), system.network.log_variance_line
+    scale = log_errors(system, "interval_scale")
     trainer(system, [CalibrateVariance(system, validator(system), RATIOS)], epochs=1, learning_rate=0.0).run()
     after = log_errors(system)
     assert abs(before.mean()) > 0.1
-    assert line.tolist() == pytest.approx(np.polyfit(np.log(RATIOS), before, 1)[::-1], rel=1e-4, abs=1e-4)
+    assert line[0].tolist() == pytest.approx(np.polyfit(np.log(RATIOS), before, 1)[::-1], rel=1e-4, abs=1e-4)
     assert after.mean() == pytest.approx(0, abs=0.02)
     assert np.polyfit(np.log(RATIOS), after, 1)[0] == pytest.approx(0, abs=0.05)
     assert np.abs(after).max() < 0.2
+    assert line[1].tolist() == pytest.approx(2 * np.polyfit(np.log(RATIOS), scale, 1)[::-1], rel=1e-3, abs=1e-3)
+    assert log_errors(system, "interval_scale").mean() == pytest.approx(0, abs=0.02)
+    assert np.exp(log_errors(system, "magnitude_coverage")) == pytest.approx(0.9, abs=0.04)
     assert not line.requires_grad
 
 

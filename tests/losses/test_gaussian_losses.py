@@ -14,7 +14,8 @@ from infomri_monai.systems import ReconstructionResult
 
 
 def result(mean, log_variance=None):
-    rest = dict.fromkeys(ReconstructionResult._fields, mean)
+    """Of a network that says nothing of the magnitude."""
+    rest = dict.fromkeys(ReconstructionResult._fields, mean) | {"magnitude_log_variance": None}
     return ReconstructionResult(**{**rest, "log_variance": mean.abs() if log_variance is None else log_variance})
 
 
@@ -42,6 +43,19 @@ def test_a_real_image_beside_a_complex_mean_has_no_imaginary_part(generator):
     mean = torch.complex(x, torch.full_like(x, 2))
     assert float(MeanSquaredErrorLoss()(result(mean), x)) == pytest.approx(4)
     assert float(GaussianNLLLoss()(result(mean, torch.zeros_like(x)), x)) == pytest.approx(2)
+
+
+def test_the_magnitudes_likelihood_is_added_and_trains_its_variance_alone(generator):
+    x, mean = (torch.randn(2, 1, 3, 4, dtype=torch.complex64, generator=generator) for _ in range(2))
+    log_variance, own = torch.randn(2, 2, 1, 3, 4, generator=generator)
+    mean.requires_grad_(), own.requires_grad_()
+    without = GaussianNLLLoss()(result(mean, log_variance), x)
+    whole = GaussianNLLLoss()(result(mean, log_variance)._replace(magnitude_log_variance=own), x)
+    expected = F.gaussian_nll_loss(mean.abs(), x.abs(), own.exp())
+    torch.testing.assert_close(whole - without, expected)
+    both = torch.autograd.grad(whole, [mean, own])
+    torch.testing.assert_close(both[0], torch.autograd.grad(without, mean)[0])
+    torch.testing.assert_close(both[1], torch.autograd.grad(expected, own)[0])
 
 
 def test_mse_leaves_the_variance_alone():

@@ -7,13 +7,14 @@ import math
 import numpy as np
 import pytest
 import torch
+from helper import refuses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.metrics import compute_roc_auc
 from sklearn.metrics import roc_auc_score
 
 from infomri_monai.metrics import SubjectBootstrap, class_auroc
-from infomri_monai.metrics.auroc import auroc_estimates, weighted_auroc
+from infomri_monai.metrics.auroc import auroc_estimates, roc_curve, weighted_auroc
 from infomri_monai.metrics.bootstrap import number_subjects
 
 
@@ -84,3 +85,30 @@ def test_resamples_without_the_class_are_left_out():
     assert few.value == 1
     defined = sum((w.min(1) > 0).sum() for w in SubjectBootstrap(501, 1).weights(np.arange(2)))
     assert math.isnan(few.lower) == (2 * defined < 501)
+
+
+scored = st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2, max_size=30).filter(
+    lambda pairs: len({positive for _, positive in pairs}) == 2
+)
+
+
+@given(scored)
+def test_roc_is_what_thresholds_give(pairs):
+    scores, positive = (np.array(part) for part in zip(*pairs, strict=True))
+    curve = roc_curve(torch.tensor(scores), torch.tensor(positive))
+    expected = [(0.0, 0.0)]
+    for threshold in sorted(set(scores), reverse=True):
+        called = scores >= threshold
+        expected.append((called[~positive].mean(), called[positive].mean()))
+    np.testing.assert_allclose(torch.stack(list(curve), 1), expected)
+    area = compute_roc_auc(torch.tensor(scores, dtype=torch.float64), torch.tensor(positive).long())
+    np.testing.assert_allclose(float(torch.trapezoid(curve.true_positive, curve.false_positive)), area)
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [(torch.rand(4), "with positive and negative"), (torch.full((4,), math.nan), "must be finite")],
+)
+def test_roc_refuses(scores, message):
+    targets = torch.zeros(4) if bool(scores.isfinite().all()) else torch.tensor([0, 1, 0, 1])
+    refuses(ValueError, message, roc_curve, scores, targets)

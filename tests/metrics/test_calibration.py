@@ -11,8 +11,12 @@ from helper import assert_batch_equals_elements, random_tensor, refuses
 from scipy.stats import norm
 
 from infomri_monai.metrics import (
+    IntervalScale,
     error_by_sigma,
+    inside_object,
     interval_coverage,
+    magnitude_coverage,
+    stack_posterior,
     standardized_squared_error,
     uncertainty_error_correlation,
 )
@@ -89,9 +93,38 @@ def test_refuses_shapes_and_kinds(function):
     refuses(ValueError, "both be real or both complex", function, target, mean, log_variance.to(torch.complex64))
 
 
+def test_the_object_is_what_has_signal_on_all_sides():
+    yy, xx = torch.meshgrid(torch.arange(40), torch.arange(51), indexing="ij")
+    radius = torch.hypot((yy - 19) / 15, (xx - 24) / 20)
+    ring = (((radius < 1) & (radius > 0.8)) | ((radius < 0.5) & (xx < 24))).to(torch.complex64)[None, None]
+    ring[..., 19, 10] = 0.02  # a gap of the ring
+    noise = random_tensor(ring.shape, torch.complex64, 4)
+    for scale in (1e-3, 1.0, 500.0):
+        assert ((inside_object(scale * (ring + 0.02 * noise)) ^ (radius < 1)).sum() / (radius < 1).sum()) < 0.01
+    assert not inside_object(torch.zeros(1, 1, 5, 5)).any()
+    assert inside_object(ring[..., None].expand(-1, -1, -1, -1, 3))[..., 1].sum() == inside_object(ring).sum()
+
+
+@pytest.mark.parametrize("misjudged", [0.25, 1.0, 3.0])
+def test_coverage_and_scale_of_magnitudes_count_the_object_only(misjudged):
+    """Bright pixels with Gaussian errors of ``misjudged`` sigma in a background whose errors are beyond any interval."""
+    sigma = 0.02 * torch.exp(0.3 * random_tensor((3, 1, 100, 101), torch.float32, 1))
+    target = 1 + random_tensor(sigma.shape, torch.float32, 5).abs()
+    mean = (target + misjudged * sigma * random_tensor(sigma.shape, torch.float32, 6)) * torch.exp(torch.tensor(1j))
+    target[:, :, :30], target[2] = 0, 0
+    share = 2 * norm.cdf(norm.ppf(0.95) / misjudged) - 1
+    covered = magnitude_coverage(target, mean, 2 * sigma.log())
+    torch.testing.assert_close(covered[:2], torch.full((2,), share, dtype=torch.float32), rtol=0, atol=0.015)
+    assert covered[2].isnan()
+    metric = IntervalScale()
+    metric(stack_posterior(mean.abs(), 2 * sigma.log()), target)
+    assert float(metric.aggregate()) == pytest.approx(misjudged, rel=0.03)
+
+
 def test_refuses_level_and_bins():
     case = posterior(torch.float32)
     for level in (0.0, 1.0, -0.5, float("nan")):
         refuses(ValueError, "level must lie in", interval_coverage, *case, level)
+        refuses(ValueError, "level must lie in", magnitude_coverage, *case, level)
     for bins in (0, 10**6):
         refuses(ValueError, "bins must lie in", error_by_sigma, *case, bins)

@@ -10,7 +10,7 @@ from helper import random_tensor, refuses
 
 from infomri_monai.acquisition import FourierMeasurement, redundancy_ratio
 from infomri_monai.files import atomic_path
-from infomri_monai.metrics import RateDistortion, RateDistortionRow, psnr
+from infomri_monai.metrics import RateDistortion, RateDistortionRow, magnitude_coverage, psnr
 from infomri_monai.networks import UnrolledReconstructor
 from infomri_monai.sampling import PatternGenerationNetwork
 from infomri_monai.systems import ReconstructionSystem
@@ -47,6 +47,9 @@ def test_rows_are_the_results(axis, real_valued):
         assert row.redundancy_ratio == pytest.approx(redundancy_ratio(result.mask).mean().item(), abs=1e-6)
         assert math.isnan(row.volume_psnr)
         assert 0 <= row.coverage <= 1
+        own = magnitude_coverage(image, result.mean, result.magnitude_log_variance)
+        assert row.magnitude_coverage == pytest.approx(own.mean().item())
+        assert row.interval_scale > 0
 
 
 def test_volumes_and_reset():

@@ -48,6 +48,8 @@ def test_rows_are_the_pure_functions(multi_label, classes):
             "ece": expected_calibration_error(probabilities, raters, pooled=True),
             "ece_per_image": expected_calibration_error(probabilities, raters).mean(),
             "brier": brier_score(probabilities, raters).mean(),
+            "ece_of_samples": expected_calibration_error(posterior.samples.float().mean(1), raters, pooled=True),
+            "brier_of_samples": brier_score(posterior.samples.float().mean(1), raters).mean(),
             "diversity": sample_diversity(posterior.samples).mean(),
             "entropy": posterior.entropy.mean(),
             "realised_ratio": posterior.mask.mean(),

@@ -1,6 +1,6 @@
 """What both Gaussian reconstructors promise: start, units, masks, gradients and any grid.
 
-The paper's attacker: its layers, its three channels, its place in the reconstruction system.
+The paper's attacker: its layers, its four channels, its place in the reconstruction system.
 """
 
 from __future__ import annotations
@@ -23,7 +23,14 @@ from infomri_monai.acquisition import (
     kspace_to_image,
 )
 from infomri_monai.losses import MeanSquaredErrorLoss
-from infomri_monai.networks import GaussianUNet, ThreeLayerReconstructor, UnrolledReconstructor, complex_to_channels
+from infomri_monai.networks import (
+    GaussianUNet,
+    ThreeLayerReconstructor,
+    UnrolledReconstructor,
+    channels_to_complex,
+    complex_to_channels,
+    magnitude_log_variance,
+)
 from infomri_monai.networks.reconstructors import ProximalStep
 from infomri_monai.sampling import UniformRandom
 from infomri_monai.sampling.draw import straight_through
@@ -38,7 +45,8 @@ def test_starts_as_the_zero_filled_image(build, grid):
     _, mask, zero_filled = measured(grid)
     for given in (mask, None):
         out = build()(zero_filled, given)
-        assert out.shape == (2, 3, *grid)
+        assert out.shape == (2, 4, *grid)
+        assert torch.equal(out[:, 2], out[:, 3])  # the head of the magnitude starts at the components' variance
         torch.testing.assert_close(out[:, :2], zero_filled, rtol=1e-4, atol=1e-5)
 
 
@@ -114,7 +122,7 @@ def test_gradient_reaches_every_parameter_and_the_probabilities(build, real_valu
     uniform = torch.rand(image.shape, generator=torch.Generator().manual_seed(0))
     mask = straight_through(probabilities, uniform)
     out = network(complex_to_channels(kspace_to_image(image_to_kspace(image) * mask)), mask)
-    (out[:, :2] - complex_to_channels(image.to(torch.complex64))).square().mean().add(out[:, 2].mean()).backward()
+    (out[:, :2] - complex_to_channels(image.to(torch.complex64))).square().mean().add(out[:, 2:].mean()).backward()
     assert torch.isfinite(probabilities.grad).all()
     assert (probabilities.grad != 0).float().mean() > 0.9
     for name, parameter in network.named_parameters():
@@ -160,7 +168,7 @@ def test_paper_scale_has_31_million_parameters():
         unet = BasicUNet(spatial_dims=2, in_channels=2, out_channels=3, features=(64, 128, 256, 512, 1024, 64))
     assert sum(p.numel() for p in unet.parameters()) == pytest.approx(31.1e6, rel=0.002)
     ours = GaussianUNet(features=(64, 128, 256, 512, 1024, 64))
-    assert sum(p.numel() for p in ours.parameters() if p.requires_grad) == sum(p.numel() for p in unet.parameters())
+    assert sum(p.numel() for p in ours.unet.parameters()) == sum(p.numel() for p in unet.parameters())
 
 
 @pytest.mark.parametrize("arguments", [{"phases": 0}, {"channels": 0}])
@@ -243,3 +251,35 @@ def test_exports(generator):
 @pytest.mark.parametrize("channels", [(32,), (0, 4), (4, 4, 4)])
 def test_refuses_other_channels(channels):
     refuses(ValueError, "channels must be two numbers >= 1", ThreeLayerReconstructor, channels)
+
+
+@every_network
+@every_kind
+def test_training_the_magnitudes_variance_touches_neither_mean_nor_mask(build, real_valued):
+    network = trained(build(real_valued=real_valued)).train()
+    image, mask, _ = measured((32, 33), real_valued=real_valued)
+    mask = mask.expand(image.shape).clone().requires_grad_()
+    network(complex_to_channels(kspace_to_image(image_to_kspace(image) * mask)), mask)[:, 3].sum().backward()
+    reached = {name.split(".")[0] for name, p in network.named_parameters() if p.grad is not None and p.grad.any()}
+    assert reached == {"magnitude_variance"}
+    assert not mask.grad.any()
+
+
+@pytest.mark.parametrize(("channels", "expected"), [(4, 7.0), (3, 5.0), (2, 5.0 + math.log(2))])
+def test_magnitude_log_variance_of_four_channels_and_of_three(channels, expected):
+    """Three channels of a real image (imaginary part 0) know the magnitude's variance; of a complex one the sum of both parts."""
+    out = torch.tensor([3.0, 4.0 * (channels != 3), 5.0, 7.0]).reshape(1, 4, 1, 1)
+    given = out if channels == 4 else out[:, :3]
+    assert magnitude_log_variance(given).item() == pytest.approx(expected)
+
+
+def test_data_consistency_holds_the_mask_once():
+    """The zero-filled image carries the mask's gradient already: a mask beside it that has one of its own would count twice."""
+    network, (image, mask, _) = trained(UnrolledReconstructor(phases=3, channels=4)), measured((16, 17))
+    mask = mask.expand(image.shape).clone().requires_grad_()
+    gradients = []
+    for beside in (mask, mask.detach()):
+        out = network(complex_to_channels(kspace_to_image(image_to_kspace(image) * mask)), beside)
+        gradients += torch.autograd.grad((channels_to_complex(out) - image).abs().square().sum(), mask)
+    torch.testing.assert_close(*gradients)
+    assert (gradients[0] != 0).float().mean() > 0.9

@@ -35,9 +35,10 @@ def test_shapes_and_types(build, kind, grid):
     model, image = moved(build, **kind), images(grid)
     classes, structures = model.num_classes, model.structures
     assert structures == (classes if model.multi_label else classes - 1)
+    channels = 4 if build is two_stages else 3  # the U-Net knows the magnitude's variance, too
     with torch.no_grad():
         assert model(image).shape == (2, classes + 2, *grid)
-        assert model.reconstruct(image).shape == (2, 3, *grid)
+        assert model.reconstruct(image).shape == (2, channels, *grid)
         posterior = model.posterior(image, samples=3)
         one = model.training_pass(image, labels(model, grid))
     many = posterior.samples.shape[1]
@@ -49,7 +50,7 @@ def test_shapes_and_types(build, kind, grid):
     assert posterior.samples.dtype == posterior.majority.dtype == torch.uint8
     assert {t.dtype for t in posterior[2:]} == {t.dtype for t in one[:6]} == {torch.float32}
     assert one.logits.shape == (2, classes, *grid)
-    assert one.reconstruction.shape == (2, 3, *grid)
+    assert one.reconstruction.shape == (2, channels, *grid)
     assert len({t.shape for t in one[1:5]}) == 1
 
 

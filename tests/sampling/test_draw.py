@@ -53,6 +53,20 @@ def test_gradient_of_the_rescaling():
     assert gradcheck(lambda p: rescale_probabilities(p, ratio), probabilities(2, 5).requires_grad_())
 
 
+def test_the_half_weighted_gradient_is_the_trapezoidal_rule_in_the_mean():
+    """Of L(m) = (a - m)^2 that is L(1) - L(0) exactly, at every probability above the bound on the weight."""
+    p = torch.tensor([0.02, 0.3, 0.5, 0.97]).requires_grad_()
+    a, draws = torch.tensor([0.2, 3.0, -1.0, 0.7]), 200_000
+    u = torch.rand(draws, 4, generator=torch.Generator().manual_seed(0))
+    mask = straight_through(p.expand(draws, 4), u, slope=None)
+    assert torch.equal(mask, (u < p).float())
+    ((a - mask) ** 2).mean(0).sum().backward()
+    torch.testing.assert_close(p.grad, 1 - 2 * a, rtol=0.03, atol=0.03)
+    rare = torch.tensor([1e-5, 1 - 1e-5]).requires_grad_()
+    straight_through(rare, torch.tensor([0.0, 1.0]), slope=None).sum().backward()
+    assert rare.grad.tolist() == pytest.approx([50, 50])
+
+
 def test_straight_through_is_hard_forward_and_soft_backward():
     p, u = probabilities(40, seed=1).requires_grad_(), probabilities(40, seed=2)
     weight = probabilities(40, seed=3)

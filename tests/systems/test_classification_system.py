@@ -24,7 +24,7 @@ def system(policy=None, entropy=True, multi_label=False, real_valued=False):
     backbone = ResNet("basic", [1] * 4, [4] * 4, spatial_dims=2, n_input_channels=2, conv1_t_size=3, num_classes=3)
     network = ImageClassifier(backbone, 3, multi_label, real_valued=real_valued)
     variance = torch.rand(GRID, generator=torch.Generator().manual_seed(0))
-    measurement = FourierMeasurement(noise=ComplexGaussianNoise(1e-2, relative_to_dc=False))
+    measurement = FourierMeasurement(noise=ComplexGaussianNoise(1e-2, reference="absolute"))
     estimator = MarginalEntropy(variance, variance, 1e-2) if entropy else None
     return ClassificationSystem(policy or PatternGenerationNetwork(GRID), measurement, network, estimator)
 

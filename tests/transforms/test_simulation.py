@@ -27,9 +27,10 @@ from infomri_monai.transforms import (
 
 NOISES = [
     ComplexGaussianNoise(0.01),
-    ComplexGaussianNoise(0.5, relative_to_dc=False),
+    ComplexGaussianNoise(0.5, reference="absolute"),
+    ComplexGaussianNoise(5e-4, reference="dc"),
     RicianNoise(0.01),
-    PoissonNoise(1e4),
+    PoissonNoise(0.01),
 ]
 POLICIES = [Flat(), Flat(readout_axis=0), Flat(readout_axis=1)]
 
@@ -68,21 +69,25 @@ def test_simulation_is_the_measurement(policy, data):
 
 
 @pytest.mark.parametrize("readout_axis", [None, 0, 1])
-@pytest.mark.parametrize("relative", [True, False])
-def test_noise_of_the_measured_samples_has_the_models_law(readout_axis, relative):
-    """The fast path draws measured samples only: zero elsewhere, there the stated standard deviation, uncorrelated."""
-    x = real_image(2, 48, 64)
+@pytest.mark.parametrize("reference", ["peak", "dc", "absolute"])
+def test_noise_of_the_measured_samples_has_the_models_law(readout_axis, reference):
+    """The fast path draws measured samples only: zero elsewhere, there the stated standard deviation, uncorrelated.
+
+    Channels are coils and share it, slices do not."""
+    x = real_image(2, 48, 64, 2)
     x[1] *= 3
-    std = 0.02 if relative else 0.3
-    noise = ComplexGaussianNoise(std, relative_to_dc=relative)
-    simulate = SimulateAcquisition(Flat(readout_axis), 0.5, noise=noise).set_random_state(0)
-    result, clean = simulate(x), ImageToKSpace()(x).as_tensor()
+    x[..., 1] *= 5
+    std = {"peak": 0.2, "dc": 0.02, "absolute": 0.3}[reference]
+    simulate = SimulateAcquisition(Flat(readout_axis), 0.5, noise=ComplexGaussianNoise(std, reference))
+    result, clean = simulate.set_random_state(0)(x), ImageToKSpace()(x).as_tensor()
     mask = result.mask.as_tensor().expand_as(clean)
     assert bool((result.kspace.as_tensor()[mask == 0] == 0).all())
-    for channel in range(2):
-        expected = std * float(clean[channel, 24, 32].abs()) if relative else std
-        chosen = mask[channel] > 0
-        error = torch.view_as_real((result.kspace.as_tensor() - clean)[channel][chosen]) / expected
+    combined = {"peak": x.square().sum(0).sqrt().amax((0, 1)), "dc": clean[:, 24, 32].abs().square().sum(0).sqrt()}
+    expected = std * combined.get(reference, torch.ones(2))
+    for channel, index in ((0, 0), (1, 0), (1, 1)):
+        chosen = mask[channel, ..., index] > 0
+        difference = (result.kspace.as_tensor() - clean)[channel, ..., index][chosen]
+        error = torch.view_as_real(difference) / expected[index]
         n = error.shape[0]
         covariance = error.double().T @ error.double() / n
         assert error.double().mean(0).abs().max() < 5 / n**0.5
@@ -95,6 +100,11 @@ def test_noise_with_a_mask_leaves_the_other_samples():
     assert torch.equal(noisy[mask == 0], kspace[mask == 0])
     assert bool((noisy[mask == 1] != kspace[mask == 1]).all())
     refuses(ValueError, "does not fit", RandKSpaceNoise(), kspace, mask=mask.expand(2, -1, -1))
+    undersampled = kspace * mask
+    refuses(
+        ValueError, "k-space is zero outside the mask, so that its image", RandKSpaceNoise(), undersampled, mask=mask
+    )
+    assert RandKSpaceNoise(NOISES[1])(undersampled, mask=mask).any()
 
 
 def test_noise_and_mask_have_different_seeds():

@@ -15,23 +15,12 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import generate_uid
 
 import infomri_monai
+from infomri_monai.data.dicom.series import MANUFACTURER
 from infomri_monai.deploy.case import CaseSource
 from infomri_monai.deploy.derivation import Derivation, ModelIdentity
 from infomri_monai.deploy.logs import guarded
 
-__all__ = [
-    "MANUFACTURER",
-    "copied",
-    "copy_elements",
-    "identity_arguments",
-    "item",
-    "new_uid",
-    "series_attributes",
-    "unnamed",
-]
-
-#: of everything that this software makes
-MANUFACTURER = "infomri_monai"
+__all__ = ["copied", "copy_elements", "identity_arguments", "item", "new_uid", "series_attributes", "unnamed"]
 
 # keywords, separated by spaces
 #: must be those of the source letter by letter, or a PACS sorts the result under another patient or study
@@ -54,6 +43,8 @@ UNPAIRED = (
     "SPINE CSPINE TSPINE LSPINE SSPINE CTSPINE TLSPINE LSSPINE COCCYX AORTA WHOLEBODY ABDOMENPELVIS CHESTABDOMEN CHESTABDPELVIS "
     "FACE JAW NOSE TONGUE THYROID LARYNX CEREBELLUM STERNUM"
 )
+#: number of a source's series that still fits before ours into an IS
+_HIGHEST = (2**31 - 1) // 10_000 - 1
 #: of the equipment module
 SCANNER = "Manufacturer ManufacturerModelName DeviceSerialNumber SoftwareVersions InstitutionName StationName"
 
@@ -102,7 +93,7 @@ def series_attributes(source: CaseSource, derivation: Derivation, series_number:
     Args:
         source: of the case.
         derivation: how the series came about; the model's name and version have at most 64 characters together.
-        series_number: at least 1.
+        series_number: at least 1; after ten thousand times the source's own, so that results of several series differ.
         modality: of the new series, e.g. "MR".
 
     Returns:
@@ -139,14 +130,44 @@ def series_attributes(source: CaseSource, derivation: Derivation, series_number:
         series.PatientSex = ""
     if modality != "SR":
         _add_position(series)
-    series.Modality, series.SeriesInstanceUID, series.SeriesNumber = modality, new_uid(), series_number
-    series.SeriesDescription = derivation.series_description
+    _complete(series)
+    series.Modality, series.SeriesInstanceUID = modality, new_uid()
+    series.SeriesNumber, series.SeriesDescription = _named(source.attributes, derivation, series_number)
     _add_equipment(series, source.attributes, derivation.model)
     now = datetime.datetime.now()
     for kind in ("Series", "Content", "InstanceCreation"):
         setattr(series, f"{kind}Date", now.strftime("%Y%m%d"))
         setattr(series, f"{kind}Time", now.strftime("%H%M%S.%f"))
     return series
+
+
+def _named(attributes: Dataset, derivation: Derivation, own: int) -> tuple[int, str]:
+    """Number and description of a new series, with those of its source, by which results of several series are told apart."""
+    known = Dataset()
+    copy_elements(known, [attributes], ["SeriesNumber", "SeriesDescription", "ProtocolName"])
+    number = int(known.get("SeriesNumber") or 0)
+    number = number if 0 < number <= _HIGHEST else 0
+    text = str(known.get("SeriesDescription") or known.get("ProtocolName") or "")
+    words = " ".join(f"{number or ''} {text}".split())
+    title = derivation.series_description
+    return number * 10_000 + own, f"{title} of {words}"[:64].strip() if words else title
+
+
+def _complete(series: Dataset) -> None:
+    """What the standard asks for beside optional elements that were copied (types 1C and 2); without it they go, too."""
+    if series.get("PregnancyStatus") not in (None, 1, 2, 3, 4):
+        del series.PregnancyStatus
+    method = series.get("DeidentificationMethod") or series.get("DeidentificationMethodCodeSequence")
+    if series.get("PatientIdentityRemoved") == "YES" and not method:
+        series.DeidentificationMethod = "not stated by the source"
+    trial = [element.keyword for element in series if element.keyword.startswith("ClinicalTrial")]
+    subject = {"ClinicalTrialSubjectID", "ClinicalTrialSubjectReadingID"} & set(trial)
+    if subject and {"ClinicalTrialSponsorName", "ClinicalTrialProtocolID"} <= set(trial):
+        for keyword in ("ClinicalTrialProtocolName", "ClinicalTrialSiteID", "ClinicalTrialSiteName"):
+            series.setdefault(keyword, "")
+    else:
+        for keyword in trial:
+            delattr(series, keyword)
 
 
 def identity_arguments(series: Dataset) -> dict[str, Any]:

@@ -31,6 +31,17 @@ KEPT = (
 )
 #: type 2: empty where it is not known
 EMPTY = "ScanOptions MRAcquisitionType EchoTime EchoTrainLength RepetitionTime"
+#: enumerated values (C.8.3.1, C.7.6.1)
+TERMS = {
+    "ScanningSequence": "SE IR GR EP RM",
+    "SequenceVariant": "SK MTC SS TRSS SP MP OSP NONE",
+    "MRAcquisitionType": "2D 3D",
+    "InPlanePhaseEncodingDirection": "ROW COL",
+    "AngioFlag": "Y N",
+    "VariableFlipAngleFlag": "Y N",
+    "BurnedInAnnotation": "YES NO",
+    "LossyImageCompression": "00 01",
+}
 #: attribute of an enhanced frame: attribute of a classic image
 ENHANCED = {
     "EffectiveEchoTime": "EchoTime",
@@ -142,12 +153,48 @@ def mr_attributes(reference: SliceReference | None, attributes: Dataset) -> Data
         sources = [reference.instance if reference.frame is None else _flat(reference)]
     found = Dataset()
     copy_elements(found, sources, KEPT.split())
-    found.ScanningSequence = found.get("ScanningSequence") or "RM"
-    found.SequenceVariant = found.get("SequenceVariant") or "NONE"
+    _keep_terms(found)
+    _keep_conditions(found)
     for keyword in EMPTY.split():
         if keyword not in found:
             setattr(found, keyword, None)
     return found
+
+
+def _keep_terms(found: Dataset) -> None:
+    """Leave out what is none of the terms that the standard enumerates."""
+    for keyword, terms in TERMS.items():
+        values = [value for value in _several(found, keyword) if value in terms.split()]
+        if values:
+            setattr(found, keyword, values)
+        else:
+            found.pop(keyword, None)
+    found.ScanningSequence = found.get("ScanningSequence") or "RM"
+    found.SequenceVariant = found.get("SequenceVariant") or "NONE"
+
+
+def _keep_conditions(found: Dataset) -> None:
+    """Attributes of types 1C and 2C are there if, and only if, their condition holds."""
+    recovery = "IR" in _several(found, "ScanningSequence")
+    gated = bool({"CG", "PPG"} & set(_several(found, "ScanOptions")))
+    for keyword, holds in (("InversionTime", recovery), ("TriggerTime", gated)):
+        if holds:
+            found.setdefault(keyword, None)
+        else:
+            found.pop(keyword, None)
+    if found.get("LossyImageCompression") != "01":
+        found.pop("LossyImageCompressionRatio", None)
+        found.pop("LossyImageCompressionMethod", None)
+    if "ContrastBolusAgent" not in found:
+        found.pop("ContrastBolusRoute", None)
+    if not found.get("DiffusionBValue"):
+        found.pop("DiffusionGradientOrientation", None)
+
+
+def _several(dataset: Dataset, keyword: str) -> list[str]:
+    """The values of a text."""
+    value = dataset.get(keyword)
+    return [] if not value else [value] if isinstance(value, str) else [str(v) for v in value]
 
 
 def _flat(reference: SliceReference) -> Dataset:
@@ -155,7 +202,8 @@ def _flat(reference: SliceReference) -> Dataset:
     instance, flat = reference.instance, Dataset()
     copy_elements(flat, [instance], [*KEPT.split(), "ResonantNucleus", "PulseSequenceName"])
     for group in reversed(reference.groups):
-        for macro in (element for element in group if element.VR == "SQ" and len(element.value) == 1):
+        standard = (e for e in group if e.VR == "SQ" and not e.tag.is_private)
+        for macro in (element for element in standard if len(element.value) == 1):
             copy_elements(flat, macro.value, [*KEPT.split(), *ENHANCED])
     for keyword, classic in ENHANCED.items():
         if keyword in flat:

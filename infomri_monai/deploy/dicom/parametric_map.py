@@ -40,7 +40,7 @@ class Quantity(NamedTuple):
 #: none of them has a unit of UCUM: intensities of MR are arbitrary, and UCUM does not know the nat
 QUANTITIES = {
     "sigma": Quantity(
-        Code("386136009", "SCT", "Standard Deviation"), "Posterior standard deviation, unit of the image"
+        Code("386136009", "SCT", "Standard Deviation"), "Standard deviation of magnitude, unit of the image"
     ),
     "entropy": Quantity(Code("ENTROPY", SCHEME, "Predictive entropy"), "Entropy of the class probabilities, in nats"),
     "mutual_information": Quantity(

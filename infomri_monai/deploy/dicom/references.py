@@ -17,10 +17,9 @@ from infomri_monai.deploy.dicom.identity import copy_elements, item, unnamed
 
 __all__ = ["SliceReference", "slice_references", "source_image_item", "source_proxies"]
 
-_COPIED = (
-    "SOPClassUID SOPInstanceUID SeriesInstanceUID Rows Columns LossyImageCompression LossyImageCompressionRatio "
-    "LossyImageCompressionMethod"
-)
+#: letter by letter, also where they are invalid: a PACS knows the source by nothing else
+_KNOWN_BY = "SOPClassUID SOPInstanceUID SeriesInstanceUID"
+_COPIED = "Rows Columns LossyImageCompression LossyImageCompressionRatio LossyImageCompressionMethod"
 
 
 class SliceReference(NamedTuple):
@@ -29,15 +28,17 @@ class SliceReference(NamedTuple):
     Attributes:
         instance: the DICOM instance.
         frame: number of its frame, from 1; None where it has a single one.
+        tiled: whether its only frame is a mosaic of all slices, which lies elsewhere.
     """
 
     instance: Any
     frame: int | None
+    tiled: bool = False
 
     @property
     def position(self) -> NDArray[np.float64] | None:
         """ImagePositionPatient, shape (3,), or None where there is none."""
-        position = self._geometry("PlanePositionSequence", "ImagePositionPatient")
+        position = None if self.tiled else self._geometry("PlanePositionSequence", "ImagePositionPatient")
         return np.array([float(value) for value in position]) if position else None
 
     @property
@@ -82,6 +83,8 @@ def slice_references(source: CaseSource, geometry: SliceGeometry, grid: tuple[in
         2
     """
     instances, frames, slices = source.instances, source.frames, len(geometry.positions)
+    if source.tiled:
+        return [SliceReference(instances[0], None, tiled=True)] * slices
     pairs = [(instances[0], n) for n in frames] if frames else [(instance, None) for instance in instances]
     if len(pairs) != slices or (frames and len(instances) != 1):
         raise ValueError(
@@ -118,7 +121,7 @@ def source_image_item(reference: SliceReference) -> Dataset:
         ReferencedSOPClassUID=reference.instance.SOPClassUID,
         ReferencedSOPInstanceUID=reference.instance.SOPInstanceUID,
         PurposeOfReferenceCodeSequence=[CodedConcept.from_code(codes.DCM.SourceImageForImageProcessingOperation)],
-        SpatialLocationsPreserved="YES",
+        SpatialLocationsPreserved="NO" if reference.tiled else "YES",
     )
     if reference.frame is not None:
         made.ReferencedFrameNumber = reference.frame
@@ -154,6 +157,7 @@ def source_proxies(references: Sequence[SliceReference], geometry: SliceGeometry
     proxies, measures = [], []
     for reference in references if references[0].frame is None else references[:1]:
         proxy = unnamed(StudyInstanceUID=series.StudyInstanceUID, FrameOfReferenceUID=series.FrameOfReferenceUID)
+        copy_elements(proxy, [reference.instance], _KNOWN_BY.split(), verbatim=True)
         copy_elements(proxy, [reference.instance], _COPIED.split())
         proxies.append(proxy)
         sizes = {"PixelSpacing": decimals(geometry.pixel_spacing), "SliceThickness": reference.thickness or spacing}

@@ -15,9 +15,10 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.uid import RawDataStorage, generate_uid
 
+from infomri_monai.data.dicom.series import MANUFACTURER
 from infomri_monai.deploy.case import CaseSource
 from infomri_monai.deploy.derivation import Derivation
-from infomri_monai.deploy.dicom.identity import MANUFACTURER, identity_arguments, new_uid, series_attributes, unnamed
+from infomri_monai.deploy.dicom.identity import identity_arguments, new_uid, series_attributes, unnamed
 from infomri_monai.deploy.logs import guarded
 
 __all__ = [
@@ -107,13 +108,13 @@ AUTOMATIC = "Written by software; no person has verified it."
 
 
 def measurements(rows: Iterable[tuple[Any, float, str, Any]]) -> list[Any]:
-    """Measurements (TID 300) of the numbers that are known.
+    """Measurements (TID 300) of the numbers that are known, to six significant digits: more would claim what nobody knows.
 
     Args:
         rows: code of the name, number (finite, or NaN for one that is left out), UCUM unit, and code of the derivation or None.
     """
     return [
-        sr.Measurement(name, value, Code(units, "UCUM", _UNITS[units]), derivation=derivation)
+        sr.Measurement(name, float(f"{value:.6g}"), Code(units, "UCUM", _UNITS[units]), derivation=derivation)
         for name, value, units, derivation in rows
         if not math.isnan(value)
     ]

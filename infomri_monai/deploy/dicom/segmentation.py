@@ -144,11 +144,12 @@ def binary_segmentation(
     source: CaseSource,
     derivation: Derivation,
     series_number: int,
+    keep_empty: bool = False,
 ) -> Dataset:
     """The segmentation of a case, one segment per structure; exact.
 
-    Frames in which a structure has no pixel are left out, as the standard allows (of a segmentation that is empty altogether
-    none is); segments are described even if they have no pixel.
+    Frames in which a structure has no pixel are left out unless ``keep_empty``, as the standard allows (of a segmentation that is
+    empty altogether none is); segments are described even if they have no pixel.
 
     Args:
         segmentation: class numbers, 0 is background, shape (columns, rows, slices), or masks of 0/1 that may overlap
@@ -159,6 +160,7 @@ def binary_segmentation(
             k-space the series that :func:`~infomri_monai.deploy.dicom.mr_series.mr_series` made of it.
         derivation: title and text, and the model, which becomes the segments' algorithm.
         series_number: of the new series.
+        keep_empty: write frames without any pixel of their structure, too, for viewers that want one for every slice.
 
     Returns:
         A ``highdicom.seg.Segmentation``, explicit VR little endian, of segmentation type BINARY.
@@ -198,7 +200,12 @@ def binary_segmentation(
     dtype = np.uint8 if highest < 256 else np.uint16
     exclusive = array.ndim == 3
     what = "Most probable class by the samples' mean" if exclusive else "Mean probability over the samples above 1/2"
-    kind = {"segmentation_type": "BINARY", "content_label": "MAJORITY", "content_description": derivation.content(what)}
+    kind: dict[str, Any] = {
+        "segmentation_type": "BINARY",
+        "content_label": "MAJORITY",
+        "content_description": derivation.content(what),
+    }
+    kind |= {"omit_empty_frames": not keep_empty}
     return _segmentation(array.astype(dtype), names, affine, source, derivation, series_number, kind)
 
 
@@ -209,6 +216,7 @@ def fractional_segmentation(
     source: CaseSource,
     derivation: Derivation,
     series_number: int,
+    keep_empty: bool = False,
 ) -> Dataset:
     """The probabilities of a case's structures, one segment per structure, in steps of 1/255; off by 1/510 at most.
 
@@ -250,6 +258,7 @@ def fractional_segmentation(
         "segmentation_type": "FRACTIONAL",
         "fractional_type": "PROBABILITY",
         "max_fractional_value": MAXIMUM_FRACTIONAL_VALUE,
+        "omit_empty_frames": not keep_empty,
         "content_label": "PROBABILITY",
         "content_description": derivation.content("Mean probability over the samples, step 1/255"),
     }

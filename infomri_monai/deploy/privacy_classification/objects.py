@@ -10,6 +10,7 @@ from highdicom import sr
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
+from infomri_monai.data.dicom.quiet import quiet
 from infomri_monai.deploy.bundle import DeployBundle, Inference
 from infomri_monai.deploy.case import CaseSource, DeployCase
 from infomri_monai.deploy.derivation import Derivation, derived
@@ -23,7 +24,7 @@ from infomri_monai.deploy.dicom.report import (
     measurements,
     own_code,
 )
-from infomri_monai.deploy.logs import guarded, quiet
+from infomri_monai.deploy.logs import guarded
 from infomri_monai.engines import VolumeClassification
 
 __all__ = ["build_objects", "classification_report"]

@@ -7,12 +7,12 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 
+from infomri_monai.data.dicom.quiet import quiet
 from infomri_monai.deploy.bundle import DeployBundle, Inference, volume_of
 from infomri_monai.deploy.case import CaseSource, DeployCase
 from infomri_monai.deploy.derivation import Derivation, derived
 from infomri_monai.deploy.dicom.mr_series import mr_series
 from infomri_monai.deploy.dicom.parametric_map import parametric_map
-from infomri_monai.deploy.logs import quiet
 from infomri_monai.engines import VolumeReconstruction
 
 __all__ = ["build_objects", "series_files"]
@@ -22,7 +22,7 @@ _SERIES, _SIGMA = 9001, 9002
 
 @quiet()
 def build_objects(case: DeployCase, inference: Inference, bundle: DeployBundle) -> dict[str, Dataset]:
-    """``reconstruction/slice_<n>.dcm``, the posterior mean's magnitude, and ``sigma.dcm``, its standard deviation.
+    """``reconstruction/slice_<n>.dcm``, the posterior mean's magnitude, and ``sigma.dcm``, the magnitude's standard deviation.
 
     The map refers to the source's instances, or (raw k-space) to those of the reconstruction.
 
@@ -37,7 +37,7 @@ def build_objects(case: DeployCase, inference: Inference, bundle: DeployBundle) 
     mean, sigma = (volume_of(m, case, bundle) for m in (result.mean, result.sigma))
     how = said("reconstruction", more="Magnitude of the posterior mean.")
     files, source = series_files("reconstruction", mean, case, how, _SERIES)
-    how = said("sigma", more="Standard deviation of the reconstruction per real component, same units.")
+    how = said("sigma", more="Standard deviation of the magnitude, same units.")
     return {**files, "sigma.dcm": parametric_map(sigma, case.affine, source, how, "sigma", _SIGMA)}
 
 
@@ -54,9 +54,11 @@ def series_files(
         number: of the series.
 
     Returns:
-        File names and instances, numbered from 1; the case's source, or of raw k-space, which has no instances, the new series.
+        File names and instances, numbered from 1; the case's source, or the new series, where it has no instances (raw k-space)
+        or one whose slices nothing can refer to (a mosaic).
     """
     series = mr_series(image, case.affine, case.source, derivation, number)
     files = {f"{folder}/slice_{n:04d}.dcm": instance for n, instance in enumerate(series, 1)}
-    source = case.source if case.source.instances else CaseSource(tuple(series), case.source.attributes)
+    referable = case.source.instances and not case.source.tiled
+    source = case.source if referable else CaseSource(tuple(series), case.source.attributes)
     return files, source

@@ -14,6 +14,7 @@ from pydicom.sr.codedict import codes
 from torch import Tensor
 
 from infomri_monai.acquisition.fourier import kspace_to_image
+from infomri_monai.data.dicom.quiet import quiet
 from infomri_monai.deploy.bundle import DeployBundle, Inference, volume_of
 from infomri_monai.deploy.case import CaseSource, DeployCase, counted
 from infomri_monai.deploy.derivation import Derivation, derived
@@ -28,7 +29,7 @@ from infomri_monai.deploy.dicom.report import (
     percentile_code,
 )
 from infomri_monai.deploy.dicom.segmentation import binary_segmentation, fractional_segmentation, segment_code
-from infomri_monai.deploy.logs import guarded, quiet
+from infomri_monai.deploy.logs import guarded
 from infomri_monai.deploy.reconstruction.objects import series_files
 from infomri_monai.engines import VolumeSegmentation
 from infomri_monai.handlers.cases import scaled_entry, worklist_entry
@@ -45,7 +46,8 @@ def build_objects(case: DeployCase, inference: Inference, bundle: DeployBundle) 
 
     A reconstruction, if the bundle gives one, is written as ``reconstruction/slice_<n>.dcm`` with ``sigma.dcm``. Raw k-space has no
     instances that a segmentation could refer to: then it refers to the reconstruction, or else to
-    ``zero_filled/slice_<n>.dcm``.
+    ``zero_filled/slice_<n>.dcm``. Nor has a mosaic any for its slices: then it refers to ``source/slice_<n>.dcm``, the mosaic
+    unpacked.
 
     Args:
         case: what was segmented.
@@ -64,8 +66,9 @@ def build_objects(case: DeployCase, inference: Inference, bundle: DeployBundle) 
     probabilities = volume_of(result.class_probabilities, case, bundle, 1)
     entropy = volume_of(result.entropy, case, bundle)
     hows = (said("segmentation", more=chosen), said("probability", more=f"{mean.capitalize()}."))
-    majority = binary_segmentation(masks, bundle.names, *place, hows[0], _MAJORITY)
-    probability = fractional_segmentation(probabilities, bundle.names, *place, hows[1], _PROBABILITY)
+    empty = bundle.keep_empty_frames
+    majority = binary_segmentation(masks, bundle.names, *place, hows[0], _MAJORITY, keep_empty=empty)
+    probability = fractional_segmentation(probabilities, bundle.names, *place, hows[1], _PROBABILITY, keep_empty=empty)
     how = said("entropy", more="Entropy of the mean class probabilities.")
     return {
         **files,
@@ -110,8 +113,13 @@ def _images(
         mean, sigma = (volume_of(m, case, bundle) for m in (result.mean, result.sigma))
         how = said("reconstruction", more="Auxiliary reconstruction of the segmentation's network.")
         files, source = series_files("reconstruction", mean, case, how, _IMAGE)
-        how = said("sigma", more="Standard deviation of the auxiliary reconstruction.")
+        how = said("sigma", more="Standard deviation of the auxiliary reconstruction's magnitude.")
         return {**files, "sigma.dcm": parametric_map(sigma, case.affine, source, how, "sigma", _SIGMA)}, source
+    if case.source.tiled:
+        text = "Slices of the source, a Siemens mosaic, unpacked and otherwise unchanged."
+        return series_files(
+            "source", case.data, case, Derivation("InfoMRI source", text, False, bundle.identity), _IMAGE
+        )
     if case.source.instances:
         return {}, case.source
     how = said("zero-filled", more="Zero-filled image, shown for orientation only: it has aliasing.")

@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from infomri_monai.deploy.case import DeployError
+from infomri_monai.data.dicom.kind import image_words
+from infomri_monai.data.dicom.mosaic import Mosaic, mosaic_of
+from infomri_monai.data.dicom.quiet import DicomError
 
 __all__ = ["TRAITS", "SliceHeader", "Stack", "Trait", "mixture", "slice_headers", "stack_slices"]
 
@@ -22,14 +24,12 @@ class Trait(NamedTuple):
         group: functional group of an enhanced instance; "" if it stands in the instance itself.
         enhanced: keyword within that group.
         tolerance: largest range of numbers within a series; None for words, which must be equal.
-        values: how many values count; None for all.
     """
 
     keyword: str
     group: str = ""
     enhanced: str = ""
     tolerance: float | None = None
-    values: int | None = None
 
 
 #: what must be the same in all slices of a case
@@ -41,8 +41,7 @@ TRAITS = {
     "patient": Trait("PatientID"),
     "study": Trait("StudyInstanceUID"),
     "frame of reference": Trait("FrameOfReferenceUID"),
-    "image type": Trait("ImageType", "MRImageFrameTypeSequence", "FrameType", values=3),
-    "complex component": Trait("ComplexImageComponent", "MRImageFrameTypeSequence", "ComplexImageComponent"),
+    "image type": Trait("ImageType"),  # and all else that says so, see ``image_words``
     "echo time": Trait("EchoTime", "MREchoSequence", "EffectiveEchoTime", 0.1),
     "echo number": Trait("EchoNumbers", tolerance=0),
     "inversion time": Trait("InversionTime", "MRModifierSequence", "InversionTimes", 1.0),
@@ -90,10 +89,11 @@ def slice_headers(dataset: Dataset) -> list[SliceHeader]:
         dataset: classic or enhanced MR instance; pixel data are not looked at. To be called within ``quiet``.
 
     Returns:
-        One entry (classic) or one a frame (enhanced), in the order of the frames.
+        One entry (classic), one a frame (enhanced) in the order of the frames, or one a slice of a Siemens mosaic.
 
     Raises:
-        DeployError: if position, orientation or pixel spacing are missing or no finite numbers; quotes no value.
+        DicomError: if position, orientation or pixel spacing are missing or no finite numbers, the rescale slope is 0, or a mosaic
+            cannot be unpacked; quotes no value.
 
     Example:
         >>> from hospital.mr_series import example_datasets
@@ -104,9 +104,10 @@ def slice_headers(dataset: Dataset) -> list[SliceHeader]:
     """
     frames = dataset.get("PerFrameFunctionalGroupsSequence")
     if frames is None:
-        return [_slice_header([dataset])]
+        header, mosaic = _slice_header([dataset]), mosaic_of(dataset)
+        return [header] if mosaic is None else _of_mosaic(header, mosaic)
     if len(frames) != int(dataset.get("NumberOfFrames", 0)):
-        raise DeployError(
+        raise DicomError(
             f"the multi-frame instance must describe each of its {int(dataset.get('NumberOfFrames', 0))} frames, "
             f"found {len(frames)} descriptions."
         )
@@ -114,19 +115,36 @@ def slice_headers(dataset: Dataset) -> list[SliceHeader]:
     return [_slice_header([frame, *shared, dataset]) for frame in frames]
 
 
+def _of_mosaic(header: SliceHeader, mosaic: Mosaic) -> list[SliceHeader]:
+    """The slices of a mosaic, from the header of its picture."""
+    rows, columns = (int(header.traits[label][0]) for label in ("rows", "columns"))
+    along = _directions(header.orientation)
+    first = header.position + along[:, :2] @ mosaic.corner((rows, columns), header.pixel_spacing)
+    if abs(cosine := float(mosaic.normal @ along[:, 2])) < 1 - NOT_ORTHONORMAL:
+        raise DicomError(
+            "the Siemens mosaic's private header states another slice normal than ImageOrientationPatient."
+        )
+    step = mosaic.spacing * np.sign(cosine) * along[:, 2]
+    size = {"rows": (float(rows // mosaic.side),), "columns": (float(columns // mosaic.side),)}
+    header = header._replace(traits=header.traits | size)
+    return [header._replace(position=first + number * step) for number in range(mosaic.slices)]
+
+
 def _slice_header(places: Sequence[Dataset]) -> SliceHeader:
     required = {_POSITION: 3, TRAITS["orientation"]: 6, TRAITS["pixel spacing"]: 2}
     numbers = [_numbers(places, trait, count) for trait, count in required.items()]
     for trait, value in zip(required, numbers, strict=True):
         if value is None:
-            raise DeployError(f"an image must have {trait.keyword}; it is missing.")
+            raise DicomError(f"an image must have {trait.keyword}; it is missing.")
     position, orientation, pixel_spacing = (np.array(value) for value in numbers)
     if not (pixel_spacing > 0).all():
-        raise DeployError("PixelSpacing must be positive.")
+        raise DicomError("PixelSpacing must be positive.")
     single = [_numbers(places, trait, 1) for trait in (_SLOPE, _INTERCEPT, _THICKNESS, _SPACING)]
     slope, intercept, thickness, spacing = (None if value is None else value[0] for value in single)
+    if slope == 0:
+        raise DicomError("RescaleSlope must not be 0: it would make all pixels equal.")
     slope, intercept = 1.0 if slope is None else slope, intercept or 0.0
-    traits = {label: _values(places, trait) for label, trait in TRAITS.items()}
+    traits = {label: _values(places, trait) for label, trait in TRAITS.items()} | {"image type": image_words(places)}
     return SliceHeader(position, orientation, pixel_spacing, slope, intercept, thickness, spacing, traits)
 
 
@@ -145,13 +163,13 @@ def _values(places: Sequence[Dataset], trait: Trait) -> tuple[Any, ...]:
         return ()
     several = isinstance(value, Sequence) and not isinstance(value, str)
     kind = str if trait.tolerance is None else float
-    return tuple(kind(v) for v in (value if several else [value]))[: trait.values]
+    return tuple(kind(v) for v in (value if several else [value]))
 
 
 def _numbers(places: Sequence[Dataset], trait: Trait, count: int) -> tuple[float, ...] | None:
     values = _values(places, trait)
     if values and not (len(values) == count and np.isfinite(values).all()):
-        raise DeployError(f"{trait.keyword} must hold {count} finite number{'s' * (count > 1)}; it is damaged.")
+        raise DicomError(f"{trait.keyword} must hold {count} finite number{'s' * (count > 1)}; it is damaged.")
     return values or None
 
 
@@ -220,12 +238,12 @@ def stack_slices(slices: Sequence[SliceHeader]) -> Stack:
         slices: at least one, of one orientation.
 
     Raises:
-        DeployError: if the directions are not orthonormal, slices share a position, are missing, are spaced irregularly, or
+        DicomError: if the directions are not orthonormal, slices share a position, are missing, are spaced irregularly, or
             are not stacked along their normal. Names slices by their place in the order, from 1.
 
     Example:
         >>> from hospital.mr_series import example_datasets
-        >>> from infomri_monai.deploy.dicom.slices import slice_headers
+        >>> from infomri_monai.data.dicom.slices import slice_headers
         >>> headers = [slice_headers(d)[0] for d in example_datasets(slices=3, oblique=False, spacing=5.0)]
         >>> stack = stack_slices(headers[::-1])
         >>> stack.order, float(stack.affine[2, 2])
@@ -242,7 +260,7 @@ def stack_slices(slices: Sequence[SliceHeader]) -> Stack:
     first = positions[order[0]]
     aside = (positions[order] - first) - np.outer(distances[order] - distances[order[0]], directions[:, 2])
     if np.linalg.norm(aside, axis=1).max() > max(0.05, IRREGULAR * spacing):
-        raise DeployError(
+        raise DicomError(
             "the slices must be stacked along their normal; these are shifted sideways (sheared or curved)."
         )
     rows, columns = slices[0].pixel_spacing
@@ -257,7 +275,7 @@ def _directions(orientation: NDArray[np.float64]) -> NDArray[np.float64]:
     row, column = orientation[:3], orientation[3:]
     defects = (np.linalg.norm(row) - 1, np.linalg.norm(column) - 1, row @ column)
     if np.abs(defects).max() > NOT_ORTHONORMAL:
-        raise DeployError("ImageOrientationPatient must hold two orthogonal unit vectors.")
+        raise DicomError("ImageOrientationPatient must hold two orthogonal unit vectors.")
     normal = np.cross(row, column)
     column, normal = column / np.linalg.norm(column), normal / np.linalg.norm(normal)
     return np.stack([np.cross(column, normal), column, normal], axis=1)
@@ -275,19 +293,19 @@ def _spacing(distances: NDArray[np.float64], header: SliceHeader) -> tuple[float
     gaps = np.diff(distances)
     if (same := int((gaps < SAME_POSITION).sum())) > 0:
         place = int(np.argmax(gaps < SAME_POSITION)) + 1
-        raise DeployError(
+        raise DicomError(
             f"each position must hold one image; {same} of {len(distances)} images lie where another one does (first at slice "
             f"{place}): several acquisitions in one series, or copies of files."
         )
     step = _step(gaps, header)
     if not _are_multiples(gaps, step):
-        raise DeployError(
+        raise DicomError(
             f"the slices must be evenly spaced; the gaps range from {gaps.min():.4g} to {gaps.max():.4g} mm."
         )
     missing = np.round(gaps / step).astype(int) - 1
     if missing.any():
         place = int(np.argmax(missing > 0)) + 1
-        raise DeployError(f"missing slices: gap of {missing[place - 1]} between slice {place} and {place + 1}.")
+        raise DicomError(f"missing slices: gap of {missing[place - 1]} between slice {place} and {place + 1}.")
     spacing = float(distances[-1] - distances[0]) / len(gaps)
     declared = spacing if header.spacing is None else header.spacing
     if abs(declared - spacing) <= max(SAME_POSITION, IRREGULAR * spacing):
