@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,10 +11,11 @@ import torch
 from monai.config import NdarrayOrTensor
 from monai.data import MetaTensor, get_track_meta
 from monai.transforms import MapTransform, Randomizable
-from monai.utils import MAX_SEED, TransformBackends, convert_to_tensor
+from monai.utils import MAX_SEED, MetaKeys, TransformBackends, convert_to_tensor
 from torch import Tensor
 
 from infomri_monai import arrays
+from infomri_monai.transforms.axes import check_axes
 
 
 def check_spatial_dims(spatial_dims: int) -> int:
@@ -26,7 +26,9 @@ def check_spatial_dims(spatial_dims: int) -> int:
     return number
 
 
-def checked_tensor(data: NdarrayOrTensor, name: str, spatial_dims: int | None = None, kspace: bool = False) -> Tensor:
+def checked_tensor(
+    data: NdarrayOrTensor, name: str, spatial_dims: int | None = None, kspace: bool = False, is_label: bool = False
+) -> Tensor:
     """Convert to a floating or complex tensor (a MetaTensor where MONAI tracks metadata) and check it before any work.
 
     Args:
@@ -35,6 +37,7 @@ def checked_tensor(data: NdarrayOrTensor, name: str, spatial_dims: int | None = 
         name: what the data is, for error messages.
         spatial_dims: number of axes after the channel that belong to one image; None to leave the number of axes alone.
         kspace: whether the data must be complex.
+        is_label: labels of raters, whose axes are not those of images.
 
     Returns:
         The tensor on its own device; integers, booleans and half precision become float32 (no transform exists for
@@ -53,8 +56,8 @@ def checked_tensor(data: NdarrayOrTensor, name: str, spatial_dims: int | None = 
         )
     if values.numel() == 0:
         raise ValueError(f"{name} is empty: shape {tuple(values.shape)}.")
-    if spatial_dims is not None:
-        _check_axes(tuple(values.shape), name, spatial_dims)
+    if spatial_dims is not None and not is_label:
+        check_axes(tensor, name, spatial_dims)
     if kspace and not values.is_complex():
         raise ValueError(
             f"{name} must be complex k-space, got {values.dtype}; ImageToKSpace makes k-space, and two real channels "
@@ -71,19 +74,6 @@ def as_tensor(data: NdarrayOrTensor, name: str) -> Tensor:
     track_meta, tensor = get_track_meta(), arrays.as_tensor(data, name)
     same = track_meta and isinstance(tensor, MetaTensor)
     return tensor if same else convert_to_tensor(tensor, track_meta=track_meta)
-
-
-def _check_axes(shape: tuple[int, ...], name: str, spatial_dims: int) -> None:
-    """Refuse a batch, whose channel would be an axis of the image; warn of what looks like a volume with its slices first."""
-    if len(shape) < spatial_dims + 2 or shape[-1] == 1:
-        return
-    grid, slices = shape[1:-1], shape[-1]
-    said = f"{name} of shape {shape} is read as (channel, *spatial, slice): {shape[0]} channels of {slices} images of {grid}"
-    convention = "the channel comes first and slices last, and there is no batch axis (array[0], movedim(1, -1))"
-    if min(grid) == 1:
-        raise ValueError(f"{said}, one pixel thin; {convention}.")
-    if slices > 2 * min(grid) and max(grid) > 2 * min(grid):
-        warnings.warn(f"{said}; are these a volume's slices? {convention}.", UserWarning, stacklevel=4)
 
 
 def _check_finite(tensor: Tensor, name: str) -> None:
@@ -122,11 +112,35 @@ def plain(tensor: Tensor) -> Tensor:
 
 
 def with_meta_of(result: Tensor, source: Tensor) -> Tensor:
-    """``result`` as a MetaTensor with a copy of the metadata of ``source``, if that has any."""
+    """``result`` as a MetaTensor with a copy of its own of the metadata of ``source``, if that has any."""
     if not isinstance(source, MetaTensor):
         return result
     # as_subclass, because the constructor first makes and deep-copies default metadata
-    return result.as_subclass(MetaTensor).copy_meta_from(source)
+    copied = result.as_subclass(MetaTensor).copy_meta_from(source)
+    copied.meta.update({key: MetaTensor.copy_items(v) for key, v in source.meta.items() if isinstance(v, _MUTABLE)})
+    copied.applied_operations = [MetaTensor.copy_items(operation) for operation in source.applied_operations]
+    return copied
+
+
+_MUTABLE = (Tensor, np.ndarray, list, dict)
+
+
+def in_kspace(result: Tensor, source: Tensor) -> Tensor:
+    """``result``, k-space or a mask, with the metadata of the image ``source``: the affine of the image whose k-space it is.
+
+    What MONAI would use to take it back to the source's grid goes: SaveImage would interpolate k-space, Invertd rotate it.
+    """
+    return on_own_grid(with_meta_of(result, source)) if isinstance(source, MetaTensor) else result
+
+
+def on_own_grid(data: MetaTensor) -> MetaTensor:
+    """Let go of the grid that the data was read on and of the transforms since, in place."""
+    data.applied_operations = []
+    if MetaKeys.ORIGINAL_AFFINE in data.meta:
+        data.meta[MetaKeys.ORIGINAL_AFFINE] = data.affine.clone()
+    if MetaKeys.SPATIAL_SHAPE in data.meta:
+        data.meta[MetaKeys.SPATIAL_SHAPE] = np.array(data.shape[1:])
+    return data
 
 
 def slices_first(tensor: Tensor, spatial_dims: int) -> Tensor:
@@ -196,13 +210,21 @@ def output_name(keys: Sequence[Hashable], key: Hashable, name: str) -> str:
     return name if len(keys) == 1 else f"{key}_{name}"
 
 
-def check_new_keys(data: Mapping[Hashable, Any], names: Iterable[Hashable], overwrite: bool) -> None:
-    """Raise ValueError if an output would replace what the data holds already under its name."""
-    taken = [] if overwrite else [name for name in names if name in data]
-    if taken:
-        raise ValueError(
-            f"the data has {taken[0]!r} already, which would be lost; give the output another name, or overwrite=True."
-        )
+def check_new_keys(data: Mapping[Hashable, Any], overwrite: bool, **names: Iterable[Hashable]) -> None:
+    """Raise ValueError if an output would replace what the data holds already under its name.
+
+    Args:
+        data: what the transform was given.
+        overwrite: the transform's argument; True lets it.
+        names: the outputs' names, by the argument that gives them.
+    """
+    for argument, given in names.items():
+        for name in given:
+            if name in data and not overwrite:
+                raise ValueError(
+                    f"the data holds {name!r} already, which would be lost: give the output another name by {argument}, or let "
+                    "it be replaced by overwrite=True."
+                )
 
 
 def check_same_grid(grids: Iterable[tuple[Any, tuple[int, ...]]]) -> None:
