@@ -187,7 +187,7 @@ def _check_slices(volume: Volume, spacing: Sequence[float] | None) -> None:
     likely = likely_slice_axis(volume.shape, spacing)
     if likely in (0, 1):
         warnings.warn(
-            f"slices of {volume.name} seem to lie along axis {likely} of {volume.shape}, but are cut across axis 2: axis={likely}?",
+            f"slices of an image seem to lie along axis {likely} of {volume.shape}, but are cut across axis 2: axis={likely}?",
             UserWarning,
             stacklevel=3,
         )

@@ -246,7 +246,9 @@ class SamplingPolicy(nn.Module, ABC):
         if not shape or min(shape) < 1:
             raise ValueError(f"shape must hold positive axis sizes, got {shape}.")
         if len(shape) > 3:
-            raise ValueError(f"shape must be the spatial grid, without batch and channel, got {len(shape)} axes: {shape}.")
+            raise ValueError(
+                f"shape must be the spatial grid, without batch and channel, got {len(shape)} axes: {shape}."
+            )
         if self.readout_axis is None:
             return shape
         if self.readout_axis >= len(shape):

@@ -55,7 +55,7 @@ class System(nn.Module):
         dims = self.measurement.spatial_dims
         if image.ndim != dims + 2 or image.shape[1] != 1:
             raise ValueError(
-                f"image must have shape (batch, 1, *spatial) with {dims} spatial axes, got {tuple(image.shape)}; slices are a batch."
+                f"image must have shape (batch, 1, *spatial) (slices are a batch), {dims} spatial axes, got {tuple(image.shape)}."
             )
         ratios = torch.as_tensor(ratio, dtype=torch.float32, device=image.device).reshape(-1)
         if ratios.numel() not in (1, image.shape[0]):
