@@ -128,7 +128,8 @@ _MUTABLE = (Tensor, np.ndarray, list, dict)
 def in_kspace(result: Tensor, source: Tensor) -> Tensor:
     """``result``, k-space or a mask, with the metadata of the image ``source``: the affine of the image whose k-space it is.
 
-    What MONAI would use to take it back to the source's grid goes: SaveImage would interpolate k-space, Invertd rotate it.
+    What MONAI would use to take it back to the source's grid goes: SaveImage(resample=True) would interpolate k-space,
+    Invertd rotate it.
     """
     return on_own_grid(with_meta_of(result, source)) if isinstance(source, MetaTensor) else result
 
@@ -210,20 +211,20 @@ def output_name(keys: Sequence[Hashable], key: Hashable, name: str) -> str:
     return name if len(keys) == 1 else f"{key}_{name}"
 
 
-def check_new_keys(data: Mapping[Hashable, Any], overwrite: bool, **names: Iterable[Hashable]) -> None:
+def check_new_keys(data: Mapping[Hashable, Any], overwrite: bool | None, **names: Iterable[Hashable]) -> None:
     """Raise ValueError if an output would replace what the data holds already under its name.
 
     Args:
         data: what the transform was given.
-        overwrite: the transform's argument; True lets it.
+        overwrite: the transform's argument; True lets it. None if there is no such argument.
         names: the outputs' names, by the argument that gives them.
     """
+    let = "" if overwrite is None else ", or let it be replaced by overwrite=True"
     for argument, given in names.items():
         for name in given:
             if name in data and not overwrite:
                 raise ValueError(
-                    f"the data holds {name!r} already, which would be lost: give the output another name by {argument}, or let "
-                    "it be replaced by overwrite=True."
+                    f"the data holds {name!r} already, which would be lost: give the output another name by {argument}{let}."
                 )
 
 

@@ -6,12 +6,21 @@ import numpy as np
 import pytest
 import torch
 from helper import refuses
-from kspace_transforms import Flat, numbers, real_image
-from monai.data import CacheDataset, DataLoader, Dataset, MetaTensor
+from kspace_transforms import Flat, complex_data, numbers, real_image
+from monai.data import CacheDataset, DataLoader, Dataset, MetaTensor, PersistentDataset, SmartCacheDataset
 from monai.transforms import Compose, ScaleIntensityd
 
 from infomri_monai.sampling import PatternGenerationNetwork, save_policy
-from infomri_monai.transforms import RandSampleMask, SimulateAcquisition, SimulateAcquisitiond
+from infomri_monai.transforms import (
+    ImageToKSpaced,
+    RandSampleMask,
+    RandSampleMaskd,
+    SimulateAcquisition,
+    SimulateAcquisitiond,
+    SimulateRatersd,
+    StackRatersd,
+    ZeroFilledd,
+)
 
 
 def items(n=4):
@@ -58,6 +67,51 @@ def test_cache_dataset_caches_the_deterministic_part_only():
     assert not torch.equal(epochs[0]["mask"].as_tensor(), epochs[1]["mask"].as_tensor())
     np.testing.assert_array_equal(numbers(epochs[0]["image"]), numbers(epochs[1]["image"]))
     np.testing.assert_array_equal(numbers(dataset._cache[0]["image"]), cached)
+
+
+def adding():
+    """Transforms that add keys, with data; the argument and the name of each output."""
+    image, kspace = {"x": real_image(1, 8, 6)}, {"x": complex_data(1, 8, 6)}
+    two = {"x": real_image(1, 8, 6), "y": real_image(1, 8, 6, seed=1)}
+    label = {name: torch.ones(1, 8, 6, dtype=torch.uint8) for name in "xy"}
+    simulated = {"mask_key": "mask", "ratio_key": "ratio", "kspace_key": "kspace", "zero_filled_key": "zero_filled"}
+    both = {**simulated, "kspace_key": "y_kspace", "zero_filled_key": "y_zero_filled"}
+    yield (lambda **o: RandSampleMaskd("x", Flat(), 0.5, **o), image, {"mask_key": "mask", "ratio_key": "ratio"})
+    yield (lambda **o: SimulateAcquisitiond("x", Flat(), 0.5, **o), image, simulated)
+    yield (lambda **o: SimulateAcquisitiond(("x", "y"), Flat(), 0.5, **o), two, both)
+    yield (lambda **o: ZeroFilledd("x", **o), kspace, {"zero_filled_key": "zero_filled"})
+    yield (lambda **o: StackRatersd(("x", "y"), **o), label, {"name": "label"})
+
+
+@pytest.mark.parametrize(("make", "data", "outputs"), list(adding()))
+def test_what_the_data_holds_is_not_overwritten_unasked(make, data, outputs):
+    for argument, name in outputs.items():
+        given = {**data, name: "a mask of the scanner, say"}
+        refuses(ValueError, f"{name!r} already.*by {argument}, or .*overwrite=True", make(), given)
+        assert given[name] == "a mask of the scanner, say"
+        assert not isinstance(make(overwrite=True)(given)[name], str)
+        others = {argument: "elsewhere"} | ({"allow_missing_keys": True} if argument != "name" else {})
+        assert make(**others)(given)[name] == "a mask of the scanner, say"
+    done = make()(data)
+    refuses(ValueError, "already", make(), done)  # the same transform twice: of another contrast, say
+    assert set(make(overwrite=True)(done)) == set(done)
+
+
+@pytest.mark.parametrize("kind", [Dataset, CacheDataset, PersistentDataset, SmartCacheDataset])
+def test_every_epoch_of_a_cached_pipeline_starts_from_the_data(kind, tmp_path):
+    """What is cached does not hold the outputs of random transforms, and those of others are made once."""
+    steps = [ImageToKSpaced("image"), ZeroFilledd("image"), SimulateRatersd("label", "index")]
+    transform = Compose(
+        [*steps, RandSampleMaskd("image", Flat(), 0.5), SimulateAcquisitiond("image", Flat(), 0.5, **OTHER)]
+    )
+    data = [{**item, "label": torch.ones(1, 8, 6, dtype=torch.uint8), "index": i} for i, item in enumerate(items(3))]
+    options = {PersistentDataset: {"cache_dir": tmp_path}, SmartCacheDataset: {"replace_rate": 0.5, "cache_num": 2}}
+    dataset = kind(data, transform, **options.get(kind, {}))
+    for _ in range(3):
+        assert all("mask" in dataset[i] and "own_mask" in dataset[i] for i in range(2))
+
+
+OTHER = {f"{name}_key": f"own_{name}" for name in ("kspace", "mask", "ratio", "zero_filled")}
 
 
 def test_masks_of_a_batch_equal_the_policys_own():
