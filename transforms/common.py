@@ -131,7 +131,8 @@ def in_kspace(result: Tensor, source: Tensor) -> Tensor:
     What MONAI would use to take it back to the source's grid goes: SaveImage(resample=True) would interpolate k-space,
     Invertd rotate it.
     """
-    return on_own_grid(with_meta_of(result, source)) if isinstance(source, MetaTensor) else result
+    copied = with_meta_of(result, source)
+    return on_own_grid(copied) if isinstance(copied, MetaTensor) else copied
 
 
 def on_own_grid(data: MetaTensor) -> MetaTensor:

@@ -22,6 +22,7 @@ from infomri_monai.transforms.common import (
     checked_tensor,
     draw_seed,
     in_kspace,
+    plain,
     seeded_generator,
 )
 
@@ -165,13 +166,14 @@ class RandSampleMaskd(DrawsOnce):
     def __call__(self, data: Mapping[Hashable, NdarrayOrTensor]) -> dict[Hashable, Any]:
         """Add the mask and its realised ratio."""
         d: dict[Hashable, Any] = dict(data)
-        present = list(self.key_iterator(d))
-        if present:
+        dims = self.transform.spatial_dims
+        images = {key: checked_tensor(d[key], f"image {key!r}", dims) for key in self.key_iterator(d)}
+        if images:
             check_new_keys(d, self.overwrite, mask_key=[self.mask_key], ratio_key=[self.ratio_key])
-        check_same_grid((key, tuple(d[key].shape[1:])) for key in present)
+        check_same_grid((key, tuple(plain(image).shape[1:])) for key, image in images.items())
         self.randomize()
-        if present:
-            d[self.mask_key], _, d[self.ratio_key] = self.transform(d[present[0]], randomize=False)
+        if images:
+            d[self.mask_key], _, d[self.ratio_key] = self.transform(next(iter(images.values())), randomize=False)
         return d
 
 

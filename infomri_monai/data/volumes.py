@@ -16,7 +16,7 @@ from monai.transforms import MapTransform
 
 from infomri_monai.data.image_files import Volume, find_volumes, read_volume, readable
 from infomri_monai.data.prepare import check_axis, existing_folder
-from infomri_monai.transforms.axes import likely_slice_axis, spacing_of
+from infomri_monai.transforms.axes import check_axes, likely_slice_axis, spacing_of
 
 __all__ = ["ExtractSliceD", "ExtractSliceDict", "ExtractSliced", "extract_slice", "image_slices"]
 
@@ -42,7 +42,7 @@ def extract_slice(volume: torch.Tensor, index: int, axis: int = 2) -> MetaTensor
         metadata only the file's name and the space are kept, because readers leave the whole DICOM header there.
 
     Raises:
-        ValueError: if the shape, ``axis`` or ``index`` does not fit.
+        ValueError: if the shape, ``axis`` or ``index`` does not fit, or the volume has no channel axis, as its metadata say.
 
     Example:
         >>> volume = MetaTensor(torch.zeros(1, 4, 5, 6), affine=torch.diag(torch.tensor([2.0, 2.0, 3.0, 1.0])))
@@ -54,6 +54,7 @@ def extract_slice(volume: torch.Tensor, index: int, axis: int = 2) -> MetaTensor
         raise ValueError(
             f"volume must have shape (channel, *spatial) with 2 or 3 spatial axes, got {tuple(volume.shape)}."
         )
+    check_axes(volume, "volume", volume.ndim - 1)
     check_axis(axis)
     slices = volume.shape[axis + 1] if volume.ndim == 4 else 1
     if not 0 <= index < slices:

@@ -12,7 +12,7 @@ from monai.transforms import EnsureChannelFirst, LoadImage
 from PIL import Image
 
 from infomri_monai.acquisition import FourierMeasurement
-from infomri_monai.data import image_slices
+from infomri_monai.data import extract_slice, image_slices
 from infomri_monai.engines import VolumeInferer
 from infomri_monai.networks import UnrolledReconstructor
 from infomri_monai.sampling import UniformRandom
@@ -24,6 +24,7 @@ from infomri_monai.transforms import (
     RandKSpaceNoise,
     RandRater,
     RandSampleMask,
+    RandSampleMaskd,
     SimulateAcquisition,
     SimulateAcquisitiond,
     ZeroFilled,
@@ -103,6 +104,8 @@ def test_metadata_tell_of_batches_and_missing_channels(tmp_path):
     np.save(tmp_path / "volume.npy", np.ones((12, 10, 4), np.float32))
     volume = LoadImage()(tmp_path / "volume.npy")
     refuses(ValueError, "no channel axis was put first", ImageToKSpace(), volume)
+    refuses(ValueError, "no channel axis was put first", extract_slice, volume, 0)
+    refuses(ValueError, "image 'y'.*is read as", RandSampleMaskd(("x", "y"), Flat(), 0.5), {"x": batch[0], "y": volume})
     assert ImageToKSpace()(EnsureChannelFirst()(volume)).shape == (1, 12, 10, 4)
     assert ImageToKSpace()(EnsureChannelFirst()(volume)[..., 0]).shape == (1, 12, 10)
     Image.fromarray(np.ones((9, 7, 3), np.uint8)).save(tmp_path / "colours.png")
