@@ -14,18 +14,9 @@ from monai.data import MetaTensor
 from monai.metrics import PSNRMetric, SSIMMetric
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from infomri_monai import metrics as m
 from infomri_monai.figures import reconstruction_figure
-from infomri_monai.metrics import (
-    IntervalScale,
-    RateDistortion,
-    VolumePSNR,
-    VolumeSSIM,
-    inside_object,
-    magnitude_coverage,
-    psnr,
-    ssim,
-    stack_posterior,
-)
+from infomri_monai.metrics import psnr, ssim
 from infomri_monai.metrics.image_quality import is_signed
 from infomri_monai.systems import ReconstructionResult
 from infomri_monai.transforms import CropKSpace
@@ -119,13 +110,13 @@ def posterior(image):
 SIGNED = {
     "psnr": psnr,
     "ssim": ssim,
-    "VolumePSNR": VolumePSNR(),
-    "VolumeSSIM": VolumeSSIM(),
-    "inside_object": lambda _, y: inside_object(y),
-    "magnitude_coverage": lambda x, y: magnitude_coverage(y, x, torch.zeros(x.shape)),
-    "IntervalScale": lambda x, y: IntervalScale()(stack_posterior(x, torch.zeros(x.shape)), y),
-    "RateDistortion": lambda x, y: RateDistortion().update(posterior(x), y, 0.5),
-    "RateDistortion of a complex mean": lambda x, y: RateDistortion().update(posterior(x + 0j), y, 0.5),
+    "VolumePSNR": m.VolumePSNR(),
+    "VolumeSSIM": m.VolumeSSIM(),
+    "inside_object": lambda _, y: m.inside_object(y),
+    "magnitude_coverage": lambda x, y: m.magnitude_coverage(y, x, torch.zeros(x.shape)),
+    "IntervalScale": lambda x, y: m.IntervalScale()(m.stack_posterior(x, torch.zeros(x.shape)), y),
+    "RateDistortion": lambda x, y: m.RateDistortion().update(posterior(x), y, 0.5),
+    "RateDistortion of a complex mean": lambda x, y: m.RateDistortion().update(posterior(x + 0j), y, 0.5),
     "reconstruction_figure": lambda x, y: reconstruction_figure(posterior(x), y),
 }
 

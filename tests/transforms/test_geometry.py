@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from helper import refuses
-from kspace_transforms import Flat
+from kspace_transforms import EVERY, Flat, many_raters, real_image
 from monai.data import MetaTensor
 from monai.transforms import (
     Compose,
@@ -19,19 +19,8 @@ from monai.transforms import (
     Spacingd,
 )
 
+from infomri_monai import transforms as t
 from infomri_monai.data import extract_slice
-from infomri_monai.transforms import (
-    CropKSpace,
-    CropKSpaced,
-    ImageToKSpace,
-    KSpaceToImage,
-    RandKSpaceNoise,
-    RandRater,
-    RandSampleMask,
-    SimulateAcquisition,
-    Undersample,
-    ZeroFilled,
-)
 
 AFFINE = np.array([[2, 0, 0, -7], [0, 3, 0, 5], [0, 0, 4, 1], [0, 0, 0, 1.0]])
 TURNED = np.array([[0, 0, 4, -7], [-2, 0, 0, 5], [0, 3, 0, 1], [0, 0, 0, 1.0]])
@@ -59,7 +48,7 @@ def centre(file):
 
 
 def test_a_crop_of_kspace_is_where_it_was_with_larger_voxels(image, tmp_path):
-    cropped = CropKSpace((12, 10), domain="image")(image)
+    cropped = t.CropKSpace((12, 10), domain="image")(image)
     file, source = saved(tmp_path, cropped, resample=False), nibabel.load(tmp_path / "blob.nii")
     assert file.shape == (12, 10, 6)
     steps = nibabel.affines.voxel_sizes(source.affine) * [2, 2, 1]
@@ -72,21 +61,21 @@ def test_a_crop_of_kspace_is_where_it_was_with_larger_voxels(image, tmp_path):
     np.testing.assert_allclose(on_the_source.affine, source.affine)
     stale = {str(key) for key in cropped.meta} & {"dim", "pixdim", "srow_x", "quatern_b", "qoffset_x", "qform_code"}
     assert not stale
-    whole = CropKSpace(-1, domain="image")(image)
+    whole = t.CropKSpace(-1, domain="image")(image)
     assert {str(key) for key in whole.meta} == {str(key) for key in image.meta}
 
 
 def test_a_crop_of_kspace_carries_its_affine_to_the_image(image):
-    crop = CropKSpace((9, 13))(ImageToKSpace()(image))
-    assert torch.equal(crop.affine, CropKSpace((9, 13), domain="image")(image).affine)
+    crop = t.CropKSpace((9, 13))(t.ImageToKSpace()(image))
+    assert torch.equal(crop.affine, t.CropKSpace((9, 13), domain="image")(image).affine)
     assert crop.meta["spatial_shape"].tolist() == [9, 13, 6]
     np.testing.assert_array_equal(crop.meta["original_affine"], crop.affine)
-    assert torch.equal(KSpaceToImage()(crop).affine, crop.affine)
+    assert torch.equal(t.KSpaceToImage()(crop).affine, crop.affine)
 
 
 def test_a_slices_own_spacing_follows_a_crop(image):
     cut = extract_slice(image, 2, axis=0)
-    cropped = CropKSpace((10, 3), domain="image")(cut)
+    cropped = t.CropKSpace((10, 3), domain="image")(cut)
     assert cut.meta["spacing"] == pytest.approx(cut.affine[:3, :3].norm(dim=0).tolist())
     assert cropped.meta["spacing"] == pytest.approx(np.multiply(cut.meta["spacing"], [2, 2, 1]))
 
@@ -94,9 +83,9 @@ def test_a_slices_own_spacing_follows_a_crop(image):
 def test_masks_and_kspace_are_never_interpolated(image, tmp_path):
     """SaveImage(resample=True) goes to the grid that was read: right of an image, not of a mask, whose values it would change."""
     coarse = Spacing((4, 6, 4))(image)
-    result = SimulateAcquisition(Flat(), 0.5, spatial_dims=3).set_random_state(0)(coarse)
-    mask = RandSampleMask(Flat(), 0.5, spatial_dims=3).set_random_state(0)(coarse)
-    for one in (result.mask, mask.mask, result.kspace.abs(), ImageToKSpace(3)(coarse).abs()):
+    result = t.SimulateAcquisition(Flat(), 0.5, spatial_dims=3).set_random_state(0)(coarse)
+    mask = t.RandSampleMask(Flat(), 0.5, spatial_dims=3).set_random_state(0)(coarse)
+    for one in (result.mask, mask.mask, result.kspace.abs(), t.ImageToKSpace(3)(coarse).abs()):
         file = saved(tmp_path, one, resample=True)
         assert file.shape == tuple(coarse.shape[1:])
         np.testing.assert_allclose(file.dataobj, one[0], rtol=1e-5)
@@ -110,27 +99,14 @@ def test_nothing_is_inverted_through_a_crop(tmp_path):
     before = Compose([LoadImaged("x"), EnsureChannelFirstd("x"), Spacingd("x", (4, 6, 4))])
     d = before({"x": tmp_path / "blob.nii"})
     assert Invertd("x", before)(dict(d))["x"].shape == (1, 24, 20, 6)
-    refuses(RuntimeError, ".", Invertd("x", before), CropKSpaced("x", 4, domain="image")(d))
-    assert len(SimulateAcquisition(Flat(), 0.5)(d["x"]).zero_filled.applied_operations) == 1
+    refuses(RuntimeError, ".", Invertd("x", before), t.CropKSpaced("x", 4, domain="image")(d))
+    assert len(t.SimulateAcquisition(Flat(), 0.5)(d["x"]).zero_filled.applied_operations) == 1
 
 
-@pytest.mark.parametrize(
-    "call",
-    [
-        lambda x: ImageToKSpace()(x),
-        lambda x: KSpaceToImage()(x + 0j),
-        lambda x: CropKSpace(4, domain="image")(x),
-        lambda x: RandKSpaceNoise()(x + 0j),
-        lambda x: Undersample()(x + 0j, torch.ones(x.shape)),
-        lambda x: ZeroFilled()(x + 0j),
-        lambda x: RandSampleMask(Flat(), 0.5)(x)[:2],
-        lambda x: SimulateAcquisition(Flat(), 0.5)(x),
-        lambda x: RandRater()(x.int()),
-    ],
-)
-def test_outputs_share_no_metadata(call, image):
+@pytest.mark.parametrize(("transform", "data"), EVERY)
+def test_outputs_share_no_metadata(transform, data, image):
     steps = Spacing((4, 6, 4))(image)
-    results = call(steps)
+    results = transform((steps if data is real_image else steps + 0j) if data is not many_raters else steps.int())
     outputs = [part for part in (results if isinstance(results, tuple) else (results,)) if isinstance(part, MetaTensor)]
     before = steps.affine.clone(), image.affine.clone()
     for number, part in enumerate(outputs):
