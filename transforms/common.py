@@ -117,12 +117,11 @@ def with_meta_of(result: Tensor, source: Tensor) -> Tensor:
         return result
     # as_subclass, because the constructor first makes and deep-copies default metadata
     copied = result.as_subclass(MetaTensor).copy_meta_from(source)
-    copied.meta.update({key: MetaTensor.copy_items(v) for key, v in source.meta.items() if isinstance(v, _MUTABLE)})
+    # a header's numbers are arrays without axes, dozens of them, that nobody changes in place
+    mutable = {key: v for key, v in source.meta.items() if getattr(v, "ndim", 0) or type(v) in (list, dict)}
+    copied.meta.update({key: MetaTensor.copy_items(v) for key, v in mutable.items()})
     copied.applied_operations = [MetaTensor.copy_items(operation) for operation in source.applied_operations]
     return copied
-
-
-_MUTABLE = (Tensor, np.ndarray, list, dict)
 
 
 def in_kspace(result: Tensor, source: Tensor) -> Tensor:
