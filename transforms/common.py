@@ -11,18 +11,24 @@ import torch
 from monai.config import NdarrayOrTensor
 from monai.data import MetaTensor, get_track_meta
 from monai.transforms import MapTransform, Randomizable
-from monai.utils import MAX_SEED, TransformBackends, convert_to_tensor
+from monai.utils import MAX_SEED, MetaKeys, TransformBackends, convert_to_tensor
 from torch import Tensor
+
+from infomri_monai import arrays
+from infomri_monai.transforms.axes import check_axes
 
 
 def check_spatial_dims(spatial_dims: int) -> int:
     """Return ``spatial_dims`` if it is 1, 2 or 3, else raise ValueError."""
-    if spatial_dims not in (1, 2, 3):
+    number = arrays.as_whole(spatial_dims, "spatial_dims")
+    if number not in (1, 2, 3):
         raise ValueError(f"spatial_dims must be 1, 2 or 3, got {spatial_dims!r}.")
-    return int(spatial_dims)
+    return number
 
 
-def checked_tensor(data: NdarrayOrTensor, name: str, spatial_dims: int | None = None, kspace: bool = False) -> Tensor:
+def checked_tensor(
+    data: NdarrayOrTensor, name: str, spatial_dims: int | None = None, kspace: bool = False, is_label: bool = False
+) -> Tensor:
     """Convert to a floating or complex tensor (a MetaTensor where MONAI tracks metadata) and check it before any work.
 
     Args:
@@ -31,14 +37,15 @@ def checked_tensor(data: NdarrayOrTensor, name: str, spatial_dims: int | None = 
         name: what the data is, for error messages.
         spatial_dims: number of axes after the channel that belong to one image; None to leave the number of axes alone.
         kspace: whether the data must be complex.
+        is_label: labels of raters, whose axes are not those of images.
 
     Returns:
         The tensor on its own device; integers, booleans and half precision become float32 (no transform exists for
         them).
 
     Raises:
-        ValueError: if the data is no array, has another number of axes or an empty one, holds NaN or Inf, or is real
-            where complex is needed.
+        ValueError: if the data is no array, has another number of axes or an empty one, spatial axes that cannot be such,
+            holds NaN or Inf, or is real where complex is needed.
     """
     tensor = as_tensor(data, name)
     values = plain(tensor)
@@ -49,6 +56,8 @@ def checked_tensor(data: NdarrayOrTensor, name: str, spatial_dims: int | None = 
         )
     if values.numel() == 0:
         raise ValueError(f"{name} is empty: shape {tuple(values.shape)}.")
+    if spatial_dims is not None and not is_label:
+        check_axes(tensor, name, spatial_dims)
     if kspace and not values.is_complex():
         raise ValueError(
             f"{name} must be complex k-space, got {values.dtype}; ImageToKSpace makes k-space, and two real channels "
@@ -62,11 +71,9 @@ def checked_tensor(data: NdarrayOrTensor, name: str, spatial_dims: int | None = 
 
 def as_tensor(data: NdarrayOrTensor, name: str) -> Tensor:
     """The data as a tensor (a MetaTensor where MONAI tracks metadata), or ValueError."""
-    track_meta = get_track_meta()
-    tensor = data if track_meta and isinstance(data, MetaTensor) else convert_to_tensor(data, track_meta=track_meta)
-    if not isinstance(tensor, Tensor):
-        raise ValueError(f"{name} must be a numpy array or a tensor, got {type(data).__name__}.")
-    return tensor
+    track_meta, tensor = get_track_meta(), arrays.as_tensor(data, name)
+    same = track_meta and isinstance(tensor, MetaTensor)
+    return tensor if same else convert_to_tensor(tensor, track_meta=track_meta)
 
 
 def _check_finite(tensor: Tensor, name: str) -> None:
@@ -82,12 +89,10 @@ def checked_mask(mask: NdarrayOrTensor, kspace: Tensor, channels: int | None = N
     """A mask as a plain tensor of the real type and on the device of checked k-space.
 
     Raises:
-        ValueError: unless the mask is a real array with as many axes as ``kspace``, each of the same size or of size
-            1, and with ``channels`` channels if that is given.
+        ValueError: unless the mask is a real array of 0 and 1 with as many axes as ``kspace``, each of the same size or of
+            size 1, and with ``channels`` channels if that is given.
     """
-    tensor = convert_to_tensor(mask, track_meta=False, device=kspace.device)
-    if not isinstance(tensor, Tensor) or tensor.is_complex():
-        raise ValueError(f"mask must be a real array or tensor, got {getattr(mask, 'dtype', type(mask).__name__)}.")
+    tensor = plain(arrays.as_mask(mask)).to(kspace.device)
     pairs = list(zip(tensor.shape, kspace.shape, strict=False))
     if (
         tensor.ndim != kspace.ndim
@@ -107,11 +112,36 @@ def plain(tensor: Tensor) -> Tensor:
 
 
 def with_meta_of(result: Tensor, source: Tensor) -> Tensor:
-    """``result`` as a MetaTensor with a copy of the metadata of ``source``, if that has any."""
+    """``result`` as a MetaTensor with a copy of its own of the metadata of ``source``, if that has any."""
     if not isinstance(source, MetaTensor):
         return result
     # as_subclass, because the constructor first makes and deep-copies default metadata
-    return result.as_subclass(MetaTensor).copy_meta_from(source)
+    copied = result.as_subclass(MetaTensor).copy_meta_from(source)
+    # a header's numbers are arrays without axes, dozens of them, that nobody changes in place
+    mutable = {key: v for key, v in source.meta.items() if getattr(v, "ndim", 0) or type(v) in (list, dict)}
+    copied.meta.update({key: MetaTensor.copy_items(v) for key, v in mutable.items()})
+    copied.applied_operations = [MetaTensor.copy_items(operation) for operation in source.applied_operations]
+    return copied
+
+
+def in_kspace(result: Tensor, source: Tensor) -> Tensor:
+    """``result``, k-space or a mask, with the metadata of the image ``source``: the affine of the image whose k-space it is.
+
+    What MONAI would use to take it back to the source's grid goes: SaveImage(resample=True) would interpolate k-space,
+    Invertd rotate it.
+    """
+    copied = with_meta_of(result, source)
+    return on_own_grid(copied) if isinstance(copied, MetaTensor) else copied
+
+
+def on_own_grid(data: MetaTensor) -> MetaTensor:
+    """Let go of the grid that the data was read on and of the transforms since, in place."""
+    data.applied_operations = []
+    if MetaKeys.ORIGINAL_AFFINE in data.meta:
+        data.meta[MetaKeys.ORIGINAL_AFFINE] = data.affine.clone()
+    if MetaKeys.SPATIAL_SHAPE in data.meta:
+        data.meta[MetaKeys.SPATIAL_SHAPE] = np.array(data.shape[1:])
+    return data
 
 
 def slices_first(tensor: Tensor, spatial_dims: int) -> Tensor:
@@ -179,6 +209,23 @@ class DrawsOnce(Randomizable, MapTransform):
 def output_name(keys: Sequence[Hashable], key: Hashable, name: str) -> str:
     """Name of a per-image output: ``name`` for a transform of one key, ``{key}_{name}`` for one of several."""
     return name if len(keys) == 1 else f"{key}_{name}"
+
+
+def check_new_keys(data: Mapping[Hashable, Any], overwrite: bool | None, **names: Iterable[Hashable]) -> None:
+    """Raise ValueError if an output would replace what the data holds already under its name.
+
+    Args:
+        data: what the transform was given.
+        overwrite: the transform's argument; True lets it. None if there is no such argument.
+        names: the outputs' names, by the argument that gives them.
+    """
+    let = "" if overwrite is None else ", or let it be replaced by overwrite=True"
+    for argument, given in names.items():
+        for name in given:
+            if name in data and not overwrite:
+                raise ValueError(
+                    f"the data holds {name!r} already, which would be lost: give the output another name by {argument}{let}."
+                )
 
 
 def check_same_grid(grids: Iterable[tuple[Any, tuple[int, ...]]]) -> None:

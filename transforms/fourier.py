@@ -17,6 +17,8 @@ from infomri_monai.transforms.common import (
     EachKey,
     check_spatial_dims,
     checked_tensor,
+    in_kspace,
+    on_own_grid,
     plain,
     slices_first,
     slices_last,
@@ -59,7 +61,7 @@ class ImageToKSpace(Transform):
         """
         image = checked_tensor(img, "image", self.spatial_dims)
         kspace = image_to_kspace(slices_first(plain(image), self.spatial_dims), self.spatial_dims)
-        return with_meta_of(slices_last(kspace, self.spatial_dims), image)
+        return in_kspace(slices_last(kspace, self.spatial_dims), image)
 
 
 class KSpaceToImage(Transform):
@@ -151,7 +153,8 @@ class CropKSpace(Transform):
 
     Values are scaled by ``sqrt(cropped positions / all positions)``, so that with the orthonormal transform *image*
     intensities are kept (a constant image keeps its value). DC stays at ``n // 2``. The affine of a MetaTensor is
-    updated: voxels grow by ``n / roi_size``, and the voxel at ``n // 2`` stays at its place in the world.
+    updated: voxels grow by ``n / roi_size``, and the voxel at ``n // 2`` stays at its place in the world; the header's copies
+    of the old grid's geometry (``pixdim``, ``dim`` and the like) go, and so do the operations that Invertd would undo.
 
     Args:
         roi_size: size of the centre along each spatial axis; one number for all axes; -1 keeps an axis.
@@ -198,24 +201,26 @@ class CropKSpace(Transform):
             ValueError: if ``roi_size`` is larger than the grid, or as :class:`ImageToKSpace` and :class:`KSpaceToImage`
                 say.
         """
-        in_kspace = self.domain == "kspace"
-        data = checked_tensor(img, "k-space" if in_kspace else "image", self.spatial_dims, kspace=in_kspace)
+        is_kspace = self.domain == "kspace"
+        data = checked_tensor(img, "k-space" if is_kspace else "image", self.spatial_dims, kspace=is_kspace)
         grid = tuple(data.shape[1 : 1 + self.spatial_dims])
         size = tuple(n if r == -1 else r for n, r in zip(grid, self.roi_size, strict=True))
         if any(r > n for n, r in zip(grid, size, strict=True)):
             raise ValueError(f"roi_size {size} is larger than the grid {grid}; a crop cannot add frequencies.")
         stack = slices_first(plain(data), self.spatial_dims)
-        kspace = stack if in_kspace else image_to_kspace(stack, self.spatial_dims)
+        kspace = stack if is_kspace else image_to_kspace(stack, self.spatial_dims)
         cropped = crop_kspace(kspace, list(size), self.spatial_dims) * math.sqrt(math.prod(size) / math.prod(grid))
-        if not in_kspace:
+        if not is_kspace:
             cropped = kspace_to_image(cropped, self.spatial_dims)
             cropped = cropped if data.is_complex() else cropped.real
         result = with_meta_of(slices_last(cropped, self.spatial_dims).contiguous(), data)
-        return _coarser(result, grid, size) if isinstance(result, MetaTensor) else result
+        if isinstance(result, MetaTensor) and size != grid:
+            _coarser(result, grid, size)
+        return on_own_grid(result) if isinstance(result, MetaTensor) and is_kspace else result
 
 
-def _coarser(image: MetaTensor, grid: tuple[int, ...], size: tuple[int, ...]) -> MetaTensor:
-    """Update the affine: old index = n // 2 + (new index - r // 2) * n / r along every cropped axis."""
+def _coarser(image: MetaTensor, grid: tuple[int, ...], size: tuple[int, ...]) -> None:
+    """Update the affine: old index = n // 2 + (new index - r // 2) * n / r along a cropped axis; what is of the old grid goes."""
     affine = image.affine
     new_to_old = torch.eye(affine.shape[-1], dtype=affine.dtype, device=affine.device)
     for axis, (n, r) in enumerate(zip(grid, size, strict=True)):
@@ -223,7 +228,26 @@ def _coarser(image: MetaTensor, grid: tuple[int, ...], size: tuple[int, ...]) ->
             new_to_old[axis, axis] = n / r
             new_to_old[axis, -1] = n // 2 - (r // 2) * n / r
     image.affine = affine @ new_to_old
-    return image
+    image.applied_operations = []  # what was done before the crop cannot be undone through it
+    for key in [key for key in image.meta if str(key) in _OF_THE_GRID]:
+        del image.meta[key]
+    if "spacing" in image.meta:
+        steps = torch.linalg.vector_norm(image.affine[:-1, :-1], dim=0).tolist()
+        image.meta["spacing"] = tuple(steps[: len(image.meta["spacing"])])
+
+
+#: the readers' copies of a header's geometry: NIfTI, NRRD, DICOM (two spellings); ``affine`` is what MONAI keeps up to date
+_OF_THE_GRID = {
+    *("dim", "pixdim", "qform_code", "sform_code", "slice_start", "slice_end", "slice_code"),
+    *(f"{name}_{axis}" for name, axes in (("srow", "xyz"), ("quatern", "bcd")) for axis in axes),
+    *(f"qoffset_{axis}" for axis in "xyz"),
+    *("sizes", "space directions", "space origin"),
+    *(
+        tag
+        for pair in (("0028", "0010"), ("0028", "0011"), ("0028", "0030"), ("0020", "0032"))
+        for tag in ("".join(pair), "|".join(pair))
+    ),
+}
 
 
 class CropKSpaced(EachKey):

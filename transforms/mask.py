@@ -16,12 +16,14 @@ from infomri_monai.sampling import MaskSample, SamplingPolicy
 from infomri_monai.sampling.policy import check_ratio_range
 from infomri_monai.transforms.common import (
     DrawsOnce,
+    check_new_keys,
     check_same_grid,
     check_spatial_dims,
     checked_tensor,
     draw_seed,
+    in_kspace,
+    plain,
     seeded_generator,
-    with_meta_of,
 )
 
 
@@ -106,9 +108,7 @@ class RandSampleMask(Randomizable, Transform):
         if randomize:
             self.randomize()
         sample = self.sample(image.shape[1:], image.device)
-        return sample._replace(
-            mask=with_meta_of(sample.mask, image), probabilities=with_meta_of(sample.probabilities, image)
-        )
+        return sample._replace(mask=in_kspace(sample.mask, image), probabilities=in_kspace(sample.probabilities, image))
 
     @torch.no_grad()
     def sample(self, shape: Sequence[int], device: torch.device | str = "cpu") -> MaskSample:
@@ -133,9 +133,10 @@ class RandSampleMaskd(DrawsOnce):
         mask_key: where the mask goes, shape (1, *spatial).
         ratio_key: where the realised ratio goes, a float tensor without axes.
         allow_missing_keys: skip missing keys instead of raising KeyError; without any key nothing is added.
+        overwrite: replace what the data holds under ``mask_key`` and ``ratio_key``; False refuses.
 
     Raises:
-        ValueError: as :class:`RandSampleMask`, and if the keys' grids differ.
+        ValueError: as :class:`RandSampleMask`, if the keys' grids differ, or the data holds an output's name already.
 
     Example:
         >>> import torch
@@ -154,8 +155,10 @@ class RandSampleMaskd(DrawsOnce):
         mask_key: str = "mask",
         ratio_key: str = "ratio",
         allow_missing_keys: bool = False,
+        overwrite: bool = False,
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
+        self.overwrite = overwrite
         self.transform = RandSampleMask(policy, ratio, spatial_dims)
         self.mask_key = mask_key
         self.ratio_key = ratio_key
@@ -163,11 +166,14 @@ class RandSampleMaskd(DrawsOnce):
     def __call__(self, data: Mapping[Hashable, NdarrayOrTensor]) -> dict[Hashable, Any]:
         """Add the mask and its realised ratio."""
         d: dict[Hashable, Any] = dict(data)
-        present = list(self.key_iterator(d))
-        check_same_grid((key, tuple(d[key].shape[1:])) for key in present)
+        dims = self.transform.spatial_dims
+        images = {key: checked_tensor(d[key], f"image {key!r}", dims) for key in self.key_iterator(d)}
+        if images:
+            check_new_keys(d, self.overwrite, mask_key=[self.mask_key], ratio_key=[self.ratio_key])
+        check_same_grid((key, tuple(plain(image).shape[1:])) for key, image in images.items())
         self.randomize()
-        if present:
-            d[self.mask_key], _, d[self.ratio_key] = self.transform(d[present[0]], randomize=False)
+        if images:
+            d[self.mask_key], _, d[self.ratio_key] = self.transform(next(iter(images.values())), randomize=False)
         return d
 
 

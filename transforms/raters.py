@@ -20,6 +20,7 @@ from torch import Tensor
 from infomri_monai.transforms.common import (
     DrawsOnce,
     as_tensor,
+    check_new_keys,
     check_spatial_dims,
     checked_tensor,
     plain,
@@ -176,7 +177,7 @@ class RandRater(Randomizable, Transform):
 
     def checked(self, label: NdarrayOrTensor, name: str = "label") -> Tensor:
         """The label as a tensor of its own dtype, after the checks of :meth:`__call__`."""
-        checked = checked_tensor(label, name, self.spatial_dims)
+        checked = checked_tensor(label, name, self.spatial_dims, is_label=True)
         if checked.is_complex():
             raise ValueError(f"{name} must be real, got {checked.dtype}.")
         return as_tensor(label, name)
@@ -523,9 +524,10 @@ class StackRatersd(MapTransform):
         name: where the joined label goes.
         allow_missing: a key that is missing, or holds None, is a missing rater. False raises KeyError or ValueError.
         multi_label: labels are (structure, *spatial) channels of 0 and 1.
+        overwrite: replace what the data holds under ``name``; False refuses.
 
     Raises:
-        ValueError: as :class:`StackRaters`.
+        ValueError: as :class:`StackRaters`, or if the data holds ``name`` already.
 
     Example:
         >>> import torch
@@ -538,15 +540,21 @@ class StackRatersd(MapTransform):
     backend = StackRaters.backend
 
     def __init__(
-        self, keys: KeysCollection, name: str = "label", allow_missing: bool = False, multi_label: bool = False
+        self,
+        keys: KeysCollection,
+        name: str = "label",
+        allow_missing: bool = False,
+        multi_label: bool = False,
+        overwrite: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys=allow_missing)
-        self.name = name
+        self.name, self.overwrite = name, overwrite
         self.transform = StackRaters(allow_missing, multi_label)
 
     def __call__(self, data: Mapping[Hashable, NdarrayOrTensor | None]) -> dict[Hashable, Any]:
         """Add the joined label."""
         d: dict[Hashable, Any] = dict(data)
+        check_new_keys(d, self.overwrite, name=[self.name])
         there = set(self.key_iterator(d))
         d[self.name] = self.transform([d[key] if key in there else None for key in self.keys])
         return d

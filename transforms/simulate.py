@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,9 +17,11 @@ from infomri_monai.acquisition import ComplexGaussianNoise, NoiseModel, image_to
 from infomri_monai.sampling import MaskSample, SamplingPolicy
 from infomri_monai.transforms.common import (
     DrawsOnce,
+    check_new_keys,
     check_same_grid,
     checked_tensor,
     complex_to_channels,
+    in_kspace,
     output_name,
     plain,
     slices_first,
@@ -141,8 +143,8 @@ class SimulateAcquisition(Randomizable, Transform):
         kspace = measure(image_to_kspace(slices, dims), mask, self.add_noise.noise, generator, slices)
         zero_filled = slices_last(kspace_to_image(kspace, dims), dims)
         return SimulatedAcquisition(
-            with_meta_of(slices_last(kspace, dims), image),
-            with_meta_of(sample.mask, image),
+            in_kspace(slices_last(kspace, dims), image),
+            in_kspace(sample.mask, image),
             sample.ratio,
             with_meta_of(complex_to_channels(zero_filled) if self.channels else zero_filled, image),
         )
@@ -167,9 +169,10 @@ class SimulateAcquisitiond(DrawsOnce):
         ratio_key: name of the realised ratio.
         zero_filled_key: name of the zero-filled image.
         allow_missing_keys: skip missing keys instead of raising KeyError; without any key nothing is added.
+        overwrite: replace what the data holds under the outputs' names; False refuses.
 
     Raises:
-        ValueError: as :class:`SimulateAcquisition`, and if the keys' grids differ.
+        ValueError: as :class:`SimulateAcquisition`, if the keys' grids differ, or the data holds an output's name already.
 
     Example:
         >>> import torch
@@ -193,13 +196,14 @@ class SimulateAcquisitiond(DrawsOnce):
         ratio_key: str = "ratio",
         zero_filled_key: str = "zero_filled",
         allow_missing_keys: bool = False,
+        overwrite: bool = False,
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
         self.transform = SimulateAcquisition(policy, ratio, noise_std, noise, spatial_dims, channels)
         self.kspace_key = kspace_key
         self.mask_key = mask_key
         self.ratio_key = ratio_key
-        self.zero_filled_key = zero_filled_key
+        self.zero_filled_key, self.overwrite = zero_filled_key, overwrite
 
     def __call__(self, data: Mapping[Hashable, NdarrayOrTensor]) -> dict[Hashable, Any]:
         """Simulate the acquisition of every key."""
@@ -207,6 +211,7 @@ class SimulateAcquisitiond(DrawsOnce):
         dims = self.transform.spatial_dims
         images = {key: checked_tensor(d[key], f"image {key!r}", dims) for key in self.key_iterator(d)}
         check_same_grid((key, tuple(plain(image).shape[1:])) for key, image in images.items())
+        self._check_names(d, images)
         self.randomize()
         if not images:
             return d
@@ -219,6 +224,13 @@ class SimulateAcquisitiond(DrawsOnce):
             d[output_name(self.keys, key, self.zero_filled_key)] = result.zero_filled
             d[self.mask_key], d[self.ratio_key] = result.mask, result.ratio
         return d
+
+    def _check_names(self, data: Mapping[Hashable, Any], images: Iterable[Hashable]) -> None:
+        kspaces, zero_filled = (
+            [output_name(self.keys, key, name) for key in images] for name in (self.kspace_key, self.zero_filled_key)
+        )
+        shared = {"mask_key": [self.mask_key], "ratio_key": [self.ratio_key]} if kspaces else {}
+        check_new_keys(data, self.overwrite, kspace_key=kspaces, zero_filled_key=zero_filled, **shared)
 
 
 SimulateAcquisitionD = SimulateAcquisitionDict = SimulateAcquisitiond

@@ -9,7 +9,9 @@ from monai.transforms import MapTransform, Transform
 from monai.utils import TransformBackends
 from torch import Tensor
 
+from infomri_monai.acquisition import apply_mask
 from infomri_monai.transforms.common import (
+    check_new_keys,
     checked_mask,
     checked_tensor,
     complex_to_channels,
@@ -46,7 +48,7 @@ class Undersample(Transform):
             ValueError: if the k-space is real or holds NaN or Inf, or the mask does not fit it or is complex.
         """
         kspace = checked_tensor(img, "k-space", kspace=True)
-        return with_meta_of(plain(kspace) * checked_mask(mask, kspace), kspace)
+        return with_meta_of(apply_mask(plain(kspace), checked_mask(mask, kspace)), kspace)
 
 
 class ZeroFilled(Transform):
@@ -130,6 +132,10 @@ class ZeroFilledd(MapTransform):
         spatial_dims: number of axes after the channel to transform.
         zero_filled_key: where the reconstruction goes; with several keys, ``{key}_{zero_filled_key}``.
         allow_missing_keys: skip missing keys instead of raising KeyError.
+        overwrite: replace what the data holds under that name; False refuses.
+
+    Raises:
+        ValueError: as :class:`ZeroFilled`, or if the data holds the output's name already.
 
     Example:
         >>> import torch
@@ -146,17 +152,18 @@ class ZeroFilledd(MapTransform):
         spatial_dims: int = 2,
         zero_filled_key: str = "zero_filled",
         allow_missing_keys: bool = False,
+        overwrite: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.zero_filled_key = zero_filled_key
+        self.zero_filled_key, self.overwrite = zero_filled_key, overwrite
         self.transform = ZeroFilled(channels, spatial_dims)
 
     def __call__(self, data: Mapping[Hashable, NdarrayOrTensor]) -> dict[Hashable, NdarrayOrTensor]:
         """Reconstruct every key."""
         d = dict(data)
-        for key in self.key_iterator(d):
-            d[output_name(self.keys, key, self.zero_filled_key)] = self.transform(d[key])
-        return d
+        names = {key: output_name(self.keys, key, self.zero_filled_key) for key in self.key_iterator(d)}
+        check_new_keys(d, self.overwrite, zero_filled_key=names.values())
+        return {**d, **{name: self.transform(d[key]) for key, name in names.items()}}
 
 
 UndersampleD = UndersampleDict = Undersampled

@@ -54,9 +54,10 @@ mask_figure(lines, [0.125, 0.25, 0.5], (128, 128), generator)
 # %%
 # ## To the scanner
 #
-# `write_masks` writes a mask as arrays (`npz`, `npy`), picture (`png`), table of phase encodes in measuring order
-# (`csv`) and Pulseq sequence (`seq`): a gradient echo that measures exactly these lines. The sequence is read back
-# before its file is kept. From a shell the same is, after `save_policy(lines, "policy.pt")`:
+# `write_masks` writes a mask as arrays (`npz`, `npy`), black and white image (`png`, axis 0 horizontal: MONAI's
+# `LoadImage` reads the mask back), table of phase encodes in measuring order (`csv`) and Pulseq sequence (`seq`): a
+# gradient echo that measures exactly these lines. The sequence is read back before its file is kept. From a shell the
+# same is, after `save_policy(lines, "policy.pt")`:
 #
 # ```bash
 # infomri-export-masks --checkpoint policy.pt --ratios 0.25 --out masks --formats npz csv seq --grid 128 128 \

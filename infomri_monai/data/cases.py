@@ -180,7 +180,8 @@ class ReadCased(Transform):
 
     Raises:
         OSError: when called, if the file is unreadable.
-        ValueError: when called, if the data hold NaN or Inf, have other axes, or are real where complex is needed.
+        ValueError: when called, if the data hold NaN or Inf, have other axes, or are real where complex is needed, or there are two
+            masks.
 
     Example:
         >>> ReadCased()({"image": np.ones((1, 4, 5)), "name": "flat", "index": 1})["image"].shape
@@ -207,6 +208,8 @@ class ReadCased(Transform):
             d["image"] = image.abs() if self.magnitude and image.is_complex() else image
         elif isinstance(d["kspace"], (str, os.PathLike)):
             kspace, mask = read_kspace(d["kspace"])
+            if mask is not None and "mask" in d:
+                raise ValueError("mask is given beside a file of k-space that holds one: leave out one of them.")
             d["kspace"], d["has_geometry"] = _slices_last(kspace), False
             if mask is not None:
                 d["mask"] = _slices_last(mask)

@@ -28,6 +28,7 @@ from infomri_monai.data.prepare import (
     existing_folder,
     in_float32,
 )
+from infomri_monai.transforms.common import check_new_keys
 
 __all__ = [
     "ReadFastMRISliceD",
@@ -212,8 +213,9 @@ class ReadFastMRISliced(MapTransform):
         allow_missing_keys: pass entries without the key.
 
     Raises:
-        ValueError: if ``crop`` is no size; when called, if the file is unreadable, lacks an array, is smaller than
-            ``crop``, has no such slice or holds NaN or Inf there.
+        ValueError: if ``crop`` is no size or there are several keys; when called, if the data holds the name of image or
+            target already, the file is unreadable, lacks an array, is smaller than ``crop``, has no such slice or holds
+            NaN or Inf there.
 
     Example:
         >>> import h5py, tempfile, numpy as np
@@ -239,6 +241,8 @@ class ReadFastMRISliced(MapTransform):
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
+        if len(self.keys) > 1:
+            raise ValueError(f"keys must be one key: image, target and scale have one name each, got {self.keys}.")
         self.crop = None if crop is None else check_size(crop, "crop")
         self.image_key, self.target_key = image_key, target_key
         self.normalise, self.slice_key = normalise, slice_key
@@ -248,6 +252,8 @@ class ReadFastMRISliced(MapTransform):
         d = dict(data)
         for key in self.key_iterator(d):
             path, index = Path(d[key]), int(d[self.slice_key])
+            outputs = {"image_key": self.image_key, "target_key": self.target_key}
+            check_new_keys(d, None, **{argument: [name] for argument, name in outputs.items() if name is not None})
             with read_volume_file(path) as file:
                 kspace = torch.from_numpy(read_slice(file, "kspace", (index,)))[None].to(torch.complex64)
                 target = read_slice(file, self.target_key, (index,)) if self.target_key else None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections import Counter
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from monai.transforms import MapTransform
 
 from infomri_monai.data.image_files import Volume, find_volumes, read_volume, readable
 from infomri_monai.data.prepare import check_axis, existing_folder
+from infomri_monai.transforms.axes import check_axes, likely_slice_axis, spacing_of
 
 __all__ = ["ExtractSliceD", "ExtractSliceDict", "ExtractSliced", "extract_slice", "image_slices"]
 
@@ -40,7 +42,7 @@ def extract_slice(volume: torch.Tensor, index: int, axis: int = 2) -> MetaTensor
         metadata only the file's name and the space are kept, because readers leave the whole DICOM header there.
 
     Raises:
-        ValueError: if the shape, ``axis`` or ``index`` does not fit.
+        ValueError: if the shape, ``axis`` or ``index`` does not fit, or the volume has no channel axis, as its metadata say.
 
     Example:
         >>> volume = MetaTensor(torch.zeros(1, 4, 5, 6), affine=torch.diag(torch.tensor([2.0, 2.0, 3.0, 1.0])))
@@ -52,6 +54,7 @@ def extract_slice(volume: torch.Tensor, index: int, axis: int = 2) -> MetaTensor
         raise ValueError(
             f"volume must have shape (channel, *spatial) with 2 or 3 spatial axes, got {tuple(volume.shape)}."
         )
+    check_axes(volume, "volume", volume.ndim - 1)
     check_axis(axis)
     slices = volume.shape[axis + 1] if volume.ndim == 4 else 1
     if not 0 <= index < slices:
@@ -164,6 +167,8 @@ def image_slices(
                 raise
             _LOGGER.warning("%s (left out)", str(error).replace(volume.name, "an image"))
             continue
+        if axis == 2 and len(volume.shape) == 3:
+            _check_slices(volume, None if loaded is None else spacing_of(loaded))
         for index in slices:
             image = str(volume.path) if loaded is None else extract_slice(loaded, index, axis)
             entries.append({"image": image, "volume": volume.name, "slice": index})
@@ -177,6 +182,16 @@ def _check_same_size(volumes: list[Volume], axis: int) -> None:
     if len(sizes) > 1:
         listed = ", ".join(f"{size} in {count} volumes" for size, count in sizes.most_common())
         raise ValueError(f"slices across axis {axis} differ in size: {listed}. Choose one size by the pattern.")
+
+
+def _check_slices(volume: Volume, spacing: Sequence[float] | None) -> None:
+    likely = likely_slice_axis(volume.shape, spacing)
+    if likely in (0, 1):
+        warnings.warn(
+            f"slices of an image seem to lie along axis {likely} of {volume.shape}, but are cut across axis 2: axis={likely}?",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def _check_lazy(volumes: list[Volume]) -> None:

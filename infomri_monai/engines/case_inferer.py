@@ -19,6 +19,7 @@ from infomri_monai.acquisition import FourierMeasurement, off_centre
 from infomri_monai.engines.case import AcquiredCase, MeasuredSlices, SimulatedSlices, SliceAcquisition
 from infomri_monai.engines.hardware import MixedPrecision
 from infomri_monai.engines.prepare import device_of, seeded_generator
+from infomri_monai.metrics.image_quality import is_signed
 from infomri_monai.sampling import SamplingPolicy
 from infomri_monai.sampling.policy import check_ratio
 from infomri_monai.transforms.common import checked_mask, checked_tensor, plain
@@ -275,6 +276,8 @@ class CaseInferer(Inferer, ABC, Generic[Result]):
                 check_measured(measured.masks(), self.policy)
             slices: SliceAcquisition = measured
         else:
+            if is_signed(data):
+                _LOGGER.warning("the image has negative values: results are of its magnitude, in which -x is x")
             slices = self._simulated(_slices_first(data))
         if self.policy is not None and self.policy.grid is not None:
             far = is_far(self.policy.grid, slices.record.grid)

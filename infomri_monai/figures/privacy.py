@@ -244,7 +244,7 @@ def _draw_row(axes: Any, example: AttackExample) -> None:
     axes[0].set_ylabel(example.label)
     for panel, (name, image) in zip(axes[1:], panels.items(), strict=True):
         shown = image.detach().cpu().abs()
-        quality = float(psnr(shown[None, None], truth.abs()[None, None]))
+        quality = float(psnr(shown[None, None], truth[None, None]))
         panel.imshow(shown.numpy(), **window)
         panel.set_title(f"{name}, {quality:.2f} dB")
     for panel in axes:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, cat
 
 from infomri_monai.metrics.cumulative import RatioMetric
+from infomri_monai.metrics.image_quality import warn_where_signed
 
 __all__ = [
     "IntervalScale",
@@ -226,7 +227,8 @@ def inside_object(image: Tensor, threshold: float = 0.1) -> Tensor:
     of the object. Dark parts within it (ventricles, bone) count.
 
     Args:
-        image: real or complex, shape (batch, 1, *spatial); the plane is that of the first two spatial axes.
+        image: real (negative values are a warning) or complex, shape (batch, 1, *spatial); the plane is that of the first two
+            spatial axes.
         threshold: what counts as signal, as a share of the 99th percentile of the image's magnitudes.
 
     Returns:
@@ -239,6 +241,7 @@ def inside_object(image: Tensor, threshold: float = 0.1) -> Tensor:
         >>> inside_object(ring)[0, 0, 2].int().tolist()
         [0, 1, 1, 1, 1]
     """
+    warn_where_signed(image)
     magnitude = image.abs()
     peak = torch.stack([torch.quantile(one.flatten().float(), 0.99) for one in magnitude])
     signal = (magnitude > threshold * peak.reshape(-1, *[1] * (image.ndim - 1))).to(torch.uint8)

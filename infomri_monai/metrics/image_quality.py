@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from monai.metrics.regression import KernelType, compute_mean_error_metrics, compute_ssim_and_cs
 from monai.utils.type_conversion import convert_to_tensor
 from torch import Tensor
 
 from infomri_monai.metrics.cumulative import RatioMetric, mean_over_images
+from infomri_monai.transforms.axes import likely_slice_axis
 
-__all__ = ["SSIM_WINDOW", "VolumePSNR", "VolumeSSIM", "check_images", "magnitude", "psnr", "ssim"]
+__all__ = [
+    "SSIM_WINDOW",
+    "VolumePSNR",
+    "VolumeSSIM",
+    "check_images",
+    "is_signed",
+    "magnitude",
+    "psnr",
+    "ssim",
+    "warn_where_signed",
+]
 
 #: side of SSIM's Gaussian window (sigma 1.5 truncated at 3.5 sigma, as in scikit-image)
 SSIM_WINDOW = 11
+#: share of the sum of magnitudes that negative values may have: a sharp edge at low resolution rings below zero
+_RINGING = 0.05
 
 
 def magnitude(image: Tensor) -> Tensor:
@@ -26,8 +41,43 @@ def magnitude(image: Tensor) -> Tensor:
     return convert_to_tensor(image, track_meta=False).abs()
 
 
+def is_signed(image: Tensor) -> bool:
+    """Whether negative values carry more than a twentieth of the magnitudes of a real image: its magnitude is another image.
+
+    Less is ringing at sharp edges. A complex image has a phase, and its magnitude is what is meant.
+
+    Args:
+        image: shape (batch, ...); one such image is enough.
+
+    Example:
+        >>> import torch
+        >>> is_signed(torch.tensor([[-0.01, 1.0], [0.0, 1.0]])), is_signed(torch.tensor([[0.0, 1.0], [-0.5, 1.0]]))
+        (False, True)
+    """
+    if image.is_complex() or not image.numel():
+        return False
+    values = convert_to_tensor(image, track_meta=False).detach().flatten(1)
+    return bool((values.clamp_max(0).abs().sum(1) > _RINGING * values.abs().sum(1)).any())
+
+
+def warn_where_signed(image: Tensor) -> None:
+    """Warn if a real target is no magnitude (:func:`is_signed`), as after NormalizeIntensity.
+
+    Example:
+        >>> import torch
+        >>> warn_where_signed(torch.rand(1, 1, 8, 8))
+    """
+    if is_signed(image):
+        warnings.warn(
+            "a real target holds negative values, and magnitudes are compared here, in which -x is x and a dark background may be "
+            "bright: give images that are not negative (without zero mean), or complex ones whose magnitude is meant",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
 def check_images(prediction: Tensor, target: Tensor, smallest: int = 1) -> None:
-    """Raise ValueError unless both have one shape (batch, ..., H, W) with H and W at least ``smallest``.
+    """Raise ValueError unless both have one shape (batch, ..., H, W) with H and W at least ``smallest``; warn of a signed target.
 
     Example:
         >>> import torch
@@ -41,6 +91,13 @@ def check_images(prediction: Tensor, target: Tensor, smallest: int = 1) -> None:
         raise ValueError(f"images must have shape (batch, ..., H, W), got {tuple(target.shape)}.")
     if min(target.shape[-2:]) < smallest:
         raise ValueError(f"SSIM needs images of at least {smallest} x {smallest}, got {tuple(target.shape[-2:])}.")
+    if smallest > 1 and target.ndim > 3 and likely_slice_axis(target.shape[-3:]) == 2:
+        warnings.warn(
+            f"the last two axes of {tuple(target.shape)} are compared as images: are slices last? movedim(-1, 1) puts them first",
+            UserWarning,
+            stacklevel=3,
+        )
+    warn_where_signed(target)
 
 
 def _normalised(prediction: Tensor, target: Tensor, data_range: Tensor | float | None) -> tuple[Tensor, Tensor]:
@@ -50,8 +107,8 @@ def _normalised(prediction: Tensor, target: Tensor, data_range: Tensor | float |
         span = y.flatten(1).amax(1)
     else:
         span = torch.as_tensor(data_range, dtype=y.dtype, device=y.device).reshape(-1)
-        if span.numel() not in (1, y.shape[0]) or not bool((span > 0).all()):
-            raise ValueError(f"data_range must be positive, one for all or one per element, got {span.tolist()}.")
+        if span.numel() not in (1, y.shape[0]) or not bool(((span > 0) & torch.isfinite(span)).all()):
+            raise ValueError(f"data_range must be positive and finite, one for all or one per element, got {span.tolist()}.")
     span = torch.where(span > 0, span, torch.nan).reshape(-1, *[1] * (y.ndim - 1))
     return x / span, y / span
 
@@ -67,14 +124,14 @@ def psnr(prediction: Tensor, target: Tensor, data_range: Tensor | float | None =
 
     Args:
         prediction: real or complex, shape (batch, ..., H, W). Magnitudes are compared.
-        target: of the prediction's shape.
+        target: of the prediction's shape; a real one with negative values is a warning (:func:`warn_where_signed`).
         data_range: peak value, one or one per element; None takes each target element's largest magnitude.
 
     Returns:
         PSNR in dB, shape (batch,); infinite where both agree exactly, NaN where an element's target is all zero.
 
     Raises:
-        ValueError: if the shapes differ or lack axes, or ``data_range`` is not positive or does not fit the batch.
+        ValueError: if the shapes differ or lack axes, or ``data_range`` is not positive, not finite or does not fit the batch.
 
     Example:
         >>> import torch

@@ -20,7 +20,7 @@ from infomri_monai.metrics.calibration import (
     uncertainty_error_correlation,
 )
 from infomri_monai.metrics.cumulative import PerImageMetric, RatioMetric
-from infomri_monai.metrics.image_quality import VolumePSNR, VolumeSSIM, psnr, ssim
+from infomri_monai.metrics.image_quality import VolumePSNR, VolumeSSIM, psnr, ssim, warn_where_signed
 from infomri_monai.metrics.tables import RatioTable, TableCollector
 
 __all__ = ["IMAGE_QUALITY", "RateDistortion", "RateDistortionRow", "RateDistortionTable", "mask_ratio"]
@@ -199,7 +199,8 @@ class RateDistortion(TableCollector[RateDistortionTable]):
 
         Args:
             prediction: a :class:`~infomri_monai.systems.ReconstructionResult`.
-            label: the fully sampled target, (batch, 1, H, W). With a real mean, a complex target's magnitude counts.
+            label: the fully sampled target, (batch, 1, H, W). With a real mean, a complex target's magnitude counts. Of a
+                real one with negative values the magnitude is another image, which is a warning.
             ratio: requested sampling ratio, one or one per image.
             volume: which volume each image is a slice of; None leaves the volume-level columns out.
 
@@ -207,6 +208,7 @@ class RateDistortion(TableCollector[RateDistortionTable]):
             ValueError: if shapes do not fit.
         """
         mean, mask = prediction.mean, prediction.mask
+        warn_where_signed(label)
         if label.is_complex() and not mean.is_complex():
             label = label.abs()
         elif mean.is_complex():

@@ -245,6 +245,10 @@ class SamplingPolicy(nn.Module, ABC):
         shape = tuple(int(n) for n in shape)
         if not shape or min(shape) < 1:
             raise ValueError(f"shape must hold positive axis sizes, got {shape}.")
+        if len(shape) > 3:
+            raise ValueError(
+                f"shape must be the spatial grid, without batch and channel, got {len(shape)} axes: {shape}."
+            )
         if self.readout_axis is None:
             return shape
         if self.readout_axis >= len(shape):

@@ -106,7 +106,9 @@ def _png(stem: str, drawn: DrawnMask) -> None:
     info = png.PngInfo()
     for key, value in drawn.record.items():
         info.add_text(key, str(value))
-    image.fromarray(drawn.mask * np.uint8(255)).save(f"{stem}.png", format="png", pnginfo=info)
+    info.add_text("axes", "axis 0 of the mask is horizontal, axis 1 vertical, as MONAI reads images")
+    # one bit a pixel: 0 and 1 for who reads numbers, black and white for who looks
+    image.fromarray(drawn.mask.T.astype(bool)).save(f"{stem}.png", format="png", pnginfo=info)
 
 
 def _csv(stem: str, drawn: DrawnMask) -> None:
@@ -151,9 +153,11 @@ def write_masks(
         formats: ``"npz"``: uint8 ``mask`` on the full grid, ``lines`` (indices of the acquired lines of a 1D mask),
             ``ratio_requested``, ``ratio_realised``, ``seed``, ``policy``, ``grid``, ``readout_axis`` (of lines).
             ``"npy"``: the mask alone, with the
-            rest in a ``.json`` beside it. ``"png"``: an image, one pixel per position of a 2D grid, with the rest as
-            its text. ``"csv"``: the phase encodes in measuring order (:func:`phase_encode_table`). ``"seq"``: a Pulseq
-            sequence that measures the lines of a 2D grid (:func:`write_pulseq`).
+            rest in a ``.json`` beside it. ``"png"``: a black and white image, one pixel of one bit per position of a 2D
+            grid, axis 0 horizontal, with the rest as its text. MONAI's ``LoadImage`` reads the mask of ``.npy`` and ``.png``
+            as it is, that of ``.npz`` with ``NumpyReader(npz_keys="mask")``. ``"csv"``: the phase encodes in measuring order
+            (:func:`phase_encode_table`). ``"seq"``: a Pulseq sequence that measures the lines of a 2D grid
+            (:func:`write_pulseq`).
         ordering: of the phase encodes in ``"csv"`` and ``"seq"``, see :func:`phase_encodes`.
         shots: number of shots of the interleaved ordering.
         protocol: of ``"seq"``, and only for it.

@@ -41,7 +41,8 @@ class System(nn.Module):
             k-space, zero where not measured, (batch, coil, *spatial), and the masks with their probabilities.
 
         Raises:
-            ValueError: if ``ratio`` has neither one entry nor one per image, or as :class:`SamplingPolicy` says.
+            ValueError: if the image has other axes, ``ratio`` has neither one entry nor one per image, or as
+                :class:`SamplingPolicy` says.
 
         Example:
             >>> import torch
@@ -51,6 +52,11 @@ class System(nn.Module):
             >>> kspace.shape, float(sample.mask.mean())
             (torch.Size([2, 1, 8, 8]), 0.25)
         """
+        dims = self.measurement.spatial_dims
+        if image.ndim != dims + 2 or image.shape[1] != 1:
+            raise ValueError(
+                f"image must have shape (batch, 1, *spatial) (slices are a batch), {dims} spatial axes, got {tuple(image.shape)}."
+            )
         ratios = torch.as_tensor(ratio, dtype=torch.float32, device=image.device).reshape(-1)
         if ratios.numel() not in (1, image.shape[0]):
             raise ValueError(f"ratio must have 1 or {image.shape[0]} entries (one per image), got {ratios.numel()}.")

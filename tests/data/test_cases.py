@@ -169,6 +169,15 @@ def test_bad_masks(tmp_path, mask, message):
     refuses(ValueError, message, read_kspace, tmp_path / "scan.npz")
 
 
+def test_a_mask_beside_a_file_with_a_mask_is_refused(tmp_path):
+    """One of the two would be lost."""
+    write_kspace(tmp_path / "scan.npz", kspace=kspace(2, 4, 8), mask=np.arange(8) % 2)
+    (case,) = inference_cases(tmp_path, kind="kspace")
+    refuses(ValueError, "leave out one of them", ReadCased(), {**case, "mask": torch.ones(1, 4, 8, 2)})
+    write_kspace(tmp_path / "scan.npz", kspace=kspace(2, 4, 8))
+    assert ReadCased()({**case, "mask": torch.ones(1, 4, 8, 2)})["mask"].shape == (1, 4, 8, 2)
+
+
 def test_a_broken_case_stays_alone_and_unnamed(tmp_path):
     data, _ = write_nifti(tmp_path / "good.nii")
     data[1, 2, 1] = np.nan

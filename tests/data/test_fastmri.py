@@ -55,6 +55,14 @@ def names(entries):
     return [(entry["volume"], entry["slice"]) for entry in entries]
 
 
+def test_what_an_entry_holds_is_not_overwritten(folder):
+    entry = fastmri_knee(folder)[0]
+    read = ReadFastMRISliced("kspace", crop=None, image_key="x")
+    refuses(ValueError, "'x' already.*image_key", read, {**entry, "x": 1})
+    refuses(ValueError, "target_key", read, {**entry, "reconstruction_esc": 1})
+    refuses(ValueError, "keys must be one key", ReadFastMRISliced, ("kspace", "other"))
+
+
 def test_all_slices_of_a_folder(folder):
     entries = fastmri_knee(folder)
     assert names(entries) == [("file1000000", i) for i in range(3)] + [("file1000007", i) for i in range(2)]

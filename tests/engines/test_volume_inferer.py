@@ -238,3 +238,12 @@ test_refuses = refusals(
     (lambda: inferer(ratio=1e-4)(image(16, 16), network()), "cannot be met on grid"),
     (lambda: PrepareCase()({"image": torch.ones(2, 1, 8, 8)}), "batch_size must be 1"),
 )
+
+
+def test_an_image_with_negative_values_is_said(caplog):
+    """What is written is a magnitude, which is not such an image's."""
+    head = image(24, 20).abs()
+    inferer()(head, network())
+    assert not caplog.records
+    inferer()(head - head.mean(), network())
+    assert "negative values" in caplog.text

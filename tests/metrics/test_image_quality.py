@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,12 @@ from monai.data import MetaTensor
 from monai.metrics import PSNRMetric, SSIMMetric
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from infomri_monai import metrics as m
+from infomri_monai.figures import reconstruction_figure
 from infomri_monai.metrics import psnr, ssim
+from infomri_monai.metrics.image_quality import is_signed
+from infomri_monai.systems import ReconstructionResult
+from infomri_monai.transforms import CropKSpace
 
 SHAPES = [(3, 1, 16, 16), (2, 1, 17, 23), (2, 4, 15, 12), (2, 1, 3, 14, 13)]
 
@@ -30,6 +37,7 @@ def skimage_ssim(x, y, data_range):
     )
 
 
+@pytest.mark.filterwarnings("ignore:a real target holds negative")  # normal deviates, compared by magnitude
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
 def test_are_scikit_images_of_every_element(shape, dtype):
@@ -85,3 +93,67 @@ def test_refuses():
     refuses(ValueError, "at least 11 x 11", ssim, image[..., :10], image[..., :10])
     for bad in (0.0, -1.0, float("nan"), torch.ones(3)):
         refuses(ValueError, "data_range must be positive", psnr, image, image, bad)
+
+
+def signed(seed=0):
+    """A head-like image after NormalizeIntensity: zero mean, dark where it is most negative."""
+    y, x = np.mgrid[-1:1:24j, -1:1:20j]
+    image = torch.from_numpy(np.exp(-3 * (x**2 + y**2))).float().expand(2, 1, 24, 20)
+    return (image - image.mean()) / image.std()
+
+
+def posterior(image):
+    zeros, n = torch.zeros(image.shape), torch.tensor([0.5])
+    return ReconstructionResult(image, zeros, image, zeros, zeros, zeros, n, zeros)
+
+
+SIGNED = {
+    "psnr": psnr,
+    "ssim": ssim,
+    "VolumePSNR": m.VolumePSNR(),
+    "VolumeSSIM": m.VolumeSSIM(),
+    "inside_object": lambda _, y: m.inside_object(y),
+    "magnitude_coverage": lambda x, y: m.magnitude_coverage(y, x, torch.zeros(x.shape)),
+    "IntervalScale": lambda x, y: m.IntervalScale()(m.stack_posterior(x, torch.zeros(x.shape)), y),
+    "RateDistortion": lambda x, y: m.RateDistortion().update(posterior(x), y, 0.5),
+    "RateDistortion of a complex mean": lambda x, y: m.RateDistortion().update(posterior(x + 0j), y, 0.5),
+    "reconstruction_figure": lambda x, y: reconstruction_figure(posterior(x), y),
+}
+
+
+@pytest.mark.parametrize("call", SIGNED.values(), ids=SIGNED)
+def test_a_target_that_is_no_magnitude_is_said(call):
+    """Another image, with the dark parts bright, has the same magnitude: it would pass for perfect."""
+    target = signed()
+    with pytest.warns(UserWarning, match="a real target holds negative values, and magnitudes are compared"):
+        call(target.abs(), target)
+    shifted = target - target.min()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        call(shifted, shifted)
+        call(shifted * 1j, shifted.to(torch.complex64))
+
+
+def test_ringing_below_zero_is_no_sign_and_every_element_counts():
+    square = torch.zeros(1, 1, 64, 64)
+    square[..., 16:48, 20:44] = 1
+    low = CropKSpace(24, domain="image")(square[0]).as_tensor()[None]
+    assert low.min() < -0.05
+    assert not is_signed(low)
+    assert is_signed(torch.cat([low, low - low.mean()]))
+    assert not is_signed(torch.zeros(2, 1, 4, 4))
+
+
+def test_slices_at_the_end_are_said():
+    volume = torch.rand(1, 1, 64, 60, 12)
+    with pytest.warns(UserWarning, match=r"are slices last\? movedim\(-1, 1\)"):
+        ssim(volume, volume)
+    ssim(volume.movedim(-1, 1), volume.movedim(-1, 1))
+    psnr(volume, volume)  # one MSE of all pixels, in whatever order
+
+
+def test_data_ranges_that_are_none():
+    target = torch.rand(2, 1, 16, 16)
+    for bad in (0.0, -1.0, float("nan"), float("inf"), [1.0, 0.0]):
+        for metric in (psnr, ssim):
+            refuses(ValueError, "data_range must be positive and finite", metric, target, target, torch.tensor(bad))

@@ -8,12 +8,17 @@ import numpy as np
 import pytest
 import torch
 from helper import refuses, refuses_each
+from monai.data import NumpyReader
+from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
 from PIL import Image
 
+from infomri_monai.data.image_files import file_volume, read_volume
+from infomri_monai.handlers.cases import write_files
 from infomri_monai.sampling import PatternGenerationNetwork, UniformRandom, VariableDensity, save_policy
 from infomri_monai.scanner import GradientEcho, read_phase_encodes, read_pulseq_lines, write_masks
 from infomri_monai.scanner.export import main
 from infomri_monai.scanner.mask_files import FORMATS
+from infomri_monai.transforms import Undersampled
 
 PROTOCOL, HASTY = GradientEcho(fov_mm=(220, 200)), GradientEcho(fov_mm=(220, 200), te_ms=1)
 
@@ -32,7 +37,7 @@ def test_npz_and_png_hold_the_mask_and_how_it_was_made(tmp_path):
             assert file["grid"].tolist() == [20, 30]
             assert "lines" not in file
         with Image.open(png) as image:
-            np.testing.assert_array_equal(np.asarray(image), expected * 255)
+            np.testing.assert_array_equal(np.asarray(image), expected.T)
             assert (image.text["seed"], image.text["ratio_requested"]) == ("7", str(ratio))
     assert len(list((tmp_path / "new" / "masks").iterdir())) == 4
 
@@ -42,6 +47,41 @@ def test_npy_has_its_record_beside_it(tmp_path):
     content = json.loads(record.read_text())
     assert np.load(npy).mean() == content["ratio_realised"] == 0.5
     assert len(content["lines"]) == 4
+
+
+@pytest.mark.parametrize("grid", [(12, 20), (16, 16), (7, 5)])
+@pytest.mark.parametrize("readout_axis", [None, 0, 1])
+def test_monai_reads_the_mask_that_was_written(grid, readout_axis, tmp_path):
+    """Values and orientation, of every format that MONAI reads; a case's NIfTI mask, too. Then it measures what it should."""
+    policy = VariableDensity(readout_axis=readout_axis)
+    npz, npy, _, png = write_masks(policy, [0.4], grid, tmp_path, seed=3, formats=["npz", "npy", "png"])
+    with np.load(npz) as file:
+        mask = file["mask"]
+    write_files(tmp_path / "case", {"mask": (torch.from_numpy(mask), np.diag([3.0, 2, 1, 1]))}, {}, "")
+    readers = {npz: NumpyReader(npz_keys="mask"), npy: None, png: None, tmp_path / "case_mask.nii.gz": None}
+    kspace = torch.randn((1, *grid), dtype=torch.complex64)
+    for path, reader in readers.items():
+        entry = Compose([LoadImaged("mask", reader), EnsureChannelFirstd("mask")])({"mask": path, "kspace": kspace})
+        np.testing.assert_array_equal(entry["mask"][0], mask)
+        assert torch.equal(Undersampled("kspace")(entry)["kspace"].as_tensor(), kspace * torch.from_numpy(mask))
+    volume = read_volume(file_volume(png, "mask.png"))
+    np.testing.assert_array_equal(volume[0], mask)
+
+
+def test_a_mask_of_0_and_255_from_elsewhere_is_refused_and_how_to_mend_it_said(tmp_path):
+    mask = np.zeros((12, 20), np.uint8)
+    mask[3:9] = 255
+    Image.fromarray(mask.T).save(tmp_path / "mask.png")
+    load = Compose([LoadImaged("mask"), EnsureChannelFirstd("mask")])
+    entry = load({"mask": tmp_path / "mask.png", "kspace": torch.ones((1, 12, 20), dtype=torch.complex64)})
+    refuses(
+        ValueError,
+        "got 0, 255; divide by 255, and see that its axes are those of k-space",
+        Undersampled("kspace"),
+        entry,
+    )
+    measured = Undersampled("kspace")({**entry, "mask": entry["mask"] / 255})["kspace"]
+    np.testing.assert_array_equal(measured.real[0], mask / 255)
 
 
 @pytest.mark.parametrize(

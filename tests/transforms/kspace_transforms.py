@@ -84,6 +84,8 @@ RANDOM = [
     (transforms.RandRater, lambda keys: transforms.RandRaterd(keys), many_raters),
 ]
 
+EVERY = [*DETERMINISTIC, *((make(), data) for make, _, data in RANDOM)]
+
 #: (dictionary transform of key "x", data it takes, keys it adds)
 DICTIONARY = [
     (transforms.ImageToKSpaced("x"), real_image, set()),

@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 import torch
 from helper import refuses
-from kspace_transforms import AFFINE, ARRAY_TYPES, DETERMINISTIC, DICTIONARY, RANDOM, as_meta, numbers, real_image
+from kspace_transforms import (
+    AFFINE,
+    ARRAY_TYPES,
+    DETERMINISTIC,
+    DICTIONARY,
+    EVERY,
+    RANDOM,
+    as_meta,
+    numbers,
+    real_image,
+)
 from monai.data import MetaTensor, set_track_meta
 from monai.transforms import Compose, InvertibleTransform, MapTransform, Randomizable, Transform
 from monai.utils import set_determinism
@@ -16,7 +26,6 @@ from monai.utils import set_determinism
 import infomri_monai.transforms as package
 
 ARRAY_NAMES = [name for name in package.__all__ if name + "d" in package.__all__]
-EVERY = [*DETERMINISTIC, *((make(), data) for make, _, data in RANDOM)]
 
 
 def given(data, *shape, **kwargs):
