@@ -170,7 +170,11 @@ def read_volume_file(path: str | Path) -> Iterator[Any]:
     with open_volume(path) as file:
         try:
             yield file
-        except (KeyError, RuntimeError, AttributeError, TypeError, OSError) as error:  # h5py's; ours are ValueErrors
+        except ValueError as error:
+            if Path(path).name in str(error):
+                raise
+            raise ValueError(f"{Path(path).name} is damaged ({type(error).__name__}).") from error
+        except (KeyError, RuntimeError, AttributeError, TypeError, OSError) as error:  # h5py's; ours name the file
             raise ValueError(f"{Path(path).name} is damaged ({type(error).__name__}).") from error
 
 
