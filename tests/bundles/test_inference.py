@@ -158,7 +158,7 @@ def test_the_command_on_a_folder_with_broken_files(bundle, root, tmp_path):
     done = command(["-m", "monai.bundle", "run", "--config_file", "configs/inference.json"], overrides(values), root)
     assert done.returncode != 0
     assert "2 of 4 cases failed" in done.stderr
-    assert "case 1: ValueError: image holds NaN or Inf values." in done.stderr
+    assert "case 1: ValueError: image holds NaN or Inf, first at index (0, 0, 0)." in done.stderr
     assert "case 2: OSError: the image cannot be read" in done.stderr
     assert "DOE" not in done.stdout + done.stderr
     if bundle is PRIVACY:

@@ -51,7 +51,7 @@ def test_broken_cases_leave_no_file_and_are_reported_by_number(task, tmp_path, c
         report = rows(tmp_path / "out")
         assert [row["name"] for row in report] == [f"case_000{i}" for i in range(1, 5)]
         assert [row["status"] for row in report] == ["failed", "ok", "failed", "ok"]
-        assert report[0]["reason"] == "ValueError: image holds NaN or Inf values."
+        assert report[0]["reason"] == "ValueError: image holds NaN or Inf, first at index (3, 4, 0)."
         assert report[0]["probability_class_0"] == report[0]["most_probable"] == report[0]["ratio_realised"] == ""
 
 
