@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -14,12 +15,15 @@ from monai.transforms import MapTransform, Randomizable
 from monai.utils import MAX_SEED, TransformBackends, convert_to_tensor
 from torch import Tensor
 
+from infomri_monai import arrays
+
 
 def check_spatial_dims(spatial_dims: int) -> int:
     """Return ``spatial_dims`` if it is 1, 2 or 3, else raise ValueError."""
-    if spatial_dims not in (1, 2, 3):
+    number = arrays.as_whole(spatial_dims, "spatial_dims")
+    if number not in (1, 2, 3):
         raise ValueError(f"spatial_dims must be 1, 2 or 3, got {spatial_dims!r}.")
-    return int(spatial_dims)
+    return number
 
 
 def checked_tensor(data: NdarrayOrTensor, name: str, spatial_dims: int | None = None, kspace: bool = False) -> Tensor:
@@ -37,8 +41,8 @@ def checked_tensor(data: NdarrayOrTensor, name: str, spatial_dims: int | None = 
         them).
 
     Raises:
-        ValueError: if the data is no array, has another number of axes or an empty one, holds NaN or Inf, or is real
-            where complex is needed.
+        ValueError: if the data is no array, has another number of axes or an empty one, spatial axes that cannot be such,
+            holds NaN or Inf, or is real where complex is needed.
     """
     tensor = as_tensor(data, name)
     values = plain(tensor)
@@ -49,6 +53,8 @@ def checked_tensor(data: NdarrayOrTensor, name: str, spatial_dims: int | None = 
         )
     if values.numel() == 0:
         raise ValueError(f"{name} is empty: shape {tuple(values.shape)}.")
+    if spatial_dims is not None:
+        _check_axes(tuple(values.shape), name, spatial_dims)
     if kspace and not values.is_complex():
         raise ValueError(
             f"{name} must be complex k-space, got {values.dtype}; ImageToKSpace makes k-space, and two real channels "
@@ -62,11 +68,22 @@ def checked_tensor(data: NdarrayOrTensor, name: str, spatial_dims: int | None = 
 
 def as_tensor(data: NdarrayOrTensor, name: str) -> Tensor:
     """The data as a tensor (a MetaTensor where MONAI tracks metadata), or ValueError."""
-    track_meta = get_track_meta()
-    tensor = data if track_meta and isinstance(data, MetaTensor) else convert_to_tensor(data, track_meta=track_meta)
-    if not isinstance(tensor, Tensor):
-        raise ValueError(f"{name} must be a numpy array or a tensor, got {type(data).__name__}.")
-    return tensor
+    track_meta, tensor = get_track_meta(), arrays.as_tensor(data, name)
+    same = track_meta and isinstance(tensor, MetaTensor)
+    return tensor if same else convert_to_tensor(tensor, track_meta=track_meta)
+
+
+def _check_axes(shape: tuple[int, ...], name: str, spatial_dims: int) -> None:
+    """Refuse a batch, whose channel would be an axis of the image; warn of what looks like a volume with its slices first."""
+    if len(shape) < spatial_dims + 2 or shape[-1] == 1:
+        return
+    grid, slices = shape[1:-1], shape[-1]
+    said = f"{name} of shape {shape} is read as (channel, *spatial, slice): {shape[0]} channels of {slices} images of {grid}"
+    convention = "the channel comes first and slices last, and there is no batch axis (array[0], movedim(1, -1))"
+    if min(grid) == 1:
+        raise ValueError(f"{said}, one pixel thin; {convention}.")
+    if slices > 2 * min(grid) and max(grid) > 2 * min(grid):
+        warnings.warn(f"{said}; are these a volume's slices? {convention}.", UserWarning, stacklevel=4)
 
 
 def _check_finite(tensor: Tensor, name: str) -> None:
@@ -82,12 +99,10 @@ def checked_mask(mask: NdarrayOrTensor, kspace: Tensor, channels: int | None = N
     """A mask as a plain tensor of the real type and on the device of checked k-space.
 
     Raises:
-        ValueError: unless the mask is a real array with as many axes as ``kspace``, each of the same size or of size
-            1, and with ``channels`` channels if that is given.
+        ValueError: unless the mask is a real array of 0 and 1 with as many axes as ``kspace``, each of the same size or of
+            size 1, and with ``channels`` channels if that is given.
     """
-    tensor = convert_to_tensor(mask, track_meta=False, device=kspace.device)
-    if not isinstance(tensor, Tensor) or tensor.is_complex():
-        raise ValueError(f"mask must be a real array or tensor, got {getattr(mask, 'dtype', type(mask).__name__)}.")
+    tensor = plain(arrays.as_mask(mask)).to(kspace.device)
     pairs = list(zip(tensor.shape, kspace.shape, strict=False))
     if (
         tensor.ndim != kspace.ndim
@@ -179,6 +194,15 @@ class DrawsOnce(Randomizable, MapTransform):
 def output_name(keys: Sequence[Hashable], key: Hashable, name: str) -> str:
     """Name of a per-image output: ``name`` for a transform of one key, ``{key}_{name}`` for one of several."""
     return name if len(keys) == 1 else f"{key}_{name}"
+
+
+def check_new_keys(data: Mapping[Hashable, Any], names: Iterable[Hashable], overwrite: bool) -> None:
+    """Raise ValueError if an output would replace what the data holds already under its name."""
+    taken = [] if overwrite else [name for name in names if name in data]
+    if taken:
+        raise ValueError(
+            f"the data has {taken[0]!r} already, which would be lost; give the output another name, or overwrite=True."
+        )
 
 
 def check_same_grid(grids: Iterable[tuple[Any, tuple[int, ...]]]) -> None:

@@ -46,7 +46,7 @@ class Undersample(Transform):
             ValueError: if the k-space is real or holds NaN or Inf, or the mask does not fit it or is complex.
         """
         kspace = checked_tensor(img, "k-space", kspace=True)
-        return with_meta_of(plain(kspace) * checked_mask(mask, kspace), kspace)
+        return with_meta_of(apply_mask(plain(kspace), checked_mask(mask, kspace)), kspace)
 
 
 class ZeroFilled(Transform):

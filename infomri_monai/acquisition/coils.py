@@ -5,10 +5,13 @@ from __future__ import annotations
 from torch import Tensor
 
 from infomri_monai.acquisition.fourier import image_to_kspace, kspace_to_image
+from infomri_monai.acquisition.measurement import apply_mask
+from infomri_monai.arrays import takes
 
 __all__ = ["coil_warning", "combine_coils", "root_sum_of_squares"]
 
 
+@takes(coils="whole")
 def coil_warning(coils: int) -> str:
     """What a user must know of k-space that :func:`combine_coils` made of several coils.
 
@@ -25,6 +28,7 @@ def coil_warning(coils: int) -> str:
     )
 
 
+@takes(kspace="complex", mask="mask")
 def combine_coils(kspace: Tensor, mask: Tensor) -> Tensor:
     """k-space of one slice as of one coil: as it is where there is one, else :func:`root_sum_of_squares`.
 
@@ -41,10 +45,11 @@ def combine_coils(kspace: Tensor, mask: Tensor) -> Tensor:
         tensor([[0.+3.j, 0.+0.j],
                 [0.+3.j, 0.+0.j]])
     """
-    measured = kspace * mask
+    measured = apply_mask(kspace, mask)
     return measured[0] if len(measured) == 1 else root_sum_of_squares(measured, mask)
 
 
+@takes(kspace="complex", mask="mask")
 def root_sum_of_squares(kspace: Tensor, mask: Tensor) -> Tensor:
     """k-space of the root-sum-of-squares of the zero-filled coil images, at the measured positions.
 
@@ -72,4 +77,4 @@ def root_sum_of_squares(kspace: Tensor, mask: Tensor) -> Tensor:
         Roemer P. et al., "The NMR phased array", Magn Reson Med 1990.
     """
     images = kspace_to_image(kspace)
-    return image_to_kspace(images.abs().square().sum(0).sqrt()) * mask
+    return apply_mask(image_to_kspace(images.abs().square().sum(0).sqrt()), mask)

@@ -8,6 +8,8 @@ import sys
 import torch
 from torch import Tensor
 
+from infomri_monai.arrays import as_numbers, as_tensor, as_whole
+
 __all__ = ["crop_kspace", "image_to_kspace", "kspace_to_image"]
 
 
@@ -67,6 +69,8 @@ def image_to_kspace(image: Tensor, spatial_dims: int = 2) -> Tensor:
         >>> image_to_kspace(torch.ones(1, 4, 4))[0, 2, 2]
         tensor(4.+0.j)
     """
+    if not torch.jit.is_scripting():
+        image, spatial_dims = as_numbers(image, "image"), as_whole(spatial_dims, "spatial_dims")
     return _transform(image, spatial_dims, inverse=False)
 
 
@@ -89,6 +93,8 @@ def kspace_to_image(kspace: Tensor, spatial_dims: int = 2) -> Tensor:
         >>> torch.allclose(kspace_to_image(image_to_kspace(x)).real, x, atol=1e-6)
         True
     """
+    if not torch.jit.is_scripting():
+        kspace, spatial_dims = as_numbers(kspace, "kspace"), as_whole(spatial_dims, "spatial_dims")
     return _transform(kspace, spatial_dims, inverse=True)
 
 
@@ -114,6 +120,9 @@ def crop_kspace(kspace: Tensor, size: list[int], spatial_dims: int = 2) -> Tenso
         >>> crop_kspace(torch.arange(7.0)[None], [4], spatial_dims=1)
         tensor([[1., 2., 3., 4.]])
     """
+    if not torch.jit.is_scripting():
+        kspace, spatial_dims = as_tensor(kspace, "kspace"), as_whole(spatial_dims, "spatial_dims")
+        size = [as_whole(n, "size") for n in size]
     axes = _spatial_axes(kspace, spatial_dims)
     if len(size) != spatial_dims:
         raise ValueError(f"size must have one length for each of the {spatial_dims} spatial axes, got {list(size)}.")

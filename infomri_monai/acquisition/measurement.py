@@ -1,4 +1,4 @@
-"""The measurement y = m * (F S x + noise) as an object with a forward and an adjoint."""
+"""The measurement y = m * (F S x + noise) as an object with a forward and an adjoint, and the mask's part of it alone."""
 
 from __future__ import annotations
 
@@ -7,8 +7,30 @@ from torch import Tensor, nn
 
 from infomri_monai.acquisition.fourier import image_to_kspace, kspace_to_image
 from infomri_monai.acquisition.noise import NoiseModel
+from infomri_monai.arrays import as_mask, as_numbers
 
-__all__ = ["FourierMeasurement"]
+__all__ = ["FourierMeasurement", "apply_mask"]
+
+
+def apply_mask(kspace: Tensor, mask: Tensor) -> Tensor:
+    """m * k, and nothing of what the mask hides.
+
+    A product alone keeps the signs of hidden samples, as -0 * 1 and -k * 0 are -0; adding zero makes them +0 (IEEE 754) and
+    leaves the gradients to k-space and to the mask as they are.
+
+    Args:
+        kspace: complex (or real), any shape.
+        mask: 0/1, broadcasts to ``kspace``; not checked.
+
+    Returns:
+        Of the dtype of ``kspace``; +0 in both parts where the mask is 0.
+
+    Example:
+        >>> hidden = apply_mask(torch.tensor([-1.0 + 2j]), torch.tensor([0.0]))
+        >>> torch.signbit(torch.view_as_real(hidden)).tolist()
+        [[False, False]]
+    """
+    return (kspace * mask.to(kspace.real.dtype)).add_(0)
 
 
 class FourierMeasurement(nn.Module):
@@ -53,20 +75,22 @@ class FourierMeasurement(nn.Module):
 
         Args:
             image: real or complex, shape (batch, 1, *spatial).
-            mask: 0/1 floats that broadcast to (batch, 1, *spatial).
+            mask: 0/1 that broadcasts to (batch, 1, *spatial); one that requires a gradient is a policy's own, and not checked.
             generator: source of the noise.
 
         Returns:
-            Complex k-space (batch, coil, *spatial), zero where nothing is measured.
+            Complex k-space (batch, coil, *spatial), +0 where nothing is measured.
 
         Raises:
-            ValueError: if the image's axes do not fit ``spatial_dims`` or the coil maps.
+            ValueError: if the image's axes do not fit ``spatial_dims`` or the coil maps, it has several channels, or the mask
+                holds other values than 0 and 1.
         """
+        mask = as_mask(mask)
         coil_images = self._coil_images(image)
         kspace = image_to_kspace(coil_images, self.spatial_dims)
         if self.noise is not None:
             kspace = self.noise(kspace, generator, coil_images)
-        return kspace * mask
+        return apply_mask(kspace, mask)
 
     def adjoint(self, kspace: Tensor, mask: Tensor | None = None) -> Tensor:
         """S^H F^H (m * y): complex image, shape (batch, 1, *spatial).
@@ -75,8 +99,10 @@ class FourierMeasurement(nn.Module):
         factor of m has the derivative 2 m k, which is zero wherever nothing was measured, and a learned policy would never feel
         what another sample is worth.
         """
+        kspace = as_numbers(kspace, "kspace")
         self._check(kspace)
-        coil_images = kspace_to_image(kspace if mask is None else kspace * mask, self.spatial_dims)
+        measured = kspace if mask is None else apply_mask(kspace, as_mask(mask))
+        coil_images = kspace_to_image(measured, self.spatial_dims)
         if self.coil_maps is None:
             return coil_images
         return (self.coil_maps.conj() * coil_images).sum(1, keepdim=True)
@@ -89,7 +115,13 @@ class FourierMeasurement(nn.Module):
         return self.adjoint(self.forward(image, mask, generator))
 
     def _coil_images(self, image: Tensor) -> Tensor:
+        image = as_numbers(image, "image")
         self._check(image)
+        if image.shape[1] != 1:
+            hint = "; two channels: real and imaginary? use torch.complex" if image.shape[1] == 2 else ""
+            raise ValueError(
+                f"image must have one channel, (batch, 1, *spatial), channel first and no slice axis, got {tuple(image.shape)}{hint}."
+            )
         return image if self.coil_maps is None else self.coil_maps * image
 
     def _check(self, data: Tensor) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from infomri_monai.arrays import as_tensor, as_whole, takes
+
 __all__ = ["conjugate_partner", "hermitian_completion", "redundancy_ratio", "split_by_symmetry"]
 
 
@@ -26,6 +28,8 @@ def conjugate_partner(data: Tensor, spatial_dims: int = 2) -> Tensor:
         >>> conjugate_partner(torch.arange(4), spatial_dims=1)  # DC at index 2, Nyquist at index 0
         tensor([0, 3, 2, 1])
     """
+    if not torch.jit.is_scripting():
+        data, spatial_dims = as_tensor(data, "data"), as_whole(spatial_dims, "spatial_dims", 1)
     # plain loops, because TorchScript has no comprehension with a condition; an axis of size 1 is unchanged by both steps
     axes = [axis - spatial_dims for axis in range(spatial_dims)]
     shifts = [1 - data.shape[axis] % 2 for axis in axes]
@@ -42,6 +46,7 @@ def _has_partner(data: Tensor, spatial_dims: int) -> Tensor:
     return conjugate_partner(index, spatial_dims) != index
 
 
+@takes(mask="mask", spatial_dims="whole")
 def split_by_symmetry(mask: Tensor, spatial_dims: int = 2) -> tuple[Tensor, Tensor]:
     """Split a mask into S1 (position and partner both sampled) and S2 (only the position), as in equation (32).
 
@@ -52,7 +57,7 @@ def split_by_symmetry(mask: Tensor, spatial_dims: int = 2) -> tuple[Tensor, Tens
         spatial_dims: number of trailing spatial axes.
 
     Returns:
-        Two masks of the same shape and dtype; their sum is ``mask``.
+        Two masks of the same shape, floats; their sum is ``mask``.
 
     Example:
         >>> import torch
@@ -65,6 +70,7 @@ def split_by_symmetry(mask: Tensor, spatial_dims: int = 2) -> tuple[Tensor, Tens
     return symmetric, mask - symmetric
 
 
+@takes(mask="mask", spatial_dims="whole")
 def redundancy_ratio(mask: Tensor, spatial_dims: int = 2) -> Tensor:
     """Share of the sampled positions whose conjugate partner is sampled too (equation 43).
 
@@ -86,6 +92,7 @@ def redundancy_ratio(mask: Tensor, spatial_dims: int = 2) -> Tensor:
     return pairs / (pairs + singles).clamp_min(1)
 
 
+@takes(kspace="complex", mask="mask", spatial_dims="whole")
 def hermitian_completion(kspace: Tensor, mask: Tensor, spatial_dims: int = 2) -> tuple[Tensor, Tensor]:
     """Fill the partner of every measured position, as is exact for a real-valued image (equation 29).
 
@@ -103,6 +110,11 @@ def hermitian_completion(kspace: Tensor, mask: Tensor, spatial_dims: int = 2) ->
         >>> y, m
         (tensor([0.+0.j, 0.+2.j, 5.+0.j, 0.-2.j]), tensor([0., 1., 1., 1.]))
     """
+    return fill_partners(kspace, mask, spatial_dims)
+
+
+def fill_partners(kspace: Tensor, mask: Tensor, spatial_dims: int = 2) -> tuple[Tensor, Tensor]:
+    """:func:`hermitian_completion` without the checks, for networks, which are scripted and traced."""
     partner_mask = conjugate_partner(mask, spatial_dims)
     # no factor of mask here: kspace holds it already, and a second one would hide unsampled positions from its gradient
     total = kspace + conjugate_partner(kspace, spatial_dims).conj()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from infomri_monai.acquisition.fourier import image_to_kspace, kspace_to_image
-from infomri_monai.acquisition.symmetry import hermitian_completion
+from infomri_monai.acquisition.symmetry import fill_partners
 
 __all__ = ["MagnitudeVariance", "channels_to_complex", "complex_to_channels", "magnitude_log_variance"]
 
@@ -55,7 +55,7 @@ def recover_mask(kspace: Tensor, threshold: float = 1e-5) -> Tensor:
 def measured_samples(image: Tensor, mask: Tensor, real_valued: bool) -> tuple[Tensor, Tensor]:
     """Measured k-space of a zero-filled complex image and its mask, completed by symmetry for real-valued images."""
     kspace = image_to_kspace(image, 2)
-    return hermitian_completion(kspace, mask, 2) if real_valued else (kspace, mask)
+    return fill_partners(kspace, mask, 2) if real_valued else (kspace, mask)
 
 
 def mask_or_recovered(image: Tensor, mask: Tensor | None) -> Tensor:
