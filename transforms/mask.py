@@ -12,25 +12,28 @@ from monai.config import KeysCollection, NdarrayOrTensor
 from monai.transforms import MapTransform, Randomizable, Transform
 from monai.utils import TransformBackends
 
+from infomri_monai.arrays import as_number
 from infomri_monai.sampling import MaskSample, SamplingPolicy
 from infomri_monai.sampling.policy import check_ratio_range
 from infomri_monai.transforms.common import (
     DrawsOnce,
+    as_tensor,
     check_same_grid,
     check_spatial_dims,
     checked_tensor,
     draw_seed,
     seeded_generator,
+    several,
     with_meta_of,
 )
 
 
 def ratio_range(ratio: float | Sequence[float]) -> tuple[float, float]:
     """One ratio or a (low, high) pair as (low, high); ValueError where a ratio is outside (0, 1] or low > high."""
-    bounds = (ratio, ratio) if isinstance(ratio, (int, float)) else tuple(ratio)
+    bounds = several(ratio) or (ratio, ratio)
     if len(bounds) != 2:
         raise ValueError(f"ratio must be one sampling ratio or a (low, high) range, got {ratio!r}.")
-    return check_ratio_range(bounds, "ratio")
+    return check_ratio_range([as_number(bound, "ratio") for bound in bounds], "ratio")
 
 
 def as_policy(policy: SamplingPolicy | str | os.PathLike[str]) -> SamplingPolicy:
@@ -164,7 +167,7 @@ class RandSampleMaskd(DrawsOnce):
         """Add the mask and its realised ratio."""
         d: dict[Hashable, Any] = dict(data)
         present = list(self.key_iterator(d))
-        check_same_grid((key, tuple(d[key].shape[1:])) for key in present)
+        check_same_grid((key, tuple(as_tensor(d[key], str(key)).shape[1:])) for key in present)
         self.randomize()
         if present:
             d[self.mask_key], _, d[self.ratio_key] = self.transform(d[present[0]], randomize=False)
