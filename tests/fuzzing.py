@@ -1,8 +1,10 @@
 """What the fuzz runs share: their seed, limits of time and memory, and what counts as an error of ours."""
 
 import linecache
+import math
 import resource
 import signal
+import struct
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,6 +16,8 @@ from infomri_monai.data.ismrmrd_header import RawDataError, RawFileError
 from infomri_monai.deploy.case import DeployError
 
 SEED = 14
+#: what stands where a value was
+ODD = [0, -1, 1, 65535, 1e38, math.nan, math.inf, "", "x", None, [], [1, 2], ["a", "b"], "9" * 40, b"\xff\xfe"]
 OURS = (ValueError, TypeError, OSError, FileNotFoundError, IndexError, RawDataError, RawFileError, DeployError)
 ROOTS = tuple(str(Path(module.__file__).resolve().parent) for module in (infomri_monai, transforms))
 
@@ -68,3 +72,26 @@ def judge(call, arguments, complaints, label, names=()):
                 frame = frame.tb_next
             place = f"{Path(frame.tb_frame.f_code.co_filename).name}:{frame.tb_lineno}"
             complaints.append(f"{label}: {type(error).__name__} at {place}: {str(error)[:120]}")
+
+
+def bytes_changed(content, draw):
+    """Flip, cut, repeat, blank or overwrite: two of three times in the first two thousand bytes."""
+    data = bytearray(content)
+    reach = len(data) if draw.random() < 0.33 else min(len(data), 2000)
+    match draw.randrange(5):
+        case 0:
+            for _ in range(draw.choice([1, 1, 2, 5, 20])):
+                data[draw.randrange(reach)] ^= 1 << draw.randrange(8)
+        case 1:
+            del data[draw.randrange(reach) :]
+        case 2:
+            at = draw.randrange(reach)
+            data[at:at] = data[at : at + draw.randrange(1, 40)]
+        case 3:
+            at = draw.randrange(reach)
+            data[at : at + draw.randrange(1, 200)] = bytes(draw.randrange(1, 200))
+        case _:
+            at = draw.randrange(reach)
+            value = draw.choice([0, 1, -1, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF])
+            data[at : at + 4] = struct.pack(draw.choice("<>") + "I", value & 0xFFFFFFFF)
+    return bytes(data)

@@ -8,7 +8,6 @@ import gzip
 import math
 import random
 import shutil
-import struct
 import warnings
 from pathlib import Path
 
@@ -18,7 +17,7 @@ import numpy as np
 import pydicom
 import pytest
 import torch
-from fuzzing import SEED, judge
+from fuzzing import ODD, SEED, bytes_changed, judge
 from image_files import write_dicom_series, write_nifti, write_png
 from PIL import Image
 from pydicom.data import get_testdata_file
@@ -118,32 +117,6 @@ def originals(kind, folder):
     else:
         write_example_ismrmrd(folder / "a.h5", example_head(2, (20, 16)), [3, 7, 8, 9], coils=2)
     return sorted(folder.iterdir())
-
-
-def bytes_changed(content, draw):
-    """Flip, cut, repeat, blank or overwrite: two of three times in the first two thousand bytes."""
-    data = bytearray(content)
-    reach = len(data) if draw.random() < 0.33 else min(len(data), 2000)
-    match draw.randrange(5):
-        case 0:
-            for _ in range(draw.choice([1, 1, 2, 5, 20])):
-                data[draw.randrange(reach)] ^= 1 << draw.randrange(8)
-        case 1:
-            del data[draw.randrange(reach) :]
-        case 2:
-            at = draw.randrange(reach)
-            data[at:at] = data[at : at + draw.randrange(1, 40)]
-        case 3:
-            at = draw.randrange(reach)
-            data[at : at + draw.randrange(1, 200)] = bytes(draw.randrange(1, 200))
-        case _:
-            at = draw.randrange(reach)
-            value = draw.choice([0, 1, -1, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF])
-            data[at : at + 4] = struct.pack(draw.choice("<>") + "I", value & 0xFFFFFFFF)
-    return bytes(data)
-
-
-ODD = [0, -1, 1, 65535, 1e38, math.nan, math.inf, "", "x", None, [], [1, 2], ["a", "b"], "9" * 40, b"\xff\xfe"]
 
 
 def dicom_edited(path, draw):
