@@ -13,8 +13,9 @@ from fuzzing import ODD, SEED, bytes_changed, judge
 from torch import nn
 
 from infomri_monai.acquisition import KSpaceStatistics
-from infomri_monai.data import read_split
+from infomri_monai.data import decathlon_slices, read_split
 from infomri_monai.data.fastmri_plus import read_annotations, read_file_list
+from infomri_monai.data.skm_tea import _subjects
 from infomri_monai.deploy.settings import load_settings
 from infomri_monai.networks import load_network
 from infomri_monai.sampling import LOUPE, PatternGenerationNetwork, VariableDensity, load_policy, save_policy
@@ -42,14 +43,18 @@ KINDS = {
     "split": (".txt", 60, lambda path: [len(read_split(path))]),
     "annotations": (".csv", 60, lambda path: [len(read_annotations(path))]),
     "names": (".csv", 60, lambda path: [len(read_file_list(path))]),
+    "decathlon": (".json", 80, lambda path: [len(decathlon_slices(path, "training"))]),
+    "scans": (".json", 60, lambda path: [len(_subjects(path))]),
     "settings": (".yaml", 60, lambda path: [len(load_settings(path, path))]),
     "export": (".pt", 100, None),
 }
-POLICIES = (PatternGenerationNetwork((8, 6)), LOUPE((8, 6), 0.25), VariableDensity(power=2, readout_axis=0))
+POLICIES = (PatternGenerationNetwork((8, 6)), LOUPE((8, 6)), VariableDensity(power=2, readout_axis=0))
 TEXTS = {
     "split": "file1000000.h5\nfile1000007.h5\n",
     "annotations": "file,slice,study_level,x,y,width,height,label\nfile1000001,14,No,90,173,35,10,Meniscus Tear\n",
     "names": "file1000001\nfile1000000\nKnee data\n",
+    "decathlon": json.dumps({"training": [{"image": "a.nii", "label": ["b.nii", None]}], "test": ["c.nii"]}),
+    "scans": json.dumps({"images": [{"scan_id": "MTR_001", "subject_id": 1}]}),
     "settings": "bundle: {ratio: 0.125, swap_axes: true}\ndicom: {keep_empty_frames: false}\n",
 }
 
@@ -80,6 +85,8 @@ def edited(content, draw):
         if draw.random() < 0.15:
             return {name: value for name, value in content.items() if name != key}
         return {**content, key: edited(content[key], draw)}
+    if isinstance(content, list) and content and draw.random() < 0.8:
+        return [edited(content[0], draw), *content[1:]]
     if isinstance(content, torch.Tensor) and draw.random() < 0.7:
         changes = [lambda t: t * math.nan, lambda t: t[..., :1], lambda t: t.to(torch.complex64), lambda t: t.bool()]
         return draw.choice([*changes, lambda t: t.double() * 1e300, lambda t: t[None], lambda t: -t])(content)
@@ -119,7 +126,10 @@ def damage(path, draw):
 def export(path, draw):
     """The command with a checkpoint and options, some of them odd; where it refuses, there is no file."""
     out = path.parent / "out"
-    odd = lambda *good: draw.choice([*good, *good, "0", "-1", "nan", "inf", "1e9", "", "x"])
+
+    def odd(*good):
+        return draw.choice([*good, *good, "0", "-1", "nan", "inf", "1e9", "", "x"])
+
     given = ["--checkpoint", str(path), "--out", str(out), "--ratios", odd("0.25", "1"), odd("0.5", "0.3")]
     extra = {
         "--grid": [odd("8"), odd("6")],
@@ -135,8 +145,8 @@ def export(path, draw):
     try:
         main(given)
     except SystemExit as end:
-        assert end.code == 2
-        assert not out.exists() or not list(out.iterdir()), "files were left"
+        if end.code != 2 or (out.exists() and list(out.iterdir())):
+            raise AssertionError(f"exit {end.code}, files left in {out}") from end
     return []
 
 

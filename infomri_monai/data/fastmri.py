@@ -24,9 +24,9 @@ from infomri_monai.data.prepare import (
     check_present,
     check_size,
     crop_kspace_keeping_intensity,
-    existing_file,
     existing_folder,
     in_float32,
+    read_text,
 )
 
 __all__ = [
@@ -63,7 +63,7 @@ def read_split(path: str | Path) -> list[str]:
         >>> read_split(path)
         ['file1000000.h5', 'file1000007.h5']
     """
-    names = [line.strip() for line in existing_file(path, "split_file").read_text().splitlines() if line.strip()]
+    names = [line.strip() for line in read_text(path, "split_file").splitlines() if line.strip()]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"split_file {Path(path).name} must list at least one file name and none twice.")
     return names

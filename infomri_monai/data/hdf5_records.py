@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,7 +59,7 @@ class StoredRecords:
     def __init__(self, table: Any) -> None:
         check_stored(table)
         kind, sizes = table.id.get_type(), table.file.id.get_create_plist().get_sizes()
-        self._file = np.memmap(table.file.filename, np.uint8, "r")
+        self._path, self._size = table.file.filename, os.path.getsize(table.file.filename)
         self._base, self._heaps = int(table.file.userblock_size), dict[int, dict[int, _Place]]()
         self._values, stored = _described(kind)
         if sizes != (8, 8) or table.id.get_create_plist().get_nfilters():
@@ -115,7 +116,7 @@ class StoredRecords:
         at, end, found = heap + _HEAP.itemsize, heap + int(head["size"]), dict[int, _Place]()
         if head["signature"] != b"GCOL" or head["version"] != 1:
             raise RawFileError("the file is damaged: a record refers to a place that holds no parts.")
-        while at + _OBJECT.itemsize <= min(end, len(self._file)):
+        while at + _OBJECT.itemsize <= min(end, self._size):
             number, _, _, size = self._read(at, _OBJECT, 1)[0].tolist()
             if number == 0:  # free space, the rest of the heap
                 break
@@ -124,10 +125,13 @@ class StoredRecords:
         return found
 
     def _read(self, start: int, kind: np.dtype, count: int) -> NDArray[Any]:
-        stop = start + count * kind.itemsize
-        if not 0 <= start <= stop <= len(self._file):
+        # no memory map: a file that is cut while it is mapped ends the process
+        found = np.zeros(0, kind)
+        if 0 <= start <= start + count * kind.itemsize <= self._size:
+            found = np.fromfile(self._path, kind, count, offset=start)
+        if len(found) < count:
             raise RawFileError("the file is truncated or damaged: it refers to places beyond its end.")
-        return np.array(self._file[start:stop]).view(kind)
+        return found
 
 
 def _described(kind: Any) -> tuple[dict[str, np.dtype], np.dtype]:
