@@ -159,7 +159,7 @@ def test_the_command_on_a_folder_with_broken_files(bundle, root, tmp_path):
     assert done.returncode != 0
     assert "2 of 4 cases failed" in done.stderr
     assert "case 1: ValueError: image holds NaN or Inf, first at index (0, 0, 0)." in done.stderr
-    assert "case 2: OSError: the image cannot be read" in done.stderr
+    assert "case 2: OSError: the image is not a readable NIfTI file" in done.stderr
     assert "DOE" not in done.stdout + done.stderr
     if bundle is PRIVACY:
         assert files(tmp_path / "out") == case_files(bundle, "a", "z")
