@@ -33,7 +33,7 @@ def test_broken_cases_leave_no_file_and_are_reported_by_number(task, tmp_path, c
     if task == "classification":
         nibabel.Nifti1Image(np.zeros((9, 8, 2), np.float32), AFFINE).to_filename(tmp_path / "in" / "b.nii.gz")
     else:
-        write_volume(tmp_path / "in" / "b.nii.gz", shape=(1, 1, 2))  # no mask of this grid has a ratio of 0.25
+        write_volume(tmp_path / "in" / "b.nii.gz", shape=(1, 1, 2))
     caplog.set_level(logging.INFO)
     message = rf"2 of 4 cases failed.*case 1: .*NaN.*case 3: .*{reason}"
     refuses(
