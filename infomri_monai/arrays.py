@@ -53,7 +53,9 @@ def as_tensor(data: Any, name: str) -> Tensor:
         native = {np.dtype(np.longdouble): np.dtype(np.float64), np.dtype(np.clongdouble): np.dtype(np.complex128)}.get(
             native, native
         )
-        data = torch.from_numpy(np.require(array, native, ["C", "W"]))
+        dense = np.require(array, native, ["C", "W"])
+        # an axis of one position may keep a negative stride, which torch refuses
+        data = torch.from_numpy(dense if min(dense.strides, default=0) >= 0 else dense.copy())
     if data.dtype not in _WIDER:
         return data
     if data.dtype == torch.uint64 and bool((data.view(torch.int64) < 0).any()):
@@ -168,7 +170,9 @@ R = TypeVar("R")
 
 
 def _converters() -> dict[str, Callable[[Any, str], Any]]:
-    numbers = {kind: lambda data, name, kind=kind: as_numbers(data, name, kind) for kind in ("number", "real", "complex")}
+    numbers = {
+        kind: lambda data, name, kind=kind: as_numbers(data, name, kind) for kind in ("number", "real", "complex")
+    }
     return {**numbers, "tensor": as_tensor, "mask": as_mask, "scalar": as_number, "whole": as_whole}
 
 

@@ -1,19 +1,14 @@
-"""Damaged files through every door, any values through every transform: right, or an error of ours; no hang, nothing written.
+"""Damaged files through every door: right, or an error of ours; no hang, nothing written.
 
 Real files of other projects (pydicom's, nibabel's) and files of our own in every format are changed byte by byte, cut, or edited in
 their fields, by a seeded generator: ``SEED`` and the number of an input give it again.
 """
 
 import gzip
-import linecache
 import math
 import random
-import resource
 import shutil
-import signal
-import struct
 import warnings
-from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
@@ -22,23 +17,17 @@ import numpy as np
 import pydicom
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from fuzzing import ODD, SEED, bytes_changed, judge
 from image_files import write_dicom_series, write_nifti, write_png
 from PIL import Image
 from pydicom.data import get_testdata_file
 
-import infomri_monai
-import infomri_monai.transforms as transforms
 from hospital.mr_series import write_example_series
 from hospital.raw_scan import example_head, write_example_fastmri, write_example_ismrmrd
 from infomri_monai.data import ReadCased, ReadFastMRISliced, fastmri_knee, image_slices, inference_cases, npz_slices
-from infomri_monai.data.ismrmrd_header import RawDataError, RawFileError
 from infomri_monai.data.kspace_file import read_kspace_file
-from infomri_monai.deploy.case import DeployError
 from infomri_monai.deploy.cases import find_cases
 
-SEED = 14
 #: inputs of each kind
 COUNTS = {
     "dicom": 450,
@@ -49,64 +38,9 @@ COUNTS = {
     "npy": 150,
     "fastmri": 250,
     "ismrmrd": 300,
-    "transforms": 400,
 }
-OURS = (ValueError, TypeError, OSError, FileNotFoundError, IndexError, RawDataError, RawFileError, DeployError)
-ROOTS = tuple(str(Path(module.__file__).resolve().parent) for module in (infomri_monai, transforms))
 DICOM = "MR_small MR_small_RLE MR_small_bigendian MR_small_jpeg_ls_lossless MR_small_padded MR_truncated emri_small"
 DICOM += " CT_small rtplan reportsi DICOMDIR"
-
-
-class _Hang(BaseException):
-    """Took too long; no reader's ``except Exception`` hides it."""
-
-
-def is_ours(error):
-    """Raised by a statement of this package, as one of the types that it promises."""
-    trace = error.__traceback__
-    while trace.tb_next is not None:
-        trace = trace.tb_next
-    file = trace.tb_frame.f_code.co_filename
-    lines = [linecache.getline(file, trace.tb_lineno - back) for back in range(4)]
-    return (
-        type(error) in OURS and str(Path(file).resolve()).startswith(ROOTS) and any("raise" in line for line in lines)
-    )
-
-
-@contextmanager
-def limits(seconds=10, memory=4 << 30):
-    """No input may take longer, or more memory than this beyond what is in use."""
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-
-    def stop(*_):
-        raise _Hang
-
-    before = signal.signal(signal.SIGALRM, stop)
-    resource.setrlimit(resource.RLIMIT_AS, (used + memory, hard))
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
-
-
-def judge(call, arguments, complaints, label):
-    """Note what is neither finite data nor an error of ours."""
-    try:
-        with limits():
-            for tensor in call(*arguments):
-                if not bool(torch.isfinite(torch.as_tensor(tensor)).all()):
-                    complaints.append(f"{label}: not finite")
-    except (Exception, _Hang) as error:
-        if not is_ours(error):
-            frame = error.__traceback__
-            while frame.tb_next is not None:
-                frame = frame.tb_next
-            place = f"{Path(frame.tb_frame.f_code.co_filename).name}:{frame.tb_lineno}"
-            complaints.append(f"{label}: {type(error).__name__} at {place}: {str(error)[:120]}")
 
 
 def training(folder):
@@ -183,32 +117,6 @@ def originals(kind, folder):
     else:
         write_example_ismrmrd(folder / "a.h5", example_head(2, (20, 16)), [3, 7, 8, 9], coils=2)
     return sorted(folder.iterdir())
-
-
-def bytes_changed(content, draw):
-    """Flip, cut, repeat, blank or overwrite: two of three times in the first two thousand bytes."""
-    data = bytearray(content)
-    reach = len(data) if draw.random() < 0.33 else min(len(data), 2000)
-    match draw.randrange(5):
-        case 0:
-            for _ in range(draw.choice([1, 1, 2, 5, 20])):
-                data[draw.randrange(reach)] ^= 1 << draw.randrange(8)
-        case 1:
-            del data[draw.randrange(reach) :]
-        case 2:
-            at = draw.randrange(reach)
-            data[at:at] = data[at : at + draw.randrange(1, 40)]
-        case 3:
-            at = draw.randrange(reach)
-            data[at : at + draw.randrange(1, 200)] = bytes(draw.randrange(1, 200))
-        case _:
-            at = draw.randrange(reach)
-            value = draw.choice([0, 1, -1, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF])
-            data[at : at + 4] = struct.pack(draw.choice("<>") + "I", value & 0xFFFFFFFF)
-    return bytes(data)
-
-
-ODD = [0, -1, 1, 65535, 1e38, math.nan, math.inf, "", "x", None, [], [1, 2], ["a", "b"], "9" * 40, b"\xff\xfe"]
 
 
 def dicom_edited(path, draw):
@@ -324,71 +232,6 @@ def test_damaged_files_at_every_door(tmp_path, kind):
             shutil.rmtree(folder)
             done += 1
     assert done == COUNTS[kind]
-    assert not complaints, f"{len(complaints)} of {done}: " + "\n".join(complaints[:40])
-
-
-DTYPES = [
-    torch.float32,
-    torch.float64,
-    torch.complex64,
-    torch.complex128,
-    torch.bool,
-    torch.uint8,
-    torch.int64,
-    torch.float16,
-]
-TRANSFORMS = {
-    "ImageToKSpace": transforms.ImageToKSpace,
-    "KSpaceToImage": transforms.KSpaceToImage,
-    "CropKSpace": lambda: transforms.CropKSpace(4),
-    "CropKSpace of images": lambda: transforms.CropKSpace(4, domain="image"),
-    "Undersample": lambda: transforms.Undersample(),
-}
-
-
-@pytest.mark.slow
-def test_any_values_through_every_transform():
-    complaints, done = [], 0
-
-    @settings(
-        max_examples=COUNTS["transforms"],
-        deadline=None,
-        derandomize=True,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(
-        name=st.sampled_from(sorted(TRANSFORMS)),
-        shape=st.lists(st.integers(0, 9), max_size=5),
-        dtype=st.sampled_from(DTYPES),
-        fill=st.sampled_from([0.0, 1.0, -3.5, 1e4, 1e38, math.nan, math.inf, None]),
-        as_array=st.booleans(),
-        mask=st.sampled_from(["ones", "half", "wrong", None]),
-    )
-    def run(name, shape, dtype, fill, as_array, mask):
-        nonlocal done
-        done += 1
-        generator = torch.Generator().manual_seed(SEED)
-        values = torch.rand(shape, generator=generator) if fill is None else torch.full(shape, fill)
-        values = (
-            values.nan_to_num(0, 1, 0).to(dtype)
-            if not dtype.is_floating_point and not dtype.is_complex
-            else values.to(dtype)
-        )
-        masks = {
-            "ones": torch.ones(1, *shape[1:]),
-            "half": (torch.rand(1, *shape[1:], generator=generator) < 0.5).float(),
-            "wrong": 0.5 * torch.ones(2),
-        }
-        arguments = (values.numpy() if as_array else values,)
-        if name == "Undersample":
-            arguments += (masks.get(mask),)
-        judge(
-            lambda *given: [TRANSFORMS[name]()(*given)], arguments, complaints, f"{name}{shape} {dtype} {fill} {mask}"
-        )
-
-    run()
-    assert done >= COUNTS["transforms"]
     assert not complaints, f"{len(complaints)} of {done}: " + "\n".join(complaints[:40])
 
 

@@ -69,6 +69,11 @@ def checked_tensor(
     return tensor
 
 
+def several(values: Any) -> tuple[Any, ...]:
+    """The members of a list, tuple or array of one axis; () of anything else, such as one number."""
+    return tuple(values) if isinstance(values, (list, tuple)) or getattr(values, "ndim", 0) == 1 else ()
+
+
 def as_tensor(data: NdarrayOrTensor, name: str) -> Tensor:
     """The data as a tensor (a MetaTensor where MONAI tracks metadata), or ValueError."""
     track_meta, tensor = get_track_meta(), arrays.as_tensor(data, name)

@@ -12,6 +12,7 @@ from monai.transforms import Transform
 from monai.utils import TransformBackends
 from torch import Tensor
 
+from infomri_monai import arrays
 from infomri_monai.acquisition import CentreWarning, crop_kspace, image_to_kspace, kspace_to_image
 from infomri_monai.transforms.common import (
     EachKey,
@@ -20,6 +21,7 @@ from infomri_monai.transforms.common import (
     in_kspace,
     on_own_grid,
     plain,
+    several,
     slices_first,
     slices_last,
     with_meta_of,
@@ -177,14 +179,14 @@ class CropKSpace(Transform):
 
     def __init__(self, roi_size: Sequence[int] | int, domain: str = "kspace", spatial_dims: int = 2) -> None:
         self.spatial_dims = check_spatial_dims(spatial_dims)
-        sizes = (roi_size,) * self.spatial_dims if isinstance(roi_size, int) else tuple(roi_size)
-        if len(sizes) != self.spatial_dims or any(n < 1 and n != -1 for n in sizes):
+        sizes = several(roi_size) or (roi_size,) * self.spatial_dims
+        self.roi_size = tuple(arrays.as_whole(n, "roi_size", -1) for n in sizes)
+        if len(sizes) != self.spatial_dims or 0 in self.roi_size:
             raise ValueError(
                 f"roi_size must be one size or {self.spatial_dims}, positive or -1 (keeps an axis), got {roi_size!r}."
             )
         if domain not in ("kspace", "image"):
             raise ValueError(f"domain must be 'kspace' or 'image', got {domain!r}.")
-        self.roi_size = tuple(int(n) for n in sizes)
         self.domain = domain
 
     def __call__(self, img: NdarrayOrTensor) -> Tensor:

@@ -12,6 +12,7 @@ from monai.config import KeysCollection, NdarrayOrTensor
 from monai.transforms import MapTransform, Randomizable, Transform
 from monai.utils import TransformBackends
 
+from infomri_monai.arrays import as_number
 from infomri_monai.sampling import MaskSample, SamplingPolicy
 from infomri_monai.sampling.policy import check_ratio_range
 from infomri_monai.transforms.common import (
@@ -24,15 +25,16 @@ from infomri_monai.transforms.common import (
     in_kspace,
     plain,
     seeded_generator,
+    several,
 )
 
 
 def ratio_range(ratio: float | Sequence[float]) -> tuple[float, float]:
     """One ratio or a (low, high) pair as (low, high); ValueError where a ratio is outside (0, 1] or low > high."""
-    bounds = (ratio, ratio) if isinstance(ratio, (int, float)) else tuple(ratio)
+    bounds = several(ratio) or (ratio, ratio)
     if len(bounds) != 2:
         raise ValueError(f"ratio must be one sampling ratio or a (low, high) range, got {ratio!r}.")
-    return check_ratio_range(bounds, "ratio")
+    return check_ratio_range([as_number(bound, "ratio") for bound in bounds], "ratio")
 
 
 def as_policy(policy: SamplingPolicy | str | os.PathLike[str]) -> SamplingPolicy:

@@ -12,6 +12,7 @@ from monai.utils import TransformBackends
 from torch import Tensor
 
 from infomri_monai.acquisition import ComplexGaussianNoise, NoiseModel
+from infomri_monai.arrays import as_number
 from infomri_monai.transforms.common import (
     DrawsOnce,
     check_spatial_dims,
@@ -88,9 +89,9 @@ class RandKSpaceNoise(RandomizableTransform):
     backend = [TransformBackends.TORCH]
 
     def __init__(self, noise: NoiseModel | None = None, prob: float = 1.0, spatial_dims: int = 2) -> None:
-        if not 0 <= prob <= 1:
+        if not 0 <= as_number(prob, "prob") <= 1:
             raise ValueError(f"prob must lie in [0, 1], got {prob!r}.")
-        super().__init__(prob)
+        super().__init__(float(prob))
         self.spatial_dims = check_spatial_dims(spatial_dims)
         self.noise = ComplexGaussianNoise(spatial_dims=self.spatial_dims) if noise is None else noise
         if not isinstance(self.noise, NoiseModel):

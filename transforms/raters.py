@@ -17,6 +17,7 @@ from monai.utils import TransformBackends, ensure_tuple, optional_import
 from numpy.typing import NDArray
 from torch import Tensor
 
+from infomri_monai.arrays import as_number, as_whole
 from infomri_monai.transforms.common import (
     DrawsOnce,
     as_tensor,
@@ -24,6 +25,7 @@ from infomri_monai.transforms.common import (
     check_spatial_dims,
     checked_tensor,
     plain,
+    several,
     with_meta_of,
 )
 
@@ -52,7 +54,7 @@ def check_label(label: NdarrayOrTensor, num_classes: int, allow_missing: bool = 
         Traceback (most recent call last):
         ValueError: label must hold values in [0, 2], got values from 0 to 3.
     """
-    if num_classes < 2:
+    if as_whole(num_classes, "num_classes") < 2:
         raise ValueError(f"num_classes must be at least 2, background included, got {num_classes!r}.")
     tensor = as_tensor(label, name)
     if tensor.is_floating_point() or tensor.is_complex():
@@ -87,7 +89,10 @@ def present_raters(label: Tensor) -> Tensor:
         >>> present_raters(torch.tensor([[[0, 1]], [[-1, -1]]]))
         tensor([ True, False])
     """
-    slots = plain(label).flatten(1)
+    slots = plain(as_tensor(label, "label"))
+    if slots.ndim < 2 or slots.is_complex():
+        raise ValueError(f"label must be real, of shape (rater, ...), got {slots.dtype} of {tuple(slots.shape)}.")
+    slots = slots.flatten(1)
     missing = (slots == MISSING_RATER).all(1)
     if ((slots < 0).any(1) & ~missing).any():
         raise ValueError(f"a rater's label must be free of negative values, or {MISSING_RATER} everywhere if missing.")
@@ -112,8 +117,12 @@ def smooth_field(
         >>> smooth_field((32, 24), 8.0, np.random.default_rng(0), (6,)).shape
         (6, 32, 24)
     """
+    for size in (*several(shape), *several(fields)):
+        as_whole(size, "shape and fields", 1)
+    if len(several(shape)) != 2 or as_number(wavelength, "wavelength") <= 0:
+        raise ValueError(f"shape must be (height, width) and wavelength positive, got {shape} and {wavelength!r}.")
     knots = [int(np.ceil(n / max(wavelength / 2, 1) - 1e-6)) + 3 for n in shape]
-    coarse = draw.standard_normal((*fields, *knots)).astype(np.float32)
+    coarse = draw.standard_normal((*several(fields), *knots)).astype(np.float32)
     if wavelength <= 2:
         return coarse[..., : shape[0], : shape[1]]
     fy, fx = (_cubic_spline(n, k, wavelength / 2) for n, k in zip(shape, knots, strict=True))
@@ -291,12 +300,11 @@ class SimulateRaters(Transform):
         seed: int = 0,
     ) -> None:
         for name, value, lowest in (("raters", raters, 1), ("num_classes", num_classes, 2), ("seed", seed, 0)):
-            if int(value) != value or value < lowest:
-                raise ValueError(f"{name} must be a whole number of at least {lowest}, got {value!r}.")
+            as_whole(value, name, lowest)
         for name, size in (("bias", bias), ("amplitude", amplitude)):
-            if not 0 <= size < np.inf:
+            if as_number(size, name) < 0:
                 raise ValueError(f"{name} must be a finite number of pixels, at least 0, got {size!r}.")
-        if not 0 < wavelength < np.inf:
+        if as_number(wavelength, "wavelength") <= 0:
             raise ValueError(f"wavelength must be a positive, finite number of pixels, got {wavelength!r}.")
         self.raters, self.num_classes, self.seed = int(raters), int(num_classes), int(seed)
         self.bias, self.amplitude, self.wavelength = float(bias), float(amplitude), float(wavelength)
@@ -493,6 +501,8 @@ class StackRaters(Transform):
             ValueError: if all labels are missing, one is missing without ``allow_missing``, shapes or types differ, a label
                 is not of an integer type, has negative values, or more than one channel without ``multi_label``.
         """
+        if isinstance(labels, str) or not np.iterable(labels) or getattr(labels, "ndim", 1) == 0:
+            raise ValueError(f"labels must be a list of the raters' labels, got {type(labels).__name__}.")
         highest = 2 if self.multi_label else 2**31
         tensors = [None if x is None else check_label(x, highest, name=f"label {i}") for i, x in enumerate(labels)]
         first = next((tensor for tensor in tensors if tensor is not None), None)

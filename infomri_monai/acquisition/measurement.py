@@ -120,7 +120,7 @@ class FourierMeasurement(nn.Module):
         if image.shape[1] != 1:
             hint = "; two channels: real and imaginary? use torch.complex" if image.shape[1] == 2 else ""
             raise ValueError(
-                f"image must have one channel, (batch, 1, *spatial), channel first and no slice axis, got {tuple(image.shape)}{hint}."
+                f"image must have one channel, (batch, 1, *spatial), and no slice axis, got {tuple(image.shape)}{hint}."
             )
         return image if self.coil_maps is None else self.coil_maps * image
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from infomri_monai.acquisition.fourier import image_to_kspace, kspace_to_image
+from infomri_monai.arrays import as_number
 
 __all__ = ["ComplexGaussianNoise", "NoiseModel", "PoissonNoise", "RicianNoise"]
 
@@ -72,11 +73,11 @@ class _StatedNoise(NoiseModel):
 
     def __init__(self, noise_std: float = 0.01, reference: str = "peak", spatial_dims: int = 2) -> None:
         super().__init__(spatial_dims)
-        if not 0.0 <= noise_std < float("inf"):
-            raise ValueError(f"noise_std must be a finite number >= 0, got {noise_std}.")
+        self.noise_std = as_number(noise_std, "noise_std")
+        if self.noise_std < 0:
+            raise ValueError(f"noise_std must be a finite number >= 0, got {noise_std!r}.")
         if reference not in REFERENCES:
             raise ValueError(f"reference must be one of {', '.join(map(repr, REFERENCES))}, got {reference!r}.")
-        self.noise_std = float(noise_std)
         self.reference = reference
 
     def sigma(self, kspace: Tensor, image: Tensor | None = None) -> Tensor:

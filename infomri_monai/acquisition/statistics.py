@@ -6,7 +6,6 @@ import hashlib
 import math
 import os
 import string
-import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from torch import Tensor
 from infomri_monai.acquisition.fourier import image_to_kspace, kspace_to_image
 from infomri_monai.acquisition.noise import peak_magnitude
 from infomri_monai.acquisition.symmetry import conjugate_partner
-from infomri_monai.files import atomic_path
+from infomri_monai.files import atomic_path, is_of_disk
 
 __all__ = ["ImageChecksum", "KSpaceStatistics", "batch_moments", "gather_batches", "half_kspace", "whole_moments"]
 
@@ -376,7 +375,9 @@ class KSpaceStatistics:
                 checksum = str(file["checksum"]) if "checksum" in file else ""
                 state = np.stack([file[name] for name in _ARRAYS]).astype(np.float64)
                 peaks = float(file["peaks"]) if "peaks" in file else None
-        except (ValueError, KeyError, TypeError, AttributeError, EOFError, OSError, zipfile.BadZipFile) as error:
+        except Exception as error:  # NumPy passes on what zip files, the decompressor and Python's own parser raise
+            if is_of_disk(error):
+                raise
             raise ValueError(f"{path} does not hold k-space statistics as save writes them: {error}") from error
         if peaks is None:
             raise ValueError(

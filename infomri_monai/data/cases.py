@@ -169,8 +169,9 @@ class ReadCased(Transform):
     its 4 x 4 affine (RAS, mm; the identity where the source has none) and nothing else of its header. A "kspace" becomes a
     complex64 tensor of that shape, with "mask" (float32, same shape) if the file holds one; a tensor or array instead of a path is
     k-space in memory, already in that shape, and so is a "mask" beside it. "has_geometry", a bool, says whether
-    the affine is the source's: PNG, arrays and k-space have none, and so no size of a voxel. The path and the reader are
-    dropped. Messages of errors name no file: the file's name may be a patient's.
+    the affine is the source's: PNG, arrays and k-space have none, and so no size of a voxel. "centre_checked" says that k-space
+    came from a file, whose reader warns if it is not centred. The path and the reader are dropped. Messages of
+    errors name no file: the file's name may be a patient's.
 
     Args:
         magnitude: take the magnitude of complex images, for networks that were trained on magnitudes. k-space stays as it is.
@@ -210,7 +211,7 @@ class ReadCased(Transform):
             kspace, mask = read_kspace(d["kspace"])
             if mask is not None and "mask" in d:
                 raise ValueError("mask is given beside a file of k-space that holds one: leave out one of them.")
-            d["kspace"], d["has_geometry"] = _slices_last(kspace), False
+            d["kspace"], d["has_geometry"], d["centre_checked"] = _slices_last(kspace), False, True
             if mask is not None:
                 d["mask"] = _slices_last(mask)
         else:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from infomri_monai.data.image_files import Volume, file_volume, read_volume
 from infomri_monai.data.labels import fit_to_grid, join_raters
-from infomri_monai.data.prepare import check_axis, check_size, check_split, existing_file, split_cases
+from infomri_monai.data.prepare import check_axis, check_size, check_split, read_text, split_cases
 from infomri_monai.data.volumes import extract_slice
 
 __all__ = ["ReadLabelledSliceD", "ReadLabelledSliceDict", "ReadLabelledSliced", "decathlon_slices"]
@@ -99,9 +99,9 @@ def decathlon_slices(
 
 def _sections(path: Path, base_dir: str | Path | None) -> dict[str, list[tuple[int, dict[str, Any]]]]:
     """Numbered items of each part of the list that has labels."""
-    existing_file(path, "data_list")
+    text = read_text(path, "data_list")
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(text)
         keys = [key for key in _SECTIONS.values() if content.get(key)]
     except (ValueError, AttributeError) as error:
         raise ValueError(f"data_list {path.name} must be a JSON object with a list 'training'.") from error
@@ -111,7 +111,14 @@ def _sections(path: Path, base_dir: str | Path | None) -> dict[str, list[tuple[i
     sections: dict[str, list[tuple[int, dict[str, Any]]]] = {}
     number = 0
     for part, key in _SECTIONS.items():
-        items = load_decathlon_datalist(path, True, key, base) if key in keys else []
+        try:
+            items = load_decathlon_datalist(path, True, key, base) if key in keys else []
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ValueError(
+                f"data_list {path.name}: {key!r} must list objects with paths ({type(error).__name__})."
+            ) from error
+        if not all(isinstance(item, dict) for item in items):
+            raise ValueError(f"data_list {path.name}: {key!r} must list objects with paths.")
         for item in items:
             if isinstance(item.get("label"), list):  # MONAI leaves the paths of a list with null as they are
                 item["label"] = [p and str(base / p) for p in item["label"]]

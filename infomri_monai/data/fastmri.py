@@ -24,9 +24,9 @@ from infomri_monai.data.prepare import (
     check_present,
     check_size,
     crop_kspace_keeping_intensity,
-    existing_file,
     existing_folder,
     in_float32,
+    read_text,
 )
 from infomri_monai.transforms.common import check_new_keys
 
@@ -64,7 +64,7 @@ def read_split(path: str | Path) -> list[str]:
         >>> read_split(path)
         ['file1000000.h5', 'file1000007.h5']
     """
-    names = [line.strip() for line in existing_file(path, "split_file").read_text().splitlines() if line.strip()]
+    names = [line.strip() for line in read_text(path, "split_file").splitlines() if line.strip()]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"split_file {Path(path).name} must list at least one file name and none twice.")
     return names
@@ -171,7 +171,11 @@ def read_volume_file(path: str | Path) -> Iterator[Any]:
     with open_volume(path) as file:
         try:
             yield file
-        except (KeyError, RuntimeError, AttributeError, TypeError, OSError) as error:  # h5py's; ours are ValueErrors
+        except ValueError as error:
+            if Path(path).name in str(error):
+                raise
+            raise ValueError(f"{Path(path).name} is damaged ({type(error).__name__}).") from error
+        except (KeyError, RuntimeError, AttributeError, TypeError, OSError) as error:  # h5py's; ours name the file
             raise ValueError(f"{Path(path).name} is damaged ({type(error).__name__}).") from error
 
 

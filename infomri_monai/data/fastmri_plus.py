@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infomri_monai.data.fastmri import fastmri_knee, read_split, read_volume_file
-from infomri_monai.data.prepare import check_split, check_subset, existing_file, split_cases
+from infomri_monai.data.prepare import check_split, check_subset, read_text, split_cases
 
 __all__ = [
     "FASTMRI_PLUS_VOLUMES",
@@ -65,9 +65,9 @@ def read_annotations(path: str | Path) -> dict[str, Annotations]:
         Zhao R. et al., "fastMRI+, clinical pathology annotations for knee and brain fully sampled multi-coil MRI data",
         Scientific Data 2022.
     """
-    path, found = existing_file(path, "labels_csv"), dict[str, Annotations]()
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.DictReader(file)
+    path, text, found = Path(path), read_text(path, "labels_csv"), dict[str, Annotations]()
+    try:
+        rows = csv.DictReader(text.splitlines())
         missing = [name for name in _COLUMNS if name not in (rows.fieldnames or [])]
         if missing:
             raise ValueError(f"labels_csv {path.name} lacks the column {', '.join(missing)}; it has {rows.fieldnames}.")
@@ -84,6 +84,8 @@ def read_annotations(path: str | Path) -> dict[str, Annotations]:
                 annotations.study.add(label)
             else:
                 annotations.slices.setdefault(int(index), set()).add(label)
+    except csv.Error as error:
+        raise ValueError(f"labels_csv {path.name} is no table ({error}).") from None
     return found
 
 
@@ -107,11 +109,10 @@ def read_file_list(path: str | Path) -> list[str]:
         >>> read_file_list(path)
         ['file1000000', 'file1000001']
     """
-    path = existing_file(path, "file_list_csv")
-    names = {line.strip().strip(",").removesuffix(".h5") for line in path.read_text(encoding="utf-8-sig").splitlines()}
+    names = {line.strip().strip(",").removesuffix(".h5") for line in read_text(path, "file_list_csv").splitlines()}
     volumes = sorted(name for name in names if name.startswith("file") and name != "file")
     if not volumes:
-        raise ValueError(f"file_list_csv {path.name} names no volume: a line must be a name such as file1000000.")
+        raise ValueError(f"file_list_csv {Path(path).name} names no volume: a line must be a name such as file1000000.")
     return volumes
 
 

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from infomri_monai.acquisition import crop_kspace, image_to_kspace, kspace_to_image
 from infomri_monai.acquisition.centring import CentreCheck
 from infomri_monai.acquisition.coils import coil_warning, combine_coils
+from infomri_monai.data.hdf5_records import StoredRecords
 from infomri_monai.data.ismrmrd_header import (
     Encoding,
     RawDataError,
     centred_affine,
-    check_stored,
     order_slices,
     parse_encoding,
     raw_errors,
@@ -318,11 +318,8 @@ def _read(path: Path, samples: bool) -> IsmrmrdScan | None:
         group = _only_group(file)
         if "xml" not in group or "data" not in group or not group["data"].size:
             raise RawDataError("the file lacks the ISMRMRD header or holds no acquisition.")
-        xml, table = np.ravel(group["xml"][()])[0], group["data"]
-        xml = xml.encode() if isinstance(xml, str) else bytes(xml)
-        encoding = parse_encoding(xml)
-        check_stored(table)
-        heads = table.fields("head")[()]
+        xml, table = StoredRecords(group["xml"]).part(0).tobytes(), StoredRecords(group["data"])
+        encoding, heads = parse_encoding(xml), table.records["head"]
         chosen = imaging_lines(heads, encoding)
         numbers = np.unique(heads["idx"]["slice"][chosen])
         members = [chosen[heads["idx"]["slice"][chosen] == number] for number in numbers]
@@ -364,11 +361,12 @@ def _geometry(heads: list[NDArray[Any]], encoding: Encoding) -> tuple[list[int],
 
 
 def _placed(
-    table: Any, heads: NDArray[Any], rows: NDArray[np.intp], encoding: Encoding
+    table: StoredRecords, heads: NDArray[Any], rows: NDArray[np.intp], encoding: Encoding
 ) -> tuple[NDArray[np.complex64], NDArray[np.bool_]]:
     """k-space of one slice, (coil, samples, lines), and where it was measured, (samples, lines)."""
     lines = []
-    for row, flat in zip(rows, table.fields("data")[rows], strict=True):
+    for row in rows:
+        flat = table.part(row, "data")
         coils, length = int(heads["active_channels"][row]), int(heads["number_of_samples"][row])
         if len(flat) != 2 * coils * length:
             raise RawDataError(f"a line holds {len(flat) // 2} samples, its header announces {coils} x {length}.")

@@ -27,6 +27,21 @@ def existing_file(path: str | Path, name: str) -> Path:
     return Path(path)
 
 
+def read_text(path: str | Path, name: str) -> str:
+    """The text of an existing file in UTF-8; else an error that begins with the argument's ``name``.
+
+    Example:
+        >>> read_text("nowhere.csv", "labels_csv")
+        Traceback (most recent call last):
+        FileNotFoundError: labels_csv: there is no file nowhere.csv.
+    """
+    path = existing_file(path, name)
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError(f"{name}: {path.name} is no text in UTF-8.") from None
+
+
 def existing_folder(path: str | Path, name: str = "folder") -> Path:
     """The path, if there is such a folder; else FileNotFoundError, which begins with the argument's ``name``."""
     if not Path(path).is_dir():

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from infomri_monai.data.fastmri import read_slice, read_volume_file
 from infomri_monai.data.image_files import file_volume, read_volume
 from infomri_monai.data.labels import check_labels, fit_to_grid
-from infomri_monai.data.prepare import check_axis, check_present, check_size, check_split, existing_file
+from infomri_monai.data.prepare import check_axis, check_present, check_size, check_split, read_text
 
 __all__ = ["SKM_TEA_STRUCTURES", "ReadSKMTEASliceD", "ReadSKMTEASliceDict", "ReadSKMTEASliced", "skm_tea"]
 
@@ -118,10 +118,10 @@ def _label(folder: Path, name: str) -> Path:
 
 def _subjects(path: Path) -> dict[str, int]:
     """The scans of an annotation file, in its order, and the subject of each."""
-    existing_file(path, "folder")
+    text = read_text(path, "folder")
     try:
-        return {str(scan["scan_id"]): int(scan["subject_id"]) for scan in json.loads(path.read_text())["images"]}
-    except (ValueError, KeyError, TypeError) as error:
+        return {str(scan["scan_id"]): int(scan["subject_id"]) for scan in json.loads(text)["images"]}
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise ValueError(
             f"{path.name} must be a JSON object with a list 'images' of scan_id and subject_id ({type(error).__name__})."
         ) from error

@@ -254,7 +254,7 @@ def _entry(case: DeployCase) -> dict[str, Any]:
     if case.domain == "image":
         return {**entry, "image": MetaTensor(data, affine=torch.as_tensor(case.affine))}
     mask = None if case.mask is None else case.mask[..., 0] if data.ndim < case.data.ndim else case.mask
-    return {**entry, "kspace": data, **({} if mask is None else {"mask": mask})}
+    return {**entry, "kspace": data, "centre_checked": True, **({} if mask is None else {"mask": mask})}
 
 
 def _configured(files: BundleFiles, settings: Mapping[str, Any]) -> ConfigParser:

@@ -24,6 +24,7 @@ from pydicom.valuerep import validate_value
 from infomri_monai.data.dicom.quiet import quiet
 from infomri_monai.data.dicom.series import SeriesCandidate, find_series
 from infomri_monai.data.found_files import find_files
+from infomri_monai.data.hdf5_records import StoredRecords
 from infomri_monai.data.ismrmrd import is_ismrmrd, read_ismrmrd, settle_columns
 from infomri_monai.data.ismrmrd_header import Encoding, RawDataError, RawFileError, centred_affine, parse_encoding
 from infomri_monai.data.kspace_file import KSPACE_SUFFIXES, read_kspace_file
@@ -229,16 +230,15 @@ def _array(path: Path) -> _RawData:
     return _RawData(kspace, mask, affine, False, xml, (*warnings, warning), encoding.thickness if encoding else None)
 
 
-def _embedded_header(path: Path) -> str | bytes | None:
+def _embedded_header(path: Path) -> bytes | None:
     """The ISMRMRD header in a fastMRI file; None if there is none, or one that cannot be read."""
     if path.suffix.lower() in (".npz", ".npy"):
         return None
     try:
         with h5py.File(path, "r") as file:
-            value = np.ravel(file["ismrmrd_header"][()])[0] if "ismrmrd_header" in file else None
+            return StoredRecords(file["ismrmrd_header"]).part(0).tobytes() if "ismrmrd_header" in file else None
     except Exception:  # h5py differs in what it raises; k-space is what counts
         return None
-    return value if isinstance(value, (str, bytes)) else None
 
 
 def _made_up(size: tuple[int, int], encoding: Encoding | None) -> tuple[NDArray[np.float64], str]:

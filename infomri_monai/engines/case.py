@@ -74,7 +74,10 @@ class PrepareCase(PrepareBatch):
         if inputs.shape[0] != 1:
             raise ValueError(f"the data loader's batch_size must be 1, one case, got {inputs.shape[0]}.")
         failure = batchdata.get("failure", [""])[0]
-        return inputs, None, (), {"domain": domain, "mask": batchdata.get("mask"), "failure": failure}
+        told = {"domain": domain, "mask": batchdata.get("mask"), "failure": failure}
+        if "centre_checked" in batchdata:  # by the reader, which has seen the single coils
+            told["centre_checked"] = bool(batchdata["centre_checked"][0])
+        return inputs, None, (), told
 
 
 class TolerantInferer(Inferer):

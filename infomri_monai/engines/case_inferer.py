@@ -239,7 +239,14 @@ class CaseInferer(Inferer, ABC, Generic[Result]):
 
     @torch.no_grad()
     def __call__(
-        self, inputs: Tensor, network: Any, mask: Tensor | None = None, domain: str = "image", *args: Any, **kwargs: Any
+        self,
+        inputs: Tensor,
+        network: Any,
+        mask: Tensor | None = None,
+        domain: str = "image",
+        centre_checked: bool = False,
+        *args: Any,
+        **kwargs: Any,
     ) -> Result:
         """Acquire one case and infer what is asked.
 
@@ -249,6 +256,7 @@ class CaseInferer(Inferer, ABC, Generic[Result]):
             network: what :meth:`infer` needs, in evaluation mode.
             mask: 0/1, broadcasts to raw k-space; None reads it off the zeros.
             domain: ``"image"`` or ``"kspace"``.
+            centre_checked: k-space was looked at by its reader, which warned if it is not centred.
             args: not used.
             kwargs: not used.
 
@@ -270,7 +278,7 @@ class CaseInferer(Inferer, ABC, Generic[Result]):
             if getattr(network, "real_valued", False):
                 _LOGGER.warning("the network takes the measured object for real-valued: a phase in it is not modelled")
             measured = MeasuredSlices(_slices_first(data), given)
-            if text := off_centre(measured.kspace, given):
+            if not centre_checked and (text := off_centre(measured.kspace, given)):
                 _LOGGER.warning(text)
             if given is not None or bool(data.any()):  # zeros without a mask are a measurement of an empty object
                 check_measured(measured.masks(), self.policy)

@@ -272,9 +272,17 @@ class TrainingCurves:
     def _continue(self, engine: Engine) -> None:
         path = self.output_dir / "training.csv"
         if not self.rows and engine.state.epoch > 1 and path.exists():
-            with path.open(newline="") as file:
-                rows = [{name: float(value or "nan") for name, value in row.items()} for row in csv.DictReader(file)]
-            self.rows = [row | {"epoch": int(row["epoch"])} for row in rows if row["epoch"] < engine.state.epoch]
+            try:
+                with path.open(newline="", encoding="utf-8") as file:
+                    rows = [
+                        {name: float(value or "nan") for name, value in row.items()} for row in csv.DictReader(file)
+                    ]
+                self.rows = [row | {"epoch": int(row["epoch"])} for row in rows if row["epoch"] < engine.state.epoch]
+            except (ValueError, KeyError, TypeError, csv.Error) as error:
+                kind = type(error).__name__
+                raise ValueError(
+                    f"{path} is not the table of the training before ({kind}); take it away to resume."
+                ) from error
 
     def _collect(self, engine: Engine) -> None:
         output: Any = engine.state.output

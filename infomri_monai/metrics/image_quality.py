@@ -108,7 +108,9 @@ def _normalised(prediction: Tensor, target: Tensor, data_range: Tensor | float |
     else:
         span = torch.as_tensor(data_range, dtype=y.dtype, device=y.device).reshape(-1)
         if span.numel() not in (1, y.shape[0]) or not bool(((span > 0) & torch.isfinite(span)).all()):
-            raise ValueError(f"data_range must be positive and finite, one for all or one per element, got {span.tolist()}.")
+            raise ValueError(
+                f"data_range must be positive and finite, one for all or one per element, got {span.tolist()}."
+            )
     span = torch.where(span > 0, span, torch.nan).reshape(-1, *[1] * (y.ndim - 1))
     return x / span, y / span
 

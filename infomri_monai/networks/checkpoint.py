@@ -120,18 +120,30 @@ def fill_network(
         for name, tensor in expected.items()
         if name in state and state[name].shape != tensor.shape
     ]
+    problems += [
+        f"has {name} of {state[name].dtype} instead of {tensor.dtype}"
+        for name, tensor in expected.items()
+        if name in state and _kind(state[name]) != _kind(tensor)
+    ]
     if problems:
         raise ValueError(
             f"{source} is the checkpoint of another architecture than {type(network).__name__} as configured: it "
             f"{', '.join(problems[:3])}{f' and {len(problems) - 3} more' if len(problems) > 3 else ''}."
         )
-    bad = [name for name, tensor in state.items() if not bool(torch.isfinite(tensor).all())]
+    # in the network's precision, which may not hold them
+    bad = [name for name, tensor in state.items() if not bool(torch.isfinite(tensor.to(expected[name].dtype)).all())]
     if bad:
         raise ValueError(
             f"{source} holds NaN or Inf in {', '.join(bad[:3])}: the training diverged or the file is damaged."
         )
     network.load_state_dict(state)
     return network.to(map_location).eval()
+
+
+def _kind(tensor: Tensor) -> str:
+    if tensor.dtype == torch.bool:
+        return "bool"
+    return "complex" if tensor.is_complex() else "float" if tensor.is_floating_point() else "integer"
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from infomri_monai.arrays import as_whole
+
 __all__ = ["FrozenPolicy", "MaskSample", "SamplingPolicy", "check_ratio", "check_ratio_range", "interpolate_positions"]
 
 _LOGGER = logging.getLogger(__name__)
@@ -108,9 +110,7 @@ class SamplingPolicy(nn.Module, ABC):
 
     def __init__(self, readout_axis: int | None = None) -> None:
         super().__init__()
-        if readout_axis is not None and readout_axis < 0:
-            raise ValueError(f"readout_axis must be None or a spatial axis index >= 0, got {readout_axis}.")
-        self.readout_axis = readout_axis
+        self.readout_axis = None if readout_axis is None else as_whole(readout_axis, "readout_axis")
 
     def forward(
         self,

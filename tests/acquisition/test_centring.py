@@ -10,11 +10,12 @@ import torch
 from helper import seeded
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from monai.data import DataLoader
 
 from infomri_monai.acquisition import CentreCheck, FourierMeasurement, image_to_kspace, off_centre
-from infomri_monai.data import ReadCased, ReadFastMRISliced, embedded_subjects
+from infomri_monai.data import CaseDataset, ReadCased, ReadFastMRISliced, embedded_subjects
 from infomri_monai.data.kspace_file import read_kspace, read_kspace_file
-from infomri_monai.engines import VolumeInferer
+from infomri_monai.engines import PrepareCase, TolerantInferer, VolumeInferer
 from infomri_monai.networks import UnrolledReconstructor
 from infomri_monai.transforms import KSpaceToImage, KSpaceToImaged
 
@@ -147,6 +148,22 @@ def test_every_door_tells(tmp_path, caplog, wrong):
             )
         texts = (told if isinstance(told, list) else []) + [record.getMessage() for record in caplog.records]
         assert any("not centred" in text for text in texts) == wrong, name
+
+
+def test_a_bundle_says_it_once(tmp_path, caplog):
+    """Of a file the reader, which sees the coils; of an array the inferer."""
+    shifted = torch.fft.ifftshift(image_to_kspace(heads(32, 48)), dim=(-2, -1))
+    *_, (name, _) = doors(tmp_path, shifted)
+    assert name == "inference"
+    network = UnrolledReconstructor(phases=1, channels=2).eval()
+    inferer = TolerantInferer(VolumeInferer(None, FourierMeasurement(), 1.0, progress=False))
+    for source in (tmp_path / "scan.npy", tmp_path / "coils.h5", shifted.movedim(0, -1)[None]):
+        caplog.clear()
+        entry = {"kspace": source, "name": "a", "index": 1}
+        (batch,) = DataLoader(CaseDataset([entry], ReadCased()), batch_size=1)
+        inputs, _, args, told = PrepareCase()(batch)
+        inferer(inputs, network, *args, **told)
+        assert sum("not centred" in record.getMessage() for record in caplog.records) == 1
 
 
 def test_a_transform_says_it_once(caplog):

@@ -146,24 +146,33 @@ def test_bad_values_of_one_bundle(bundle, root, values, message):
     assert not (root / "output").exists()
 
 
-@bundles(RECON, slow=(SEGMENTATION,))
-def test_the_command_on_a_folder_of_which_one_case_is_broken(bundle, root, tmp_path):
+@bundles(RECON, slow=(SEGMENTATION, PRIVACY))
+def test_the_command_on_a_folder_with_broken_files(bundle, root, tmp_path):
     """It goes on, fails in the end, and names nobody; a shell hands over ``True``, lists, and "" for no threshold."""
     write_volumes(tmp_path / "in", ("a", "DOE_JANE", "z"), broken="DOE_JANE")
+    torn = gzip.compress((tmp_path / "in" / "a.nii.gz").read_bytes())[:200]
+    (tmp_path / "in" / "DOE_TORN.nii.gz").write_bytes(torn)
     values = {"dataset_dir": tmp_path / "in", "output_dir": tmp_path / "out", "ratio": 0.25, **bundle.tiny_model}
     if bundle is SEGMENTATION:
         values |= {**MORE, "triage_path": "", "structures": ["one", "two", "three"]}
     done = command(["-m", "monai.bundle", "run", "--config_file", "configs/inference.json"], overrides(values), root)
     assert done.returncode != 0
-    assert "1 of 3 cases failed" in done.stderr
-    assert "case 1: ValueError: image holds NaN or Inf values." in done.stderr
+    assert "2 of 4 cases failed" in done.stderr
+    assert "case 1: ValueError: image holds NaN or Inf, first at index (0, 0, 0)." in done.stderr
+    assert "case 2: OSError: the image is not a readable NIfTI file" in done.stderr
     assert "DOE" not in done.stdout + done.stderr
+    if bundle is PRIVACY:
+        assert files(tmp_path / "out") == case_files(bundle, "a", "z")
+        rows = csv_rows(tmp_path / "out" / "report.csv")
+        named = [("DOE_JANE", "failed"), ("DOE_TORN.nii.gz", "failed"), ("a", "ok"), ("z", "ok")]
+        assert [(row["name"], row["status"]) for row in rows] == named
+        return
     more = ("samples", "mean", "sigma") if bundle is SEGMENTATION else ()
     pictures = {"a.png", "z.png"}
     assert files(tmp_path / "out") == case_files(bundle, "a", "z", more=more) | pictures
     if bundle is SEGMENTATION:
         rows = csv_rows(tmp_path / "out" / "worklist.csv")
-        assert [row["review"] for row in rows] == ["yes", "", ""]
+        assert [row["review"] for row in rows] == ["yes", "yes", "", ""]
         assert "three_median_mm3" in rows[0]
     for name in ("a", "z"):
         sidecar = record(tmp_path / "out" / f"{name}.json")

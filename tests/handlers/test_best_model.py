@@ -70,7 +70,7 @@ def test_the_best_weights_come_back(tmp_path):
 def test_a_first_epoch_without_a_value_blocks_no_later_one(tmp_path, better, values):
     """Nothing is better than NaN, for MONAI's comparison and for Ignite's checkpoint."""
     system, handler, told = tiny_system(), RatioSweepHandler(RateDistortion(), RATIOS), iter((math.nan, *values))
-    table = SimpleNamespace(records=lambda: [{"ratio": 0.25, "psnr": next(told)}])
+    table = SimpleNamespace(records=lambda: [{"ratio": 0.25, "psnr": next(told)}], told={"psnr": ""})
     handler.collector = SimpleNamespace(reset=list, update=lambda *_: None, table=lambda: table)
     validator = evaluator(system, key_metric={"psnr": handler})
     validator.metric_cmp_fn = better
