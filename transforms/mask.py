@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Hashable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
+import numpy as np
 import torch
 from monai.config import KeysCollection, NdarrayOrTensor
 from monai.transforms import MapTransform, Randomizable, Transform
 from monai.utils import TransformBackends
 
+from infomri_monai.arrays import as_number
 from infomri_monai.sampling import MaskSample, SamplingPolicy
 from infomri_monai.sampling.policy import check_ratio_range
 from infomri_monai.transforms.common import (
@@ -27,8 +30,10 @@ from infomri_monai.transforms.common import (
 
 def ratio_range(ratio: float | Sequence[float]) -> tuple[float, float]:
     """One ratio or a (low, high) pair as (low, high); ValueError where a ratio is outside (0, 1] or low > high."""
-    bounds = (ratio, ratio) if isinstance(ratio, (int, float)) else tuple(ratio)
-    if len(bounds) != 2:
+    bounds: Any = ratio
+    if not isinstance(ratio, Sequence) and math.prod(np.shape(ratio)) == 1:
+        bounds = [as_number(ratio, "ratio")] * 2
+    if isinstance(bounds, str) or np.shape(bounds) != (2,):
         raise ValueError(f"ratio must be one sampling ratio or a (low, high) range, got {ratio!r}.")
     return check_ratio_range(bounds, "ratio")
 

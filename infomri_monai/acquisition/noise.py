@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from infomri_monai.acquisition.fourier import image_to_kspace, kspace_to_image
+from infomri_monai.arrays import takes
 
 __all__ = ["ComplexGaussianNoise", "NoiseModel", "PoissonNoise", "RicianNoise"]
 
@@ -70,6 +71,7 @@ class NoiseModel(nn.Module, ABC):
 class _StatedNoise(NoiseModel):
     """A noise model with a standard deviation per real component that is stated relative to something of the image."""
 
+    @takes(noise_std="scalar", spatial_dims="whole")
     def __init__(self, noise_std: float = 0.01, reference: str = "peak", spatial_dims: int = 2) -> None:
         super().__init__(spatial_dims)
         if not 0.0 <= noise_std < float("inf"):
@@ -139,6 +141,7 @@ class ComplexGaussianNoise(_StatedNoise):
         0.5
     """
 
+    @takes(kspace="complex", image="number")
     def forward(self, kspace: Tensor, generator: torch.Generator | None = None, image: Tensor | None = None) -> Tensor:
         """Return ``kspace + epsilon``."""
         if self.noise_std == 0:
@@ -167,6 +170,7 @@ class RicianNoise(_StatedNoise):
         1.3
     """
 
+    @takes(kspace="complex", image="number")
     def forward(self, kspace: Tensor, generator: torch.Generator | None = None, image: Tensor | None = None) -> Tensor:
         """Return the transform of the magnitude of the noisy image."""
         image = kspace_to_image(kspace, self.spatial_dims) if image is None else image
@@ -193,6 +197,7 @@ class PoissonNoise(_StatedNoise):
         True
     """
 
+    @takes(kspace="complex", image="number")
     def forward(self, kspace: Tensor, generator: torch.Generator | None = None, image: Tensor | None = None) -> Tensor:
         """Return k-space whose magnitudes are Poisson counts times their unit."""
         if self.noise_std == 0:
