@@ -186,7 +186,8 @@ def as_whole(value: Any, name: str) -> int:
     try:
         if getattr(value, "dtype", type(value)) in (bool, torch.bool):
             raise TypeError
-        return operator.index(value.item() if isinstance(value, (np.ndarray, Tensor)) else value)
+        index: Any = value.item() if isinstance(value, (np.ndarray, Tensor)) else value
+        return operator.index(index)
     except (TypeError, RuntimeError, ValueError):
         raise ValueError(f"{name} must be a whole number, got {value!r}.") from None
 

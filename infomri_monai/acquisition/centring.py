@@ -43,7 +43,7 @@ class CentreCheck:
         self._counts: list[Tensor] = []
         self._samples: list[Tensor] = []
 
-    @takes(kspace="complex", mask="mask")
+    @takes(kspace="number", mask="mask")
     def add(self, kspace: Tensor, mask: Tensor | None = None) -> None:
         """Take in coils, slices or both.
 
