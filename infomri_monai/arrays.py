@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from numbers import Real
 from typing import Any, ParamSpec, TypeVar
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["as_mask", "as_number", "as_numbers", "as_tensor", "as_whole", "takes"]
+__all__ = ["as_label", "as_mask", "as_number", "as_numbers", "as_tensor", "as_values", "as_whole", "takes"]
 
 #: types that torch can hardly compute with -> the next that holds their values
 _WIDER = {torch.uint16: torch.int32, torch.uint32: torch.int64, torch.uint64: torch.int64}
@@ -46,7 +46,7 @@ def as_tensor(data: Any, name: str) -> Tensor:
         array = np.asarray(data) if isinstance(data, (bool, int, float, complex, np.generic, np.ndarray)) else None
         if array is None or array.dtype.kind not in "biufc":
             what = type(data).__name__ if array is None else f"an array of {array.dtype}"
-            raise ValueError(f"{name} must be a numpy array or a tensor of numbers, got {what}.")
+            raise ValueError(f"{name} must be a numpy array or a tensor, got {what}.")
         if np.ma.is_masked(data):
             raise ValueError(f"{name} has masked values; fill them (numpy.ma.filled) first.")
         native = array.dtype.newbyteorder("=")
@@ -93,6 +93,35 @@ def as_numbers(data: Any, name: str, kind: str = "number") -> Tensor:
     return tensor
 
 
+def as_values(values: Any, name: str) -> Tensor:
+    """:func:`as_numbers` of real numbers, which may also come as a list.
+
+    Example:
+        >>> as_values([1, np.float32(0.5), torch.tensor(2)], "ratio")
+        tensor([1.0000, 0.5000, 2.0000], dtype=torch.float64)
+    """
+    if isinstance(values, Sequence) and not isinstance(values, str):
+        numbers = [as_number(value, name) for value in values]
+        return torch.tensor(numbers, dtype=torch.float64)
+    return as_numbers(values, name, "real")
+
+
+def as_label(data: Any, name: str) -> Tensor:
+    """:func:`as_tensor` of real numbers, which keep their type: labels and raters' masks, whose values their reader checks.
+
+    Raises:
+        ValueError: as :func:`as_tensor`, or if the data is complex.
+
+    Example:
+        >>> as_label(np.array([0, 1], ">i2"), "label")
+        tensor([0, 1], dtype=torch.int16)
+    """
+    tensor = as_tensor(data, name)
+    if tensor.is_complex():
+        raise ValueError(f"{name} must be real, got {tensor.dtype} of shape {tuple(tensor.shape)}.")
+    return tensor
+
+
 def as_mask(mask: Any, name: str = "mask") -> Tensor:
     """A mask in single or double precision, after the check that it holds 0 and 1 only.
 
@@ -128,7 +157,7 @@ def as_mask(mask: Any, name: str = "mask") -> Tensor:
 
 
 def as_number(value: Any, name: str) -> float:
-    """A finite real number of Python, numpy or a tensor with one value.
+    """A real number of Python, numpy or a tensor with one value.
 
     Raises:
         ValueError: if it is none; a bool and a text are none.
@@ -139,13 +168,15 @@ def as_number(value: Any, name: str) -> float:
     """
     single = isinstance(value, (Tensor, np.ndarray, np.generic)) and math.prod(value.shape) == 1
     number = value.item() if single else value
-    if isinstance(number, bool) or not isinstance(number, Real) or not math.isfinite(number):
-        raise ValueError(f"{name} must be a finite number, got {value!r}.")
+    if isinstance(number, np.longdouble):
+        number = float(number)
+    if isinstance(number, bool) or not isinstance(number, Real):
+        raise ValueError(f"{name} must be a number, got {value!r}.")
     return float(number)
 
 
-def as_whole(value: Any, name: str, lowest: int = 0) -> int:
-    """A whole number of at least ``lowest``, of Python, numpy or a tensor with one value.
+def as_whole(value: Any, name: str, lowest: int | None = None) -> int:
+    """A whole number of Python, numpy or a tensor with one value, of at least ``lowest`` where that is given.
 
     Raises:
         ValueError: if it is none; a bool, a float and a text are none.
@@ -154,14 +185,15 @@ def as_whole(value: Any, name: str, lowest: int = 0) -> int:
         >>> as_whole(np.int64(2), "spatial_dims")
         2
     """
+    wanted = "a whole number" if lowest is None else f"a whole number >= {lowest}"
     try:
-        if isinstance(value, (bool, np.bool_)) or getattr(value, "dtype", None) == torch.bool:
+        if getattr(value, "dtype", type(value)) in (bool, torch.bool):
             raise TypeError
-        number = operator.index(value)
+        number = operator.index(value.item() if isinstance(value, (np.ndarray, Tensor)) else value)
     except (TypeError, RuntimeError, ValueError):
-        raise ValueError(f"{name} must be a whole number >= {lowest}, got {value!r}.") from None
-    if number < lowest:
-        raise ValueError(f"{name} must be a whole number >= {lowest}, got {value!r}.")
+        raise ValueError(f"{name} must be {wanted}, got {value!r}.") from None
+    if lowest is not None and number < lowest:
+        raise ValueError(f"{name} must be {wanted}, got {value!r}.")
     return number
 
 
@@ -173,7 +205,7 @@ def _converters() -> dict[str, Callable[[Any, str], Any]]:
     numbers = {
         kind: lambda data, name, kind=kind: as_numbers(data, name, kind) for kind in ("number", "real", "complex")
     }
-    return {**numbers, "tensor": as_tensor, "mask": as_mask, "scalar": as_number, "whole": as_whole}
+    return {**numbers, "tensor": as_tensor, "label": as_label, "mask": as_mask, "scalar": as_number, "whole": as_whole}
 
 
 _CONVERTERS = _converters()
@@ -184,8 +216,8 @@ def takes(**kinds: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
     Args:
         kinds: by the arguments' names: ``"tensor"`` (:func:`as_tensor`), ``"number"``, ``"real"``, ``"complex"``
-            (:func:`as_numbers`), ``"mask"`` (:func:`as_mask`), ``"scalar"`` (:func:`as_number`), ``"whole"`` (:func:`as_whole`).
-            None is passed on.
+            (:func:`as_numbers`), ``"label"`` (:func:`as_label`), ``"mask"`` (:func:`as_mask`), ``"scalar"`` (:func:`as_number`),
+            ``"whole"`` (:func:`as_whole`). None is passed on; of ``*arguments`` each is converted.
 
     Example:
         >>> @takes(image="real")
@@ -196,14 +228,18 @@ def takes(**kinds: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        order = list(inspect.signature(function).parameters)
+        parameters = inspect.signature(function).parameters
+        order = list(parameters)
         doors = [(order.index(name), name, _CONVERTERS[kind]) for name, kind in kinds.items()]
+        several = {name for name in kinds if parameters[name].kind is inspect.Parameter.VAR_POSITIONAL}
 
         @wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
             given: list[Any] = list(args)
             for place, name, convert in doors:
-                if place < len(given):
+                if name in several:
+                    given[place:] = [convert(one, name) for one in given[place:]]
+                elif place < len(given):
                     given[place] = None if given[place] is None else convert(given[place], name)
                 elif kwargs.get(name) is not None:
                     kwargs[name] = convert(kwargs[name], name)

@@ -18,7 +18,7 @@ PACKAGE = "infomri_monai"
 MOST_FILES, MOST_LINES, MOST_TEST_SHARE = 190, 17_000, 1.2
 #: rooms from the ground up: a room imports from its own floor and from those below
 FLOORS = (
-    ("files",),
+    ("files", "arrays"),
     ("acquisition", "information"),
     ("sampling", "networks"),
     ("scanner", "transforms", "systems", "losses", "metrics", "triage"),

@@ -11,7 +11,7 @@ from monai.transforms import MapTransform, RandomizableTransform
 from monai.utils import TransformBackends
 from torch import Tensor
 
-from infomri_monai.acquisition import ComplexGaussianNoise, NoiseModel
+from infomri_monai.acquisition import ComplexGaussianNoise, NoiseModel, apply_mask
 from infomri_monai.arrays import as_number
 from infomri_monai.transforms.common import (
     DrawsOnce,
@@ -46,7 +46,7 @@ def measure(
         Noisy k-space of the same shape, zero where nothing is measured.
     """
     if type(noise) is not ComplexGaussianNoise or noise.noise_std == 0:
-        return noise(kspace, generator, image) * mask
+        return apply_mask(noise(kspace, generator, image), mask)
     dims = noise.spatial_dims
     axes = [axis for axis in range(-dims, 0) if mask.shape[axis] > 1]
     if len(axes) == 1:  # whole lines
@@ -89,7 +89,7 @@ class RandKSpaceNoise(RandomizableTransform):
     backend = [TransformBackends.TORCH]
 
     def __init__(self, noise: NoiseModel | None = None, prob: float = 1.0, spatial_dims: int = 2) -> None:
-        if not 0 <= as_number(prob, "prob") <= 1:
+        if not 0 <= (prob := as_number(prob, "prob")) <= 1:
             raise ValueError(f"prob must lie in [0, 1], got {prob!r}.")
         super().__init__(float(prob))
         self.spatial_dims = check_spatial_dims(spatial_dims)

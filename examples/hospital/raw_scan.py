@@ -217,7 +217,7 @@ def write_example_fastmri(
     with atomic_path(path) as part, h5py.File(part, "w") as file:
         if coils > 1:
             stack = stack[:, None] * example_sensitivities(coils, (height, width))
-        file["kspace"] = _fourier(stack, (-2, -1)) * measured
+        file["kspace"] = _fourier(stack, (-2, -1)) * measured + 0  # no signs of what is hidden
         file["ismrmrd_header"] = xml
         if mask:
             file["mask"] = measured

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from infomri_monai.acquisition.fourier import _spatial_axes
+from infomri_monai.arrays import takes
 
 __all__ = ["CentreCheck", "CentreWarning", "off_centre"]
 
@@ -35,12 +36,14 @@ class CentreCheck:
         'k-space is not centred: its largest magnitud'
     """
 
+    @takes(spatial_dims="whole")
     def __init__(self, spatial_dims: int = 2) -> None:
         self.spatial_dims = spatial_dims
         self._sums: list[Tensor] = []
         self._counts: list[Tensor] = []
         self._samples: list[Tensor] = []
 
+    @takes(kspace="number", mask="mask")
     def add(self, kspace: Tensor, mask: Tensor | None = None) -> None:
         """Take in coils, slices or both.
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from infomri_monai.acquisition.fourier import image_to_kspace, kspace_to_image
 from infomri_monai.acquisition.noise import NoiseModel
-from infomri_monai.arrays import as_mask, as_numbers
+from infomri_monai.arrays import as_mask, as_numbers, takes
 
 __all__ = ["FourierMeasurement", "apply_mask"]
 
@@ -56,6 +56,7 @@ class FourierMeasurement(nn.Module):
 
     coil_maps: Tensor | None
 
+    @takes(spatial_dims="whole", coil_maps="number")
     def __init__(self, spatial_dims: int = 2, coil_maps: Tensor | None = None, noise: NoiseModel | None = None) -> None:
         super().__init__()
         if coil_maps is not None and (not coil_maps.is_complex() or coil_maps.ndim != spatial_dims + 2):
@@ -120,7 +121,8 @@ class FourierMeasurement(nn.Module):
         if image.shape[1] != 1:
             hint = "; two channels: real and imaginary? use torch.complex" if image.shape[1] == 2 else ""
             raise ValueError(
-                f"image must have one channel, (batch, 1, *spatial), and no slice axis, got {tuple(image.shape)}{hint}."
+                "image must have one channel, (batch, 1, *spatial), channel first and no slice axis, got "
+                f"{tuple(image.shape)}{hint}."
             )
         return image if self.coil_maps is None else self.coil_maps * image
 

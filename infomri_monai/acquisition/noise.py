@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from infomri_monai.acquisition.fourier import image_to_kspace, kspace_to_image
-from infomri_monai.arrays import as_number
+from infomri_monai.arrays import takes
 
 __all__ = ["ComplexGaussianNoise", "NoiseModel", "PoissonNoise", "RicianNoise"]
 
@@ -71,10 +71,11 @@ class NoiseModel(nn.Module, ABC):
 class _StatedNoise(NoiseModel):
     """A noise model with a standard deviation per real component that is stated relative to something of the image."""
 
+    @takes(noise_std="scalar", spatial_dims="whole")
     def __init__(self, noise_std: float = 0.01, reference: str = "peak", spatial_dims: int = 2) -> None:
         super().__init__(spatial_dims)
-        self.noise_std = as_number(noise_std, "noise_std")
-        if self.noise_std < 0:
+        self.noise_std = noise_std
+        if noise_std < 0:
             raise ValueError(f"noise_std must be a finite number >= 0, got {noise_std!r}.")
         if reference not in REFERENCES:
             raise ValueError(f"reference must be one of {', '.join(map(repr, REFERENCES))}, got {reference!r}.")
@@ -140,6 +141,7 @@ class ComplexGaussianNoise(_StatedNoise):
         0.5
     """
 
+    @takes(kspace="complex", image="number")
     def forward(self, kspace: Tensor, generator: torch.Generator | None = None, image: Tensor | None = None) -> Tensor:
         """Return ``kspace + epsilon``."""
         if self.noise_std == 0:
@@ -168,6 +170,7 @@ class RicianNoise(_StatedNoise):
         1.3
     """
 
+    @takes(kspace="complex", image="number")
     def forward(self, kspace: Tensor, generator: torch.Generator | None = None, image: Tensor | None = None) -> Tensor:
         """Return the transform of the magnitude of the noisy image."""
         image = kspace_to_image(kspace, self.spatial_dims) if image is None else image
@@ -194,6 +197,7 @@ class PoissonNoise(_StatedNoise):
         True
     """
 
+    @takes(kspace="complex", image="number")
     def forward(self, kspace: Tensor, generator: torch.Generator | None = None, image: Tensor | None = None) -> Tensor:
         """Return k-space whose magnitudes are Poisson counts times their unit."""
         if self.noise_std == 0:

@@ -29,7 +29,7 @@ def conjugate_partner(data: Tensor, spatial_dims: int = 2) -> Tensor:
         tensor([0, 3, 2, 1])
     """
     if not torch.jit.is_scripting():
-        data, spatial_dims = as_tensor(data, "data"), as_whole(spatial_dims, "spatial_dims", 1)
+        data, spatial_dims = as_tensor(data, "data"), as_whole(spatial_dims, "spatial_dims")
     # plain loops, because TorchScript has no comprehension with a condition; an axis of size 1 is unchanged by both steps
     axes = [axis - spatial_dims for axis in range(spatial_dims)]
     shifts = [1 - data.shape[axis] % 2 for axis in axes]
@@ -110,7 +110,8 @@ def hermitian_completion(kspace: Tensor, mask: Tensor, spatial_dims: int = 2) ->
         >>> y, m
         (tensor([0.+0.j, 0.+2.j, 5.+0.j, 0.-2.j]), tensor([0., 1., 1., 1.]))
     """
-    return fill_partners(kspace, mask, spatial_dims)
+    completed, known = fill_partners(kspace, mask, spatial_dims)
+    return completed + 0, known  # +0 where nothing is known, whatever zeros came in
 
 
 def fill_partners(kspace: Tensor, mask: Tensor, spatial_dims: int = 2) -> tuple[Tensor, Tensor]:

@@ -118,6 +118,9 @@ def read_kspace_file(path: str | os.PathLike[str]) -> KspaceFile:
         return _several_coils(path)
     kspace, mask = _arrays(path)
     kspace, mask = _finite(kspace), None if mask is None else _fitting(mask, kspace.shape)
+    if mask is not None:
+        kspace *= mask
+    kspace += 0  # what is not measured is +0
     found = off_centre(torch.from_numpy(kspace), None if mask is None else torch.from_numpy(mask.copy()))
     return KspaceFile(kspace, mask, (found,) if found else ())
 

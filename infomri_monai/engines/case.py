@@ -14,7 +14,7 @@ from monai.utils import optional_import
 from torch import Tensor
 from torch.nn import functional
 
-from infomri_monai.acquisition import FourierMeasurement
+from infomri_monai.acquisition import FourierMeasurement, apply_mask
 from infomri_monai.engines.prepare import device_of, seeded_generator
 from infomri_monai.networks import channels_to_complex, magnitude_log_variance
 from infomri_monai.sampling import SamplingPolicy
@@ -183,9 +183,9 @@ class MeasuredSlices:
         """k-space, zero outside the mask, and the mask; there is no other draw."""
         kspace = self.kspace[index : index + 1]
         if self.mask is None:
-            return kspace, (kspace != 0).float()
+            return kspace + 0, (kspace != 0).float()  # a file may hold -0
         mask = self.mask.expand_as(self.kspace)[index : index + 1].float()
-        return kspace * mask, mask
+        return apply_mask(kspace, mask), mask
 
 
 class SimulatedSlices:

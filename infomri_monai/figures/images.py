@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from infomri_monai.arrays import takes
 from infomri_monai.figures.segmentations import acceleration, draw_mask
 from infomri_monai.figures.style import PALETTE, SEQUENTIAL, styled, tidy_axes
 from infomri_monai.metrics.classification import class_names, class_targets
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["classified_image_figure", "reconstruction_figure"]
 
 
+@takes(image="number")
 def reconstruction_figure(
     result: ReconstructionResult, image: Tensor, indices: Sequence[int] = (0,), title: str | None = None
 ) -> Figure:
@@ -98,6 +100,7 @@ def _draw_row(figure: Figure, axes: Any, result: ReconstructionResult, image: Te
     figure.colorbar(shown, ax=axes[4:].tolist(), shrink=0.85, pad=0.02, aspect=18, label="image units")
 
 
+@takes(image="number", label="label", zero_filled="number")
 def classified_image_figure(
     posterior: ClassificationPosterior,
     image: Tensor,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from infomri_monai.acquisition.symmetry import redundancy_ratio
+from infomri_monai.arrays import takes
 from infomri_monai.figures.segmentations import draw_mask
 from infomri_monai.figures.style import (
     PROBABILITY_TICKS,
@@ -199,6 +200,7 @@ def _caption(mask: Tensor, entropy: Callable[[Tensor], Tensor] | None) -> str:
 _TICKS = (-0.4, -0.2, 0.0, 0.2, 0.4)
 
 
+@takes(position_entropy="real", pair_entropy="real")
 def entropy_map_figure(
     position_entropy: Tensor,
     pair_entropy: Tensor,

@@ -11,6 +11,7 @@ from monai.utils import optional_import
 from numpy.typing import NDArray
 from torch import Tensor
 
+from infomri_monai.arrays import takes
 from infomri_monai.figures.style import SEQUENTIAL, acceleration_text, styled, tidy_axes
 from infomri_monai.metrics.overlap import dice_to_raters
 from infomri_monai.metrics.structures import rater_masks, structure_names
@@ -254,6 +255,7 @@ def top_entropy(entropy: Tensor, indices: Sequence[int]) -> float:
     return float(np.quantile(shown, 0.998)) or float(shown.max()) or 1.0
 
 
+@takes(image="number", labels="label", mask="mask")
 def segmentation_figure(
     posterior: TaskPosterior | SegmentationPosterior,
     image: Tensor,
@@ -332,6 +334,7 @@ def segmentation_figure(
     return figure
 
 
+@takes(image="number", labels="label")
 def sweep_figure(
     posterior: SegmentationPosterior,
     image: Tensor,

@@ -12,6 +12,7 @@ import numpy as np
 from monai.utils import optional_import
 from numpy.typing import NDArray
 
+from infomri_monai.arrays import takes
 from infomri_monai.files import atomic_path
 
 if TYPE_CHECKING:
@@ -138,6 +139,7 @@ def save_figure(figure: Figure, path: str | os.PathLike[str], dpi: int = 160) ->
         figure.savefig(part, dpi=dpi)
 
 
+@takes(ratio="scalar")
 def acceleration_text(ratio: float) -> str:
     """How many times fewer positions are measured.
 

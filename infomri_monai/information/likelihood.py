@@ -5,9 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from infomri_monai.arrays import as_numbers, takes
+
 __all__ = ["bernoulli_entropy", "categorical_entropy", "gaussian_kl", "gaussian_nll"]
 
 
+@takes(target="number", mean="number", log_variance="real")
 def gaussian_nll(target: Tensor, mean: Tensor, log_variance: Tensor, reduction: str = "sum_pixels") -> Tensor:
     """Negative log-likelihood of a diagonal Gaussian, without its constant (equation 42).
 
@@ -56,6 +59,7 @@ def gaussian_nll(target: Tensor, mean: Tensor, log_variance: Tensor, reduction: 
 _LARGEST_EXPONENT = 60.0
 
 
+@takes(mean_q="real", log_variance_q="real", mean_p="real", log_variance_p="real")
 def gaussian_kl(
     mean_q: Tensor, log_variance_q: Tensor, mean_p: Tensor, log_variance_p: Tensor, reduction: str = "sum"
 ) -> Tensor:
@@ -128,6 +132,8 @@ def categorical_entropy(probabilities: Tensor, dim: int = 1) -> Tensor:
         >>> categorical_entropy(torch.tensor([[0.5, 0.5], [1.0, 0.0]]))
         tensor([0.6931, 0.0000])
     """
+    if not torch.jit.is_scripting():
+        probabilities = as_numbers(probabilities, "probabilities", "real")
     return _entropy_terms(probabilities).sum(dim)
 
 
@@ -148,4 +154,6 @@ def bernoulli_entropy(probabilities: Tensor) -> Tensor:
         >>> bernoulli_entropy(torch.tensor([0.5, 1.0]))
         tensor([0.6931, 0.0000])
     """
+    if not torch.jit.is_scripting():
+        probabilities = as_numbers(probabilities, "probabilities", "real")
     return _entropy_terms(probabilities) + _entropy_terms(1 - probabilities)

@@ -9,12 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from infomri_monai.acquisition.symmetry import conjugate_partner
+from infomri_monai.arrays import takes
 
 __all__ = ["MarginalEntropy", "measurement_entropy", "pair_entropy", "position_entropy"]
 
 _LOG_2_PI_E = math.log(2 * math.pi * math.e)
 
 
+@takes(variance_real="real", variance_imag="real", noise_std="scalar")
 def position_entropy(variance_real: Tensor, variance_imag: Tensor, noise_std: float) -> Tensor:
     """Entropy of a noisy k-space sample under its Gaussian marginal (equation 34).
 
@@ -38,6 +40,7 @@ def position_entropy(variance_real: Tensor, variance_imag: Tensor, noise_std: fl
     return _LOG_2_PI_E + 0.5 * total
 
 
+@takes(variance_real="real", variance_imag="real", noise_std="scalar")
 def pair_entropy(variance_real: Tensor, variance_imag: Tensor, noise_std: float) -> Tensor:
     """Half the joint entropy of a sample and its conjugate partner: the share of each of the two (equation 35).
 
@@ -76,6 +79,7 @@ class _PairSum(torch.autograd.Function):
         return gradients[0].unsqueeze(1) * slope, None, None, None
 
 
+@takes(mask="mask", position="real", pair="real")
 def measurement_entropy(mask: Tensor, position: Tensor, pair: Tensor) -> Tensor:
     """Ĥ(Y|m) from the entropies of its parts (equation 37), summed over the measured positions.
 
@@ -165,6 +169,7 @@ class MarginalEntropy(nn.Module):
     position: Tensor
     pair: Tensor
 
+    @takes(variance_real="real", variance_imag="real", noise_std="scalar")
     def __init__(self, variance_real: Tensor, variance_imag: Tensor, noise_std: float) -> None:
         super().__init__()
         self.noise_std = _check_noise(noise_std)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from infomri_monai.arrays import takes
 from infomri_monai.systems.classification import ClassificationTraining
 
 __all__ = ["BottleneckLoss", "BottleneckTerms"]
@@ -49,6 +50,7 @@ class BottleneckLoss(nn.Module):
         tensor(1.6931)
     """
 
+    @takes(beta="scalar")
     def __init__(self, beta: float = -1e-4, multi_label: bool = False) -> None:
         super().__init__()
         if not -math.inf < beta <= 0:
@@ -61,6 +63,7 @@ class BottleneckLoss(nn.Module):
         self.warm_up = 1.0
         self.latest: BottleneckTerms | None = None
 
+    @takes(target="label")
     def forward(self, result: ClassificationTraining, target: Tensor) -> Tensor:
         """The scalar loss.
 

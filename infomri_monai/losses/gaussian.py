@@ -7,6 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from infomri_monai.arrays import takes
 from infomri_monai.information.likelihood import gaussian_nll
 
 __all__ = ["GaussianNLLLoss", "MeanSquaredErrorLoss"]
@@ -59,6 +60,7 @@ class GaussianNLLLoss(nn.Module):
         tensor(0.)
     """
 
+    @takes(variance_weighting="scalar")
     def __init__(self, reduction: str = "mean", variance_weighting: float = 0.0) -> None:
         super().__init__()
         if reduction not in ("mean", "sum_pixels"):
@@ -68,6 +70,7 @@ class GaussianNLLLoss(nn.Module):
         self.reduction = reduction
         self.variance_weighting = variance_weighting
 
+    @takes(target="number")
     def forward(self, result: GaussianImage, target: Tensor) -> Tensor:
         """Return the scalar loss of ``result`` for the true image ``target``, (batch, 1, *spatial)."""
         target, mean = _paired(target, result.mean)
@@ -95,6 +98,7 @@ class MeanSquaredErrorLoss(nn.Module):
         tensor(4.)
     """
 
+    @takes(target="number")
     def forward(self, result: GaussianImage, target: Tensor) -> Tensor:
         """Return the scalar loss of ``result`` for the true image ``target``, (batch, 1, *spatial)."""
         target, mean = _paired(target, result.mean)

@@ -12,6 +12,7 @@ import torch
 from monai.metrics import compute_roc_auc
 from torch import Tensor
 
+from infomri_monai.arrays import takes
 from infomri_monai.metrics.bootstrap import Estimate, Floats, SubjectBootstrap, number_subjects
 from infomri_monai.metrics.classification import class_names, probabilities_and_targets
 from infomri_monai.metrics.cumulative import RatioMetric
@@ -19,6 +20,7 @@ from infomri_monai.metrics.cumulative import RatioMetric
 __all__ = ["ClassAUROC", "RocCurve", "auroc_estimates", "class_auroc", "roc_curve", "weighted_auroc"]
 
 
+@takes(scores="real", targets="label")
 def class_auroc(scores: Tensor, targets: Tensor) -> Tensor:
     """Area under the ROC curve of every class against the rest, ties counted half, by ``monai.metrics.compute_roc_auc``.
 

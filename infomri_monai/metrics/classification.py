@@ -13,6 +13,7 @@ import torch
 from monai.utils.type_conversion import convert_to_tensor
 from torch import Tensor
 
+from infomri_monai.arrays import takes
 from infomri_monai.metrics.probability import calibration_bins
 
 __all__ = [
@@ -147,6 +148,7 @@ def probabilities_and_targets(
 SMALLEST_PROBABILITY = 1.1754943508222875e-38
 
 
+@takes(probabilities="real", labels="label")
 def class_accuracy(probabilities: Tensor, labels: Tensor, multi_label: bool = False) -> Tensor:
     """Whether the most probable class is the label, or (multi-label) the share of labels that are right at 0.5.
 
@@ -168,6 +170,7 @@ def class_accuracy(probabilities: Tensor, labels: Tensor, multi_label: bool = Fa
     return right.float().mean(1)
 
 
+@takes(probabilities="real", labels="label")
 def exact_match(probabilities: Tensor, labels: Tensor) -> Tensor:
     """Whether all labels are right at 0.5; of independent labels only.
 
@@ -186,6 +189,7 @@ def exact_match(probabilities: Tensor, labels: Tensor) -> Tensor:
     return (class_accuracy(probabilities, labels, multi_label=True) == 1).float()
 
 
+@takes(probabilities="real", labels="label")
 def class_brier_score(probabilities: Tensor, labels: Tensor, multi_label: bool = False) -> Tensor:
     """Sum over classes of (p - t)^2, as Brier defined it, or (multi-label) the mean over labels.
 
@@ -212,6 +216,7 @@ def class_brier_score(probabilities: Tensor, labels: Tensor, multi_label: bool =
     return squares.mean(1) if multi_label else squares.sum(1)
 
 
+@takes(probabilities="real", labels="label")
 def class_negative_log_likelihood(probabilities: Tensor, labels: Tensor, multi_label: bool = False) -> Tensor:
     """Minus the logarithm of the probability that the labels were given.
 
@@ -235,6 +240,7 @@ def class_negative_log_likelihood(probabilities: Tensor, labels: Tensor, multi_l
     return -given.clamp(min=SMALLEST_PROBABILITY).log().sum(1).to(p.dtype)
 
 
+@takes(probabilities="real", labels="label", bins="whole")
 def class_calibration_bins(probabilities: Tensor, labels: Tensor, multi_label: bool = False, bins: int = 10) -> Tensor:
     """What the calibration error and the diagram are made of; sums of several images may be added.
 

@@ -9,6 +9,7 @@ from monai.metrics.regression import KernelType, compute_mean_error_metrics, com
 from monai.utils.type_conversion import convert_to_tensor
 from torch import Tensor
 
+from infomri_monai.arrays import takes
 from infomri_monai.metrics.cumulative import RatioMetric, mean_over_images
 from infomri_monai.transforms.axes import likely_slice_axis
 
@@ -115,6 +116,7 @@ def _normalised(prediction: Tensor, target: Tensor, data_range: Tensor | float |
     return x / span, y / span
 
 
+@takes(prediction="number", target="number", data_range="real")
 def psnr(prediction: Tensor, target: Tensor, data_range: Tensor | float | None = None) -> Tensor:
     """Peak signal-to-noise ratio of magnitudes: 20 log10(data range) - 10 log10(MSE), in dB.
 
@@ -145,6 +147,7 @@ def psnr(prediction: Tensor, target: Tensor, data_range: Tensor | float | None =
     return -10 * torch.log10(compute_mean_error_metrics(x, y, func=torch.square)[:, 0])
 
 
+@takes(prediction="number", target="number", data_range="real")
 def ssim(prediction: Tensor, target: Tensor, data_range: Tensor | float | None = None) -> Tensor:
     """Structural similarity of magnitudes, mean over all slices of an element.
 

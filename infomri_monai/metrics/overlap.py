@@ -14,6 +14,8 @@ from monai.utils.type_conversion import convert_to_tensor
 from numpy.typing import NDArray
 from torch import Tensor, nan
 
+from infomri_monai.arrays import takes
+
 __all__ = [
     "MaskCounts",
     "check_mask_sets",
@@ -65,6 +67,7 @@ def check_mask_sets(*sets: Tensor) -> None:
             )
 
 
+@takes(sets="label")
 def intersections(*sets: Tensor) -> MaskCounts:
     """Pixels in common of all pairs of masks, of all sets together.
 
@@ -104,6 +107,7 @@ def present(samples: Tensor) -> Tensor:
     return samples
 
 
+@takes(masks="label")
 def mask_pixels(masks: Tensor) -> Tensor:
     """Number of pixels inside every mask.
 
@@ -178,6 +182,7 @@ def _gram(bits: NDArray[np.uint64]) -> NDArray[np.int64]:
     return counts + np.bitwise_count(union[agreed]).sum(dtype=np.int64)
 
 
+@takes(sets="label")
 def pairwise_iou(*sets: Tensor) -> Tensor:
     """Intersection over union of every mask with every mask; 1 if both are empty, 0 if one is (decision 20).
 
@@ -208,6 +213,7 @@ def pairwise_iou(*sets: Tensor) -> Tensor:
     return (common / union).masked_fill(union == 0, 1).masked_fill(missing, nan)
 
 
+@takes(sets="label")
 def pairwise_dice(*sets: Tensor) -> Tensor:
     """Dice coefficient of every mask with every mask; 1 if both are empty, 0 if one is.
 
@@ -240,6 +246,7 @@ def _shared_pixels(*sets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return counts, size.unsqueeze(-1) + size.unsqueeze(-2), missing.unsqueeze(-1) | missing.unsqueeze(-2)
 
 
+@takes(masks="label", raters="label")
 def dice_to_raters(masks: Tensor, raters: Tensor) -> Tensor:
     """Mean Dice over all pairs of a mask and a rater, for every structure; 1 if both are empty, 0 if one is.
 
@@ -264,6 +271,7 @@ def dice_to_raters(masks: Tensor, raters: Tensor) -> Tensor:
     return pairwise_dice(masks, raters)[..., :k, k:].nanmean((-2, -1))
 
 
+@takes(samples="label", raters="label")
 def energy_distance(samples: Tensor, raters: Tensor, unbiased: bool = False) -> Tensor:
     """Squared generalized energy distance 2 E d(S,Y) - E d(S,S') - E d(Y,Y') with d = 1 - IoU (equation 45, decision 20).
 
@@ -342,6 +350,7 @@ def mean_within(distance: Tensor, unbiased: bool = False) -> Tensor:
     return distance.nansum((-2, -1)) / pairs.clamp_min(1)
 
 
+@takes(samples="label")
 def sample_diversity(samples: Tensor) -> Tensor:
     """Mean over the pairs of different samples of 1 - IoU, IoU averaged over structures (1 where both are empty).
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from infomri_monai.arrays import takes
 from infomri_monai.metrics.cumulative import RatioMetric
 
 __all__ = [
@@ -34,6 +35,7 @@ class ReliabilityDiagram(NamedTuple):
     share: Tensor
 
 
+@takes(probabilities="real", raters="real", bins="whole")
 def calibration_bins(probabilities: Tensor, raters: Tensor, bins: int = 10) -> Tensor:
     """What the calibration error and the diagram are made of; sums of several images may be added.
 
@@ -69,6 +71,7 @@ def calibration_bins(probabilities: Tensor, raters: Tensor, bins: int = 10) -> T
     return terms.new_zeros(len(p), bins, 3).scatter_add(1, index.unsqueeze(-1).expand_as(terms), terms)
 
 
+@takes(probabilities="real", raters="real", bins="whole")
 def expected_calibration_error(probabilities: Tensor, raters: Tensor, bins: int = 10, pooled: bool = False) -> Tensor:
     """Mean over bins, weighted by their pixels, of |frequency - confidence| (equation 46, decision 22).
 
@@ -116,6 +119,7 @@ def diagram_of_bins(sums: Tensor) -> ReliabilityDiagram:
     return ReliabilityDiagram(confidence / count, frequency / count, count / count.sum())
 
 
+@takes(probabilities="real", raters="real", bins="whole")
 def reliability_diagram(probabilities: Tensor, raters: Tensor, bins: int = 10) -> ReliabilityDiagram:
     """Frequency and confidence in every bin, over the pixels of all images together.
 
@@ -138,6 +142,7 @@ def reliability_diagram(probabilities: Tensor, raters: Tensor, bins: int = 10) -
     return diagram_of_bins(pool_bins(calibration_bins(probabilities, raters, bins)))
 
 
+@takes(probabilities="real", raters="real")
 def brier_score(probabilities: Tensor, raters: Tensor) -> Tensor:
     """Mean over raters, structures and pixels of (p - t)^2 (equation 47), where t is each rater's mask, not their mean.
 

@@ -7,9 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from infomri_monai.arrays import takes
+
 __all__ = ["channel_masks", "rater_masks", "structure_masks", "structure_names"]
 
 
+@takes(label="label", num_classes="whole")
 def structure_masks(label: Tensor, num_classes: int) -> Tensor:
     """One mask for every class but the background.
 
@@ -42,6 +45,7 @@ def structure_masks(label: Tensor, num_classes: int) -> Tensor:
     return (wide == classes).float().masked_fill(wide < 0, torch.nan)
 
 
+@takes(label="label")
 def channel_masks(label: Tensor) -> Tensor:
     """Masks of multi-label data, whose structures are independent 0-1 channels already.
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from infomri_monai.arrays import takes
 from infomri_monai.metrics.overlap import check_mask_sets, mask_pixels, present
 
 __all__ = ["VolumeInterval", "volume_coverage", "volume_interval", "volume_quantiles"]
@@ -26,6 +27,7 @@ class VolumeInterval(NamedTuple):
     upper: Tensor
 
 
+@takes(samples="label", pixel_volume="real", level="scalar")
 def volume_interval(samples: Tensor, pixel_volume: Tensor | float = 1.0, level: float = 0.9) -> VolumeInterval:
     """Median and central interval of every structure's volume over the samples, interpolated linearly between samples.
 
@@ -56,6 +58,7 @@ def volume_interval(samples: Tensor, pixel_volume: Tensor | float = 1.0, level: 
     return VolumeInterval(*(scale * quantile for quantile in _quantiles(pixels, level)))
 
 
+@takes(volumes="real", level="scalar")
 def volume_quantiles(volumes: Tensor, level: float = 0.9) -> VolumeInterval:
     """The quantiles of :func:`volume_interval` for reports, from volumes that are counted already.
 
@@ -99,6 +102,7 @@ def _quantiles(volumes: Tensor, level: float) -> VolumeInterval:
     return VolumeInterval(*torch.quantile(volumes, quantiles, dim=1).unbind(0))
 
 
+@takes(samples="label", raters="label", level="scalar")
 def volume_coverage(samples: Tensor, raters: Tensor, level: float = 0.9) -> Tensor:
     """Share of the raters whose volume lies inside the samples' central interval, its ends included.
 

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from infomri_monai.arrays import takes
 from infomri_monai.sampling.draw import centre_block, check_centre, position_count, uniform_deviates
 from infomri_monai.sampling.policy import SamplingPolicy
 
@@ -39,6 +40,7 @@ class Equispaced(SamplingPolicy):
         (torch.Size([1, 1, 1, 10]), 3.0)
     """
 
+    @takes(center_fraction="scalar", center_share="scalar")
     def __init__(self, readout_axis: int = 0, center_fraction: float = 0.0, center_share: float = 0.0) -> None:
         if readout_axis is None:
             raise ValueError("readout_axis must be a spatial axis: equispaced sampling chooses whole lines, got None.")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from infomri_monai.acquisition.symmetry import conjugate_partner
+from infomri_monai.arrays import takes
 from infomri_monai.sampling.draw import rescale_probabilities, shift_to_ratio
 from infomri_monai.sampling.learned import LearnedPolicy
 
@@ -161,6 +162,7 @@ class PatternGenerationNetwork(LearnedPolicy):
         return [self.embedding]
 
     @torch.no_grad()
+    @takes(magnitude="real", asymmetry="scalar", width="scalar")
     def warm_start(self, magnitude: Tensor, asymmetry: float = 1.0, width: float = 0.2) -> PatternGenerationNetwork:
         """Set the embedding and the MLP so that the first masks are near the top-k of a k-space spectrum, at every ratio.
 
@@ -219,6 +221,7 @@ def _upper_half(positions: Sequence[int], device: torch.device) -> Tensor:
     return index >= conjugate_partner(index, len(positions))
 
 
+@takes(magnitude="real", asymmetry="scalar", width="scalar")
 def warm_started_pgn(
     magnitude: Tensor, grid: Sequence[int], asymmetry: float = 1.0, width: float = 0.2, **arguments: Any
 ) -> PatternGenerationNetwork:

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from infomri_monai.arrays import takes
 from infomri_monai.sampling.draw import centre_distance, position_count, scale_to_count, uniform_deviates
 from infomri_monai.sampling.policy import SamplingPolicy
 
@@ -50,6 +51,7 @@ class PoissonDisk(SamplingPolicy):
         tensor([200., 500.])
     """
 
+    @takes(slope="scalar")
     def __init__(self, slope: float = 60.0, readout_axis: int | None = None) -> None:
         super().__init__(readout_axis)
         if not 0 <= slope < math.inf:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from infomri_monai.arrays import as_whole
+from infomri_monai.arrays import as_values, as_whole, takes
 
 __all__ = ["FrozenPolicy", "MaskSample", "SamplingPolicy", "check_ratio", "check_ratio_range", "interpolate_positions"]
 
@@ -50,10 +50,10 @@ def check_ratio(ratio: float | Sequence[float] | Tensor, name: str = "ratio") ->
         tensor([0.1000, 0.2500])
     """
     try:
-        if isinstance(ratio, bool):
-            raise TypeError
-        ratios = torch.as_tensor(ratio, dtype=torch.float32).reshape(-1)
-    except (TypeError, ValueError, RuntimeError):
+        if getattr(ratio, "dtype", type(ratio)) in (bool, torch.bool):
+            raise ValueError
+        ratios = as_values(ratio, name).to(torch.float32).reshape(-1)
+    except ValueError:
         raise ValueError(
             f"{name} must be a number in (0, 1] (sampled positions / all positions), got {ratio!r}."
         ) from None
@@ -82,8 +82,8 @@ def check_ratio_range(ratio_range: Sequence[float], name: str = "ratio_range") -
         >>> check_ratio_range([0.04, 0.35])
         (0.04, 0.35)
     """
-    bounds = tuple(float(ratio) for ratio in ratio_range)
-    check_ratio(bounds, name)
+    check_ratio(ratio_range, name)
+    bounds = tuple(as_values(ratio_range, name).double().reshape(-1).tolist())
     if len(bounds) != 2 or bounds[0] > bounds[1]:
         raise ValueError(f"{name} must be (low, high) with low <= high, got {ratio_range!r}.")
     return bounds[0], bounds[1]
@@ -108,9 +108,10 @@ class SamplingPolicy(nn.Module, ABC):
     #: what draws have in common, by ratio, while the policy is promised to stay as it is; None where it is not
     shared: dict[tuple[float, ...], Tensor] | None = None
 
+    @takes(readout_axis="whole")
     def __init__(self, readout_axis: int | None = None) -> None:
         super().__init__()
-        self.readout_axis = None if readout_axis is None else as_whole(readout_axis, "readout_axis")
+        self.readout_axis = readout_axis
 
     def forward(
         self,
@@ -228,7 +229,7 @@ class SamplingPolicy(nn.Module, ABC):
             >>> PatternGenerationNetwork((32, 32)).for_grid((48, 40)).grid
             (48, 40)
         """
-        shape = tuple(int(n) for n in shape)
+        shape = tuple(as_whole(n, "shape") for n in shape)
         self.position_shape(shape)
         if self.grid is None or shape == tuple(self.grid):
             return self
@@ -242,7 +243,7 @@ class SamplingPolicy(nn.Module, ABC):
 
     def position_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
         """The grid of positions to choose from: ``shape`` with size 1 along the read-out axis."""
-        shape = tuple(int(n) for n in shape)
+        shape = tuple(as_whole(n, "shape") for n in shape)
         if not shape or min(shape) < 1:
             raise ValueError(f"shape must hold positive axis sizes, got {shape}.")
         if len(shape) > 3:

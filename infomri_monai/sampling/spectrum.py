@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from infomri_monai.arrays import takes
 from infomri_monai.sampling.draw import position_count, top_count
 from infomri_monai.sampling.policy import SamplingPolicy, interpolate_positions
 
@@ -35,6 +36,7 @@ class Spectrum(SamplingPolicy):
 
     magnitude: Tensor
 
+    @takes(magnitude="real")
     def __init__(self, magnitude: Tensor, readout_axis: int | None = None) -> None:
         super().__init__(readout_axis)
         magnitude = torch.as_tensor(magnitude)

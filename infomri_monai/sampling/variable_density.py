@@ -8,6 +8,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from infomri_monai.arrays import takes
 from infomri_monai.sampling.draw import (
     centre_block,
     centre_distance,
@@ -51,6 +52,7 @@ class VariableDensity(SamplingPolicy):
         (tensor([0.1250]), 1.0)
     """
 
+    @takes(power="scalar", center_fraction="scalar", center_share="scalar")
     def __init__(
         self,
         power: float = 8.0,

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from infomri_monai.arrays import as_mask
+
 __all__ = ["ORDERINGS", "PhaseEncodes", "phase_encode_table", "phase_encodes", "read_phase_encodes"]
 
 
@@ -114,7 +116,8 @@ def phase_encodes(
         >>> encodes.signed[:, 0].tolist(), encodes.positions[:, 0].tolist(), encodes.mask.shape
         ([0, -1, 2, -3], [3, 2, 5, 0], (4, 6))
     """
-    measured, grid = _measured(np.asarray(mask), readout_axis)
+    given = as_mask(np.asarray(mask) if isinstance(mask, (list, tuple)) else mask)
+    measured, grid = _measured(given.detach().cpu().numpy(), readout_axis)
     positions = np.argwhere(measured).astype(np.int64)
     if ordering not in ORDERINGS:
         raise ValueError(f"ordering must be one of {', '.join(ORDERINGS)}, got {ordering!r}.")
@@ -143,8 +146,6 @@ def _measured(mask: NDArray, readout_axis: int | None) -> tuple[NDArray, tuple[i
         raise ValueError(
             f"mask must have 1 or 2 phase-encode axes, got {count}: shape {grid} with readout_axis={readout_axis}."
         )
-    if not np.isin(mask, (0, 1)).all():
-        raise ValueError("mask must hold only 0 and 1.")
     if not mask.any():
         raise ValueError(f"mask must measure at least one position, got none on grid {grid}.")
     if readout_axis is None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from infomri_monai.acquisition.measurement import FourierMeasurement
+from infomri_monai.arrays import takes
 from infomri_monai.information.marginal_entropy import MarginalEntropy
 from infomri_monai.networks.classifier import ImageClassifier, averaged_members
 from infomri_monai.networks.gaussian import complex_to_channels
@@ -89,6 +90,7 @@ class ClassificationSystem(System):
         super().__init__(policy, measurement, network)
         self.entropy = entropy
 
+    @takes(image="number")
     def forward(
         self, image: Tensor, ratio: float | list[float] | Tensor, generator: torch.Generator | None = None
     ) -> ClassificationTraining:
@@ -107,6 +109,7 @@ class ClassificationSystem(System):
         return ClassificationTraining(logits, self._entropy(sample), sample.mask, sample.ratio)
 
     @torch.no_grad()
+    @takes(image="number", masks="whole")
     def infer(
         self,
         image: Tensor,

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from infomri_monai.acquisition.measurement import apply_mask
+from infomri_monai.arrays import takes
 from infomri_monai.networks.gaussian import channels_to_complex, complex_to_channels, magnitude_log_variance
 from infomri_monai.systems.system import System
 
@@ -59,6 +61,7 @@ class ReconstructionSystem(System):
         (torch.Size([2, 1, 16, 16]), torch.Size([2, 1, 16, 16]))
     """
 
+    @takes(image="number")
     def forward(
         self, image: Tensor, ratio: float | list[float] | Tensor, generator: torch.Generator | None = None
     ) -> ReconstructionResult:
@@ -75,9 +78,10 @@ class ReconstructionSystem(System):
         kspace, sample = self.acquire(image, ratio, generator)
         return self._reconstruct(kspace, sample.mask)._replace(probabilities=sample.probabilities)
 
+    @takes(kspace="complex", mask="mask")
     def reconstruct(self, kspace: Tensor, mask: Tensor) -> ReconstructionResult:
         """Reconstruct measured k-space (batch, coil, *spatial) whose positions ``mask`` says (prospective use)."""
-        return self._reconstruct(kspace * mask, mask)
+        return self._reconstruct(apply_mask(kspace, mask), mask)
 
     def _reconstruct(self, kspace: Tensor, mask: Tensor) -> ReconstructionResult:
         zero_filled = self.measurement.adjoint(kspace)  # k-space is masked already

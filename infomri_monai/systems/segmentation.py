@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from infomri_monai.arrays import takes
 from infomri_monai.networks.gaussian import channels_to_complex, complex_to_channels
 from infomri_monai.networks.task_model import TaskModel
 from infomri_monai.systems.system import System
@@ -93,6 +94,7 @@ class SegmentationSystem(System):
 
     network: TaskModel
 
+    @takes(image="number", label="label")
     def forward(
         self,
         image: Tensor,
@@ -122,6 +124,7 @@ class SegmentationSystem(System):
             *task[:5], mean, log_variance, sample.mask, sample.ratio, task.mean_logits, of_magnitude
         )
 
+    @takes(image="number", samples="whole")
     def infer(
         self, image: Tensor, ratio: float | list[float] | Tensor, samples: int, generator: torch.Generator | None = None
     ) -> SegmentationPosterior:

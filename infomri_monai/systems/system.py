@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from infomri_monai.acquisition.measurement import FourierMeasurement
-from infomri_monai.sampling.policy import MaskSample, SamplingPolicy
+from infomri_monai.arrays import takes
+from infomri_monai.sampling.policy import MaskSample, SamplingPolicy, check_ratio
 
 __all__ = ["System", "parameter_groups"]
 
@@ -27,6 +28,7 @@ class System(nn.Module):
         super().__init__()
         self.policy, self.measurement, self.network = policy, measurement, network
 
+    @takes(image="number")
     def acquire(
         self, image: Tensor, ratio: float | list[float] | Tensor, generator: torch.Generator | None = None
     ) -> tuple[Tensor, MaskSample]:
@@ -52,17 +54,26 @@ class System(nn.Module):
             >>> kspace.shape, float(sample.mask.mean())
             (torch.Size([2, 1, 8, 8]), 0.25)
         """
+        image = self._in_precision(image)
         dims = self.measurement.spatial_dims
         if image.ndim != dims + 2 or image.shape[1] != 1:
             raise ValueError(
                 f"image must have shape (batch, 1, *spatial) (slices are a batch), {dims} spatial axes, got {tuple(image.shape)}."
             )
-        ratios = torch.as_tensor(ratio, dtype=torch.float32, device=image.device).reshape(-1)
+        ratios = check_ratio(ratio).to(image.device)
         if ratios.numel() not in (1, image.shape[0]):
             raise ValueError(f"ratio must have 1 or {image.shape[0]} entries (one per image), got {ratios.numel()}.")
         sample = self.policy(ratios.expand(image.shape[0]), image.shape[2:], generator)
         return self.measurement(image, sample.mask, generator), sample
 
+    def _in_precision(self, image: Tensor) -> Tensor:
+        """The image in the precision of the network's weights, which is what it can compute with."""
+        weight = next(self.network.parameters(), None)
+        if weight is None or not weight.is_floating_point() or weight.dtype not in (torch.float32, torch.float64):
+            return image
+        return image.to(weight.dtype.to_complex() if image.is_complex() else weight.dtype)
+
+    @takes(image="number")
     def check_image(self, image: Tensor) -> None:
         """Raise ValueError if the image is complex and the network was built for real ones."""
         if self.network.real_valued and image.is_complex():
@@ -72,6 +83,7 @@ class System(nn.Module):
             )
 
 
+@takes(learning_rate="scalar", policy_learning_rate="scalar", embedding_learning_rate="scalar")
 def parameter_groups(
     system: System, learning_rate: float, policy_learning_rate: float, embedding_learning_rate: float | None = None
 ) -> list[dict[str, object]]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from infomri_monai.arrays import takes
 from infomri_monai.metrics.overlap import pairwise_dice
 
 __all__ = ["sample_agreement"]
 
 
+@takes(samples="label")
 def sample_agreement(samples: Tensor) -> Tensor:
     """Mean Dice over all pairs of different samples, and over structures; needs no label.
 

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from infomri_monai.arrays import as_values, takes
+
 __all__ = ["RiskCoverage", "check_cases", "risk_coverage", "share_removed"]
 
 
@@ -46,7 +48,8 @@ def check_cases(name: str, agreement: Tensor | Sequence[float], quality: Tensor 
     Raises:
         ValueError: if they are not one-dimensional, empty, of different lengths or not finite; ``name`` names the second.
     """
-    pair = [torch.as_tensor(values, dtype=torch.float64).detach().cpu() for values in (agreement, quality)]
+    both = (("agreement", agreement), (name, quality))
+    pair = [as_values(values, what).detach().cpu().double() for what, values in both]
     if any(values.ndim != 1 for values in pair) or pair[0].shape != pair[1].shape or pair[0].numel() == 0:
         raise ValueError(
             f"agreement and {name} must hold one number per case, shape (cases,) with at least one case, got "
@@ -58,6 +61,7 @@ def check_cases(name: str, agreement: Tensor | Sequence[float], quality: Tensor 
     return pair
 
 
+@takes(acceptable="scalar")
 def risk_coverage(
     agreement: Tensor | Sequence[float], dice: Tensor | Sequence[float], acceptable: float | None = None
 ) -> RiskCoverage:
@@ -106,6 +110,7 @@ def _curve(confidence: Tensor, risk: Tensor) -> Tensor:
     return expected.cumsum(0) / torch.arange(1, len(risk) + 1, dtype=torch.float64)
 
 
+@takes(reviewed="scalar", worst="scalar")
 def share_removed(
     agreement: Tensor | Sequence[float], dice: Tensor | Sequence[float], reviewed: float = 0.2, worst: float = 0.1
 ) -> float:

@@ -13,6 +13,7 @@ import torch
 from monai.utils import optional_import
 from torch import Tensor
 
+from infomri_monai.arrays import as_values, takes
 from infomri_monai.files import atomic_path, null_unless_finite
 from infomri_monai.triage.risk_coverage import check_cases
 
@@ -50,7 +51,7 @@ class ReviewThreshold(NamedTuple):
             >>> chosen.needs_review([0.85, 0.7, float("nan")])
             tensor([False,  True,  True])
         """
-        return ~(torch.as_tensor(agreement, dtype=torch.float64) >= self.threshold)
+        return ~(as_values(agreement, "agreement").double() >= self.threshold)
 
     def __str__(self) -> str:
         if math.isinf(self.threshold):
@@ -62,6 +63,7 @@ class ReviewThreshold(NamedTuple):
         )
 
 
+@takes(acceptable="scalar", error_rate="scalar", confidence="scalar")
 def choose_threshold(
     agreement: Tensor | Sequence[float],
     quality: Tensor | Sequence[float],

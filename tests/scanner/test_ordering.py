@@ -103,8 +103,8 @@ def test_the_read_out_axis_is_left_out():
     ("mask", "options", "message"),
     [
         (np.zeros((4, 4)), {"readout_axis": 0}, "at least one position"),
-        (np.full((4, 4), 0.5), {"readout_axis": 0}, "only 0 and 1"),
-        (np.full((4, 4), np.nan), {"readout_axis": 0}, "only 0 and 1"),
+        (np.full((4, 4), 0.5), {"readout_axis": 0}, "mask must hold 0 and 1 only"),
+        (np.full((4, 4), np.nan), {"readout_axis": 0}, "mask must hold 0 and 1 only"),
         (np.eye(4), {"readout_axis": 0}, "single positions, not lines"),
         (np.ones((4, 4, 4)), {}, "1 or 2 phase-encode axes, got 3"),
         (np.ones(4), {"readout_axis": 0}, "1 or 2 phase-encode axes, got 0"),

@@ -134,7 +134,7 @@ def test_empty_samples_agree_with_each_other_only(k, empty):
 test_refuses = refusals(
     (lambda: risk_coverage([], []), "at least one case"),
     (lambda: risk_coverage([0.5], [0.5, 0.6]), r"\(1,\) and \(2,\)"),
-    (lambda: risk_coverage([[0.5]], [[0.5]]), "one number per case"),
+    (lambda: risk_coverage([[0.5]], [[0.5]]), "agreement must be a number"),
     (lambda: risk_coverage([float("nan")], [0.5]), "agreement must be finite, got 1"),
     (lambda: risk_coverage([0.5], [float("inf")]), "dice must be finite"),
     (lambda: risk_coverage([0.5], [1.5]), r"dice must lie in \[0, 1\], got 1.5"),

@@ -14,6 +14,7 @@ from pydicom.sr.codedict import codes
 from torch import Tensor
 
 from infomri_monai.acquisition.fourier import kspace_to_image
+from infomri_monai.acquisition.measurement import apply_mask
 from infomri_monai.data.dicom.quiet import quiet
 from infomri_monai.deploy.bundle import DeployBundle, Inference, volume_of
 from infomri_monai.deploy.case import CaseSource, DeployCase, counted
@@ -128,7 +129,7 @@ def _images(
 
 def _zero_filled(case: DeployCase) -> Tensor:
     """Magnitude of the inverse Fourier transform of what was measured, (readout, phase encoding, slices)."""
-    kspace = case.data if case.mask is None else case.data * case.mask
+    kspace = case.data if case.mask is None else apply_mask(case.data, case.mask)
     return kspace_to_image(kspace[0].movedim(-1, 0), 2).abs().movedim(0, -1)
 
 
