@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from monai.config import KeysCollection, NdarrayOrTensor
 from monai.data import MetaTensor
@@ -13,6 +14,7 @@ from monai.utils import TransformBackends
 from torch import Tensor
 
 from infomri_monai.acquisition import CentreWarning, crop_kspace, image_to_kspace, kspace_to_image
+from infomri_monai.arrays import as_whole
 from infomri_monai.transforms.common import (
     EachKey,
     check_spatial_dims,
@@ -174,14 +176,15 @@ class CropKSpace(Transform):
 
     def __init__(self, roi_size: Sequence[int] | int, domain: str = "kspace", spatial_dims: int = 2) -> None:
         self.spatial_dims = check_spatial_dims(spatial_dims)
-        sizes = (roi_size,) * self.spatial_dims if isinstance(roi_size, int) else tuple(roi_size)
+        several = isinstance(roi_size, Sequence) or np.ndim(roi_size) > 0
+        sizes = [as_whole(n, "roi_size") for n in (roi_size if several else [roi_size] * self.spatial_dims)]
         if len(sizes) != self.spatial_dims or any(n < 1 and n != -1 for n in sizes):
             raise ValueError(
                 f"roi_size must be one size or {self.spatial_dims}, positive or -1 (keeps an axis), got {roi_size!r}."
             )
         if domain not in ("kspace", "image"):
             raise ValueError(f"domain must be 'kspace' or 'image', got {domain!r}.")
-        self.roi_size = tuple(int(n) for n in sizes)
+        self.roi_size = tuple(sizes)
         self.domain = domain
 
     def __call__(self, img: NdarrayOrTensor) -> Tensor:
