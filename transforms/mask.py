@@ -168,11 +168,13 @@ class RandSampleMaskd(DrawsOnce):
     def __call__(self, data: Mapping[Hashable, NdarrayOrTensor]) -> dict[Hashable, Any]:
         """Add the mask and its realised ratio."""
         d: dict[Hashable, Any] = dict(data)
-        present = list(self.key_iterator(d))
-        check_same_grid((key, tuple(d[key].shape[1:])) for key in present)
+        dims = self.transform.spatial_dims
+        images = {key: checked_tensor(d[key], f"image {key!r}", dims) for key in self.key_iterator(d)}
+        check_same_grid((key, tuple(image.shape[1:])) for key, image in images.items())
         self.randomize()
-        if present:
-            d[self.mask_key], _, d[self.ratio_key] = self.transform(d[present[0]], randomize=False)
+        if images:
+            first = next(iter(images.values()))
+            d[self.mask_key], _, d[self.ratio_key] = self.transform(first, randomize=False)
         return d
 
 
