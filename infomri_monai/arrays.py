@@ -17,7 +17,12 @@ from torch import Tensor
 __all__ = ["as_label", "as_mask", "as_number", "as_numbers", "as_tensor", "as_values", "as_whole", "takes"]
 
 #: types that torch can hardly compute with -> the next that holds their values
-_WIDER = {torch.uint16: torch.int32, torch.uint32: torch.int64, torch.uint64: torch.int64}
+_WIDER = {
+    torch.uint16: torch.int32,
+    torch.uint32: torch.int64,
+    torch.uint64: torch.int64,
+    torch.complex32: torch.complex64,
+}
 _COMPUTABLE = (torch.float32, torch.float64, torch.complex64, torch.complex128)
 
 
@@ -29,8 +34,8 @@ def as_tensor(data: Any, name: str) -> Tensor:
         name: the argument's name, for the error.
 
     Returns:
-        A dense tensor of a type that torch computes with: unsigned integers of 16 bits and more become wider signed ones, long
-        doubles become doubles. It shares memory with an array where it can.
+        A dense tensor of a type that torch computes with: unsigned integers of 16 bits and more become wider signed ones, halves of
+        complex numbers and long doubles the next that is common. It shares memory with an array where it can.
 
     Raises:
         ValueError: if ``data`` is no array of numbers, has masked values, or is too large for its type.
@@ -189,7 +194,8 @@ def as_whole(value: Any, name: str, lowest: int | None = None) -> int:
     try:
         if getattr(value, "dtype", type(value)) in (bool, torch.bool):
             raise TypeError
-        number = operator.index(value.item() if isinstance(value, (np.ndarray, Tensor)) else value)
+        index: Any = value.item() if isinstance(value, (np.ndarray, Tensor)) else value
+        number = operator.index(index)
     except (TypeError, RuntimeError, ValueError):
         raise ValueError(f"{name} must be {wanted}, got {value!r}.") from None
     if lowest is not None and number < lowest:

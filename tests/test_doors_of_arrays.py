@@ -26,7 +26,7 @@ from infomri_monai.data import extract_slice, prepare_images
 from infomri_monai.networks import ThreeLayerReconstructor
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = [
+ROOMS = (
     "acquisition",
     "information",
     "sampling",
@@ -38,8 +38,7 @@ ROOMS = [
     "audit",
     "figures",
     "data",
-    "transforms",
-]
+)
 
 # small whole numbers, which every type holds
 _DRAW = np.random.default_rng(0)
@@ -133,7 +132,6 @@ DOORS: dict[str, Door] = {
         lambda coil_maps, **given: acq.FourierMeasurement(coil_maps=coil_maps).zero_filled(**given),
         {"image": IMAGE, "mask": MASK, "coil_maps": KSPACE},
     ),
-    "acquisition.apply_mask": Door(acq.apply_mask, {"kspace": KSPACE, "mask": MASK}),
     "acquisition.coil_warning": Door(lambda coils: len(acq.coil_warning(coils)), {"coils": 4}),
     "acquisition.combine_coils": Door(acq.combine_coils, {"kspace": KSPACE[:, 0], "mask": MASK[0, 0]}),
     "acquisition.root_sum_of_squares": Door(acq.root_sum_of_squares, {"kspace": KSPACE[:, 0], "mask": MASK[0, 0]}),
@@ -164,7 +162,7 @@ DOORS: dict[str, Door] = {
         for name in ("position_entropy", "pair_entropy")
     },
     "sampling.PatternGenerationNetwork": Door(
-        lambda magnitude, **given: _drawn(_pgn().warm_start(magnitude + 0), **given),
+        lambda magnitude, **given: _drawn(_pgn().warm_start(magnitude), **given),
         {"ratio": 0.25, "magnitude": IMAGE[0, 0]},
     ),
     "sampling.warm_started_pgn": Door(
@@ -174,7 +172,7 @@ DOORS: dict[str, Door] = {
     "sampling.LOUPE": Door(lambda ratio: _drawn(sampling.LOUPE((12, 12)), ratio=ratio), {"ratio": 0.25}),
     "sampling.Equispaced": Door(
         lambda ratio, **given: _drawn(sampling.Equispaced(**given), ratio=ratio),
-        {"ratio": 0.25, "center_fraction": 0.125, "center_share": 0.5, "readout_axis": 1},
+        {"ratio": 0.25, "center_share": 0.5, "readout_axis": 1},
     ),
     "sampling.PoissonDisk": Door(
         lambda ratio, **given: _drawn(sampling.PoissonDisk(**given), ratio=ratio), {"ratio": 0.25, "slope": 8.0}
@@ -229,14 +227,15 @@ DOORS: dict[str, Door] = {
     "metrics.inside_object": Door(metrics.inside_object, {"image": IMAGE, "threshold": 0.25}),
     **{
         f"metrics.{name}": Door(
-            getattr(metrics, name), {"prediction": IMAGE, "target": IMAGE[::-1], "data_range": np.float32(4)}
+            getattr(metrics, name),
+            {"prediction": IMAGE, "target": IMAGE[::-1], "data_range": np.full(2, 4, np.float32)},
         )
         for name in ("psnr", "ssim")
     },
     "metrics.stack_posterior": Door(metrics.stack_posterior, {"mean": IMAGE, "log_variance": VARIANCE}),
     "metrics.split_posterior": Door(metrics.split_posterior, {"posterior": np.concatenate([IMAGE, VARIANCE], 1)}),
     "metrics.volume_interval": Door(
-        metrics.volume_interval, {"samples": RATERS, "pixel_volume": np.float32(2)} | _LEVEL
+        metrics.volume_interval, {"samples": RATERS, "pixel_volume": np.full(2, 2, np.float32)} | _LEVEL
     ),
     "metrics.volume_quantiles": Door(metrics.volume_quantiles, {"volumes": IMAGE[:, 0, :, :1]} | _LEVEL),
     "metrics.volume_coverage": Door(metrics.volume_coverage, {"samples": RATERS, "raters": RATERS} | _LEVEL),
@@ -269,7 +268,7 @@ DOORS: dict[str, Door] = {
         2,
     ),
     "data.prepare_images": Door(prepare_images, {"images": IMAGE[:, 0]}),
-    "data.extract_slice": Door(extract_slice, {"volume": IMAGE[:, 0], "index": 1}),
+    "data.extract_slice": Door(extract_slice, {"volume": IMAGE, "index": 1}),
     "transforms.CropKSpace": Door(
         lambda img, roi_size: transforms.CropKSpace(roi_size)(img), {"img": KSPACE[0], "roi_size": 4}
     ),
@@ -298,9 +297,9 @@ DOORS: dict[str, Door] = {
     "transforms.Undersampled": _of_keys(lambda: transforms.Undersampled("img"), img=KSPACE[0], mask=MASK[0]),
     "transforms.ZeroFilled": _transform(transforms.ZeroFilled, img=KSPACE[0]),
     "transforms.ZeroFilledd": _of_keys(lambda: transforms.ZeroFilledd("img"), img=KSPACE[0]),
-    "transforms.RandRater": _transform(transforms.RandRater, img=LABEL[0]),
+    "transforms.RandRater": _transform(transforms.RandRater, label=LABEL[0]),
     "transforms.RandRaterd": _of_keys(lambda: transforms.RandRaterd("img"), img=LABEL[0]),
-    "transforms.SimulateRaters": _transform(lambda: transforms.SimulateRaters(2), {"index": 0}, img=LABEL[0, :1]),
+    "transforms.SimulateRaters": _transform(lambda: transforms.SimulateRaters(2), {"index": 0}, label=LABEL[0, :1]),
     "transforms.StackRaters": Door(
         lambda labels: transforms.StackRaters()([labels, LABEL[1, :1]]), {"labels": LABEL[0, :1]}
     ),
@@ -348,7 +347,7 @@ EXEMPT = {
 def _public() -> set[str]:
     """Names of functions and classes; neither constants, named tuples, nor MONAI's other spellings of a dictionary transform."""
     found = set()
-    for room in ROOMS:
+    for room in (*ROOMS, "transforms"):
         module = importlib.import_module(f"infomri_monai.{room}")
         for name in module.__all__:
             value = getattr(module, name)
@@ -360,7 +359,8 @@ def _public() -> set[str]:
 
 def test_every_public_name_is_listed_or_exempt_for_a_reason():
     exempt = [name for names in EXEMPT.values() for name in names.split()]
-    assert len(exempt) == len(set(exempt)) and not set(exempt) & set(DOORS)
+    assert len(exempt) == len(set(exempt))
+    assert not set(exempt) & set(DOORS)
     assert _public() == set(DOORS) | set(exempt)
 
 
@@ -397,6 +397,7 @@ def _stored(values: np.ndarray, layout: str) -> Any:
         return values
     if layout == "swapped":
         swapped = np.flip(np.flip(values).astype(values.dtype.newbyteorder("S")))
+        swapped = np.asarray(swapped)
         swapped.flags.writeable = False
         return swapped
     if layout in ("masked", "hidden"):
@@ -433,10 +434,8 @@ def variant_of(native: Any, kind: Any, layout: str) -> Any:
 def leaves(result: Any) -> Iterable[torch.Tensor]:
     """The numbers of a result, in complex double precision."""
     if isinstance(result, (torch.Tensor, np.ndarray, np.generic, int, float, complex)):
-        array = (
-            result.detach().as_subclass(torch.Tensor) if isinstance(result, torch.Tensor) else torch.as_tensor(result)
-        )
-        yield array.to(torch.complex128)
+        tensor = result if isinstance(result, torch.Tensor) else torch.from_numpy(np.array(result, np.complex128))
+        yield tensor.detach().as_subclass(torch.Tensor).to(torch.complex128)
     elif isinstance(result, Mapping):
         for value in result.values():
             yield from leaves(value)
@@ -449,17 +448,21 @@ def _ours(error: BaseException) -> bool:
     return Path(traceback.extract_tb(error.__traceback__)[-1].filename).is_relative_to(ROOT)
 
 
+#: what transforms call an argument
+CALLED = {"img": ("img", "image", "k-space", "label"), "kspace": ("kspace", "k-space"), "labels": ("label",)}
+
+
 def attempt(door: Door, name: str, given: Any) -> bool:
     """Whether the door let it in, after the check that it gave the right value; or it refused it by name."""
-    wanted = list(leaves(door.call(**door.arguments)))
     try:
-        got = list(leaves(door.call(**(door.arguments | {name: given}))))
+        result, refusal = door.call(**(door.arguments | {name: given})), None
     except (ValueError, TypeError) as error:
-        # transforms name what the array is
-        names = {"img": ("img", "image", "k-space", "label"), "kspace": ("kspace", "k-space")}.get(name, (name,))
-        assert _ours(error), f"of another library: {error!r}"
-        assert any(word in str(error) for word in names), f"{name} is not named: {error}"
+        result, refusal = None, error
+    if refusal is not None:
+        assert _ours(refusal), f"of another library: {refusal!r}"
+        assert any(word in str(refusal) for word in CALLED.get(name, (name,))), f"{name} is not named: {refusal}"
         return False
+    got, wanted = list(leaves(result)), list(leaves(door.call(**door.arguments)))
     assert len(got) == len(wanted)
     for one, other in zip(got, wanted, strict=True):
         torch.testing.assert_close(one, other, rtol=2e-4, atol=2e-4, equal_nan=True)
@@ -470,13 +473,13 @@ ARRAYS = [
     pytest.param(door, name, id=f"{key}-{name}")
     for key, door in DOORS.items()
     for name, native in door.arguments.items()
-    if isinstance(native, (np.ndarray, np.generic))
+    if isinstance(native, np.ndarray)
 ]
 NUMBERS = [
     pytest.param(door, name, id=f"{key}-{name}")
     for key, door in DOORS.items()
     for name, native in door.arguments.items()
-    if isinstance(native, (int, float)) and not isinstance(native, np.generic)
+    if isinstance(native, (int, float))
 ]
 
 
@@ -519,9 +522,11 @@ SCALARS: dict[str, Callable[[float], Any]] = {
 def test_a_number_is_taken_or_refused_by_name(door, name):
     native, taken = door.arguments[name], {}
     for kind, make in SCALARS.items():
+        if kind == "many" and name == "ratio":
+            continue  # one for each mask
         given = make(native)
         if kind in ("text", "complex", "many", "truth") or given == native:
             taken[kind] = attempt(door, name, given)
     fitting = ["0-d array", "0-d tensor", "numpy i8" if isinstance(native, int) else "numpy f4"]
     assert all(taken[kind] for kind in fitting), taken
-    assert not any(taken[kind] for kind in ("text", "complex", "many", "truth")), taken
+    assert not any(taken.get(kind) for kind in ("text", "complex", "many", "truth")), taken

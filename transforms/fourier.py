@@ -12,8 +12,8 @@ from monai.transforms import Transform
 from monai.utils import TransformBackends
 from torch import Tensor
 
-from infomri_monai import arrays
 from infomri_monai.acquisition import CentreWarning, crop_kspace, image_to_kspace, kspace_to_image
+from infomri_monai.arrays import as_whole
 from infomri_monai.transforms.common import (
     EachKey,
     check_spatial_dims,
@@ -180,7 +180,7 @@ class CropKSpace(Transform):
     def __init__(self, roi_size: Sequence[int] | int, domain: str = "kspace", spatial_dims: int = 2) -> None:
         self.spatial_dims = check_spatial_dims(spatial_dims)
         sizes = several(roi_size) or (roi_size,) * self.spatial_dims
-        self.roi_size = tuple(arrays.as_whole(n, "roi_size", -1) for n in sizes)
+        self.roi_size = tuple(as_whole(n, "roi_size", -1) for n in sizes)
         if len(sizes) != self.spatial_dims or 0 in self.roi_size:
             raise ValueError(
                 f"roi_size must be one size or {self.spatial_dims}, positive or -1 (keeps an axis), got {roi_size!r}."

@@ -11,7 +11,8 @@ from monai.transforms import MapTransform, RandomizableTransform
 from monai.utils import TransformBackends
 from torch import Tensor
 
-from infomri_monai.acquisition import ComplexGaussianNoise, NoiseModel, apply_mask
+from infomri_monai.acquisition import ComplexGaussianNoise, NoiseModel
+from infomri_monai.acquisition.measurement import apply_mask
 from infomri_monai.arrays import as_number
 from infomri_monai.transforms.common import (
     DrawsOnce,

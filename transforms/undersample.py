@@ -9,7 +9,7 @@ from monai.transforms import MapTransform, Transform
 from monai.utils import TransformBackends
 from torch import Tensor
 
-from infomri_monai.acquisition import apply_mask
+from infomri_monai.acquisition.measurement import apply_mask
 from infomri_monai.transforms.common import (
     check_new_keys,
     checked_mask,

@@ -110,7 +110,7 @@ print(*sorted(path.name for path in (work / "from_dicom").iterdir()), sep="\n")
 
 import torch
 
-from infomri_monai.acquisition import apply_mask, image_to_kspace
+from infomri_monai.acquisition import FourierMeasurement
 from infomri_monai.sampling import load_policy
 
 policy = load_policy(bundle / "models" / "policy.pt")
@@ -118,7 +118,7 @@ with torch.no_grad():
     mask = policy(0.125, (96, 96), torch.Generator().manual_seed(0)).mask[0, 0]
 images = torch.stack([torch.as_tensor(head["image"][0]) for head in heads[4:]])
 (work / "raw").mkdir()
-np.savez(work / "raw" / "scan.npz", kspace=apply_mask(image_to_kspace(images), mask).numpy(), mask=mask.numpy())
+np.savez(work / "raw" / "scan.npz", kspace=FourierMeasurement()(images[:, None], mask)[:, 0].numpy(), mask=mask.numpy())
 
 run(**settings, dataset_dir=str(work / "raw"), kind="kspace", output_dir=str(work / "from_raw"))
 mean, sigma = (

@@ -3,7 +3,7 @@
 from infomri_monai.acquisition.centring import CentreCheck, CentreWarning, off_centre
 from infomri_monai.acquisition.coils import coil_warning, combine_coils, root_sum_of_squares
 from infomri_monai.acquisition.fourier import crop_kspace, image_to_kspace, kspace_to_image
-from infomri_monai.acquisition.measurement import FourierMeasurement, apply_mask
+from infomri_monai.acquisition.measurement import FourierMeasurement
 from infomri_monai.acquisition.noise import ComplexGaussianNoise, NoiseModel, PoissonNoise, RicianNoise
 from infomri_monai.acquisition.statistics import ImageChecksum, KSpaceStatistics
 from infomri_monai.acquisition.symmetry import (
@@ -23,7 +23,6 @@ __all__ = [
     "NoiseModel",
     "PoissonNoise",
     "RicianNoise",
-    "apply_mask",
     "coil_warning",
     "combine_coils",
     "conjugate_partner",

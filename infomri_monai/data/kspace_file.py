@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from infomri_monai.acquisition.centring import CentreCheck, off_centre
 from infomri_monai.acquisition.coils import coil_warning, combine_coils
+from infomri_monai.arrays import as_mask
 from infomri_monai.data.fastmri import open_volume
 from infomri_monai.data.ismrmrd import check_ismrmrd, is_ismrmrd, read_ismrmrd
 from infomri_monai.data.ismrmrd_header import RawDataError, check_stored, raw_errors
@@ -177,11 +178,12 @@ def _finite(kspace: NDArray[Any]) -> NDArray[np.complex64]:
 
 def _fitting(mask: Any, shape: tuple[int, ...]) -> NDArray[np.float32]:
     """The mask in the shape of k-space."""
-    mask = np.asarray(mask)
-    if mask.dtype.kind not in "buif" or not np.isin(mask, (0, 1)).all():
-        raise RawDataError("mask must hold 0 (not measured) and 1 (measured) only.")
     try:
-        return np.broadcast_to(mask.astype(np.float32), shape)
+        mask = as_mask(np.asarray(mask)).float().numpy()
+    except ValueError as error:
+        raise RawDataError(str(error)) from None
+    try:
+        return np.broadcast_to(mask, shape)
     except ValueError:
         raise RawDataError(f"mask of shape {mask.shape} does not broadcast to k-space of shape {shape}.") from None
 

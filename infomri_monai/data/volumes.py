@@ -14,6 +14,7 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
+from infomri_monai.arrays import as_tensor, as_whole
 from infomri_monai.data.image_files import Volume, find_volumes, read_volume, readable
 from infomri_monai.data.prepare import check_axis, existing_folder
 from infomri_monai.transforms.axes import check_axes, likely_slice_axis, spacing_of
@@ -50,6 +51,7 @@ def extract_slice(volume: torch.Tensor, index: int, axis: int = 2) -> MetaTensor
         >>> cut.shape, cut.affine[:3, 3].tolist()
         (torch.Size([1, 4, 5]), [0.0, 0.0, 12.0])
     """
+    volume, index = as_tensor(volume, "volume"), as_whole(index, "index")
     if volume.ndim not in (3, 4):
         raise ValueError(
             f"volume must have shape (channel, *spatial) with 2 or 3 spatial axes, got {tuple(volume.shape)}."
@@ -58,7 +60,7 @@ def extract_slice(volume: torch.Tensor, index: int, axis: int = 2) -> MetaTensor
     check_axis(axis)
     slices = volume.shape[axis + 1] if volume.ndim == 4 else 1
     if not 0 <= index < slices:
-        raise ValueError(f"slice {index} does not exist: the volume has {slices} along axis {axis}.")
+        raise ValueError(f"index={index} does not exist: the volume has {slices} along axis {axis}.")
     volume = volume if isinstance(volume, MetaTensor) else MetaTensor(volume)
     plane, affine, source = volume.as_tensor(), torch.eye(4, dtype=torch.float64), volume.affine
     if volume.ndim == 4:

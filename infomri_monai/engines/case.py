@@ -14,7 +14,8 @@ from monai.utils import optional_import
 from torch import Tensor
 from torch.nn import functional
 
-from infomri_monai.acquisition import FourierMeasurement, apply_mask
+from infomri_monai.acquisition import FourierMeasurement
+from infomri_monai.acquisition.measurement import apply_mask
 from infomri_monai.engines.prepare import device_of, seeded_generator
 from infomri_monai.networks import channels_to_complex, magnitude_log_variance
 from infomri_monai.sampling import SamplingPolicy

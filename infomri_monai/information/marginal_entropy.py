@@ -87,7 +87,8 @@ def measurement_entropy(mask: Tensor, position: Tensor, pair: Tensor) -> Tensor:
     positions (DC, Nyquist) are the same scalar as their partner and count once, by ``position`` (decision 16).
 
     Args:
-        mask: 0/1 or relaxed, shape (batch, 1, *spatial); a 1D mask has size 1 along its read-out axis.
+        mask: 0/1 (relaxed only where it requires a gradient), shape (batch, 1, *spatial); a 1D mask has size 1 along its
+            read-out axis.
         position: H_i, centred, shape ``spatial``.
         pair: 1/2 H_{i,-i}, centred, shape ``spatial``.
 
@@ -184,12 +185,13 @@ class MarginalEntropy(nn.Module):
         pair = torch.where(own, position, pair_entropy(shared[0], shared[1], self.noise_std))
         self.register_buffer("pair", pair, persistent=False)
 
+    @takes(mask="mask")
     def forward(self, mask: Tensor) -> Tensor:
         """Entropy of the measurements of every mask.
 
         Args:
-            mask: 0/1 or relaxed, shape (batch, 1, *spatial); a 1D mask has size 1 along its read-out axis. The masks' ratios
-                may differ.
+            mask: 0/1 (relaxed only where it requires a gradient), shape (batch, 1, *spatial); a 1D mask has size 1 along its
+                read-out axis. The masks' ratios may differ.
 
         Returns:
             Nats, summed over the measured positions, shape (batch,).

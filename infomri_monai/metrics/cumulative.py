@@ -11,6 +11,7 @@ from monai.metrics import CumulativeIterationMetric
 from monai.utils.type_conversion import convert_to_tensor
 from torch import Tensor
 
+from infomri_monai.arrays import as_tensor
 from infomri_monai.metrics.bootstrap import Estimate, SubjectBootstrap, mean_estimate
 
 __all__ = ["PerImageMetric", "RatioMetric", "mean_over_images"]
@@ -53,6 +54,14 @@ class RatioMetric(CumulativeIterationMetric, ABC):
     @abstractmethod
     def summary(self, statistics: Tensor, volume: Tensor) -> Tensor:
         """The scalar value of images with these statistics (n, ...) and volume labels (n,), all of finite predictions."""
+
+    def __call__(self, y_pred: Any, y: Any = None, **kwargs: Any) -> Any:
+        """Add a batch: tensors, arrays, or MONAI's lists of tensors."""
+        y_pred, y = (
+            data if data is None or isinstance(data, (list, tuple)) else as_tensor(data, name)
+            for data, name in ((y_pred, "y_pred"), (y, "y"))
+        )
+        return super().__call__(y_pred, y, **kwargs)
 
     def left_out(self, statistics: Tensor, volume: Tensor) -> Tensor:
         """Which images have no value, booleans, (n,)."""
