@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -177,7 +178,8 @@ class CropKSpace(Transform):
     def __init__(self, roi_size: Sequence[int] | int, domain: str = "kspace", spatial_dims: int = 2) -> None:
         self.spatial_dims = check_spatial_dims(spatial_dims)
         several = isinstance(roi_size, Sequence) or np.ndim(roi_size) > 0
-        sizes = [as_whole(n, "roi_size") for n in (roi_size if several else [roi_size] * self.spatial_dims)]
+        given: Any = roi_size if several else [roi_size] * self.spatial_dims
+        sizes = [as_whole(n, "roi_size") for n in given]
         if len(sizes) != self.spatial_dims or any(n < 1 and n != -1 for n in sizes):
             raise ValueError(
                 f"roi_size must be one size or {self.spatial_dims}, positive or -1 (keeps an axis), got {roi_size!r}."
