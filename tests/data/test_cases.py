@@ -162,7 +162,7 @@ def test_a_pickle_in_kspace_is_not_executed(tmp_path):
 
 @pytest.mark.parametrize(
     ("mask", "message"),
-    [(np.ones(5), "does not broadcast"), (np.full(6, 0.5), "0 and 1 only"), (kspace(6), "0 .not measured")],
+    [(np.ones(5), "does not broadcast"), (np.full(6, 0.5), "0 and 1 only"), (kspace(6), "mask must be real")],
 )
 def test_bad_masks(tmp_path, mask, message):
     np.savez(tmp_path / "scan.npz", kspace=kspace(7, 6), mask=mask)
