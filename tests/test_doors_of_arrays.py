@@ -62,24 +62,19 @@ class Door(NamedTuple):
     tries: int = 12
 
 
-def _transform(make: Callable[[], Any], fixed: Mapping[str, Any] | None = None, **arguments: Any) -> Door:
+def _transform(make: Callable[[], Any], of_keys: bool = False, **arguments: Any) -> Door:
     def call(**given: Any) -> Any:
         transform = make()
         if hasattr(transform, "set_random_state"):
             transform.set_random_state(0)
-        return transform(**given, **(fixed or {}))
+        return transform(given) if of_keys else transform(**given)
 
     return Door(call, arguments)
 
 
-def _of_keys(make: Callable[[], Any], **arguments: Any) -> Door:
-    def call(**given: Any) -> Any:
-        transform = make()
-        if hasattr(transform, "set_random_state"):
-            transform.set_random_state(0)
-        return transform(given)
-
-    return Door(call, arguments)
+def _plain(room: Any, names: str, **arguments: Any) -> dict[str, Door]:
+    """Functions that are called as they are, with arguments of one kind."""
+    return {f"{room.__name__.split('.')[-1]}.{name}": Door(getattr(room, name), arguments) for name in names.split()}
 
 
 def _pgn() -> sampling.SamplingPolicy:
@@ -112,10 +107,7 @@ def _shown(figure: Any) -> list[np.ndarray]:
     return [np.asarray(image.get_array(), float) for axes in figure.axes for image in axes.images]
 
 
-def _posterior(name: str, **values: Any) -> dict[str, Any]:
-    return {"target": IMAGE, "mean": IMAGE[::-1].copy(), "log_variance": VARIANCE} | values
-
-
+_POSTERIOR = {"target": IMAGE, "mean": IMAGE[::-1].copy(), "log_variance": VARIANCE}
 _FEATURES = dict.fromkeys(("mean_q", "log_variance_q", "mean_p", "log_variance_p"), IMAGE)
 _RESULT = SimpleNamespace(mean=torch.tensor(IMAGE), log_variance=torch.tensor(VARIANCE), magnitude_log_variance=None)
 _LOGITS = SimpleNamespace(logits=torch.zeros(3, 2), kspace_entropy=torch.zeros(3))
@@ -151,16 +143,11 @@ DOORS: dict[str, Door] = {
     "information.bernoulli_entropy": Door(information.bernoulli_entropy, {"probabilities": SHARE}),
     "information.categorical_entropy": Door(information.categorical_entropy, {"probabilities": CLASS_SHARE}),
     "information.gaussian_kl": Door(information.gaussian_kl, _FEATURES),
-    "information.gaussian_nll": Door(information.gaussian_nll, _posterior("nll")),
+    "information.gaussian_nll": Door(information.gaussian_nll, _POSTERIOR),
     "information.measurement_entropy": Door(
         information.measurement_entropy, {"mask": MASK, "position": IMAGE[0, 0], "pair": IMAGE[1, 0]}
     ),
-    **{
-        f"information.{name}": Door(
-            getattr(information, name), {"variance_real": IMAGE, "variance_imag": IMAGE, "noise_std": 0.5}
-        )
-        for name in ("position_entropy", "pair_entropy")
-    },
+    **_plain(information, "position_entropy pair_entropy", variance_real=IMAGE, variance_imag=IMAGE, noise_std=0.5),
     "sampling.PatternGenerationNetwork": Door(
         lambda magnitude, **given: _drawn(_pgn().warm_start(magnitude), **given),
         {"ratio": 0.25, "magnitude": IMAGE[0, 0]},
@@ -193,52 +180,32 @@ DOORS: dict[str, Door] = {
     "metrics.PerImageMetric": Door(
         lambda **given: metrics.PerImageMetric(metrics.psnr, "dB", "")(**given), {"y_pred": IMAGE, "y": IMAGE[::-1]}
     ),
-    "metrics.brier_score": Door(metrics.brier_score, _BOTH),
-    **{
-        f"metrics.{name}": Door(getattr(metrics, name), _BOTH | _BINS)
-        for name in ("calibration_bins", "expected_calibration_error", "reliability_diagram")
-    },
-    "metrics.channel_masks": Door(metrics.channel_masks, {"label": RATERS}),
-    "metrics.structure_masks": Door(metrics.structure_masks, {"label": LABEL, "num_classes": 2}),
-    **{
-        f"metrics.{name}": Door(getattr(metrics, name), _CLASSES)
-        for name in ("class_accuracy", "class_brier_score", "class_negative_log_likelihood")
-    },
-    "metrics.exact_match": Door(metrics.exact_match, {"probabilities": SHARE[:, 0, 0], "labels": LABEL[:, 0, 0]}),
-    "metrics.class_calibration_bins": Door(metrics.class_calibration_bins, _CLASSES | _BINS),
-    "metrics.class_auroc": Door(metrics.class_auroc, {"scores": SHARE[:, 0, 0], "targets": LABEL[:, 0, 0]}),
-    "metrics.dice_to_raters": Door(metrics.dice_to_raters, {"masks": RATERS, "raters": RATERS[:, ::-1]}),
-    "metrics.energy_distance": Door(metrics.energy_distance, {"samples": RATERS, "raters": RATERS[:, ::-1]}),
-    "metrics.sample_diversity": Door(metrics.sample_diversity, {"samples": RATERS}),
+    **_plain(metrics, "brier_score", **_BOTH),
+    **_plain(metrics, "calibration_bins expected_calibration_error reliability_diagram", **_BOTH, **_BINS),
+    **_plain(metrics, "channel_masks", label=RATERS),
+    **_plain(metrics, "structure_masks", label=LABEL, num_classes=2),
+    **_plain(metrics, "class_accuracy class_brier_score class_negative_log_likelihood", **_CLASSES),
+    **_plain(metrics, "class_calibration_bins", **_CLASSES, **_BINS),
+    **_plain(metrics, "exact_match", probabilities=SHARE[:, 0, 0], labels=LABEL[:, 0, 0]),
+    **_plain(metrics, "class_auroc", scores=SHARE[:, 0, 0], targets=LABEL[:, 0, 0]),
+    **_plain(metrics, "dice_to_raters", masks=RATERS, raters=RATERS[:, ::-1]),
+    **_plain(metrics, "energy_distance", samples=RATERS, raters=RATERS[:, ::-1]),
+    **_plain(metrics, "sample_diversity", samples=RATERS),
+    **_plain(metrics, "mask_pixels", masks=RATERS),
     **{
         f"metrics.{name}": Door(lambda sets, name=name: getattr(metrics, name)(sets, RATERS), {"sets": RATERS})
         for name in ("intersections", "pairwise_dice", "pairwise_iou")
     },
-    "metrics.mask_pixels": Door(metrics.mask_pixels, {"masks": RATERS}),
-    "metrics.error_by_sigma": Door(metrics.error_by_sigma, _posterior("bins") | _BINS),
-    **{
-        f"metrics.{name}": Door(getattr(metrics, name), _posterior(name) | _LEVEL)
-        for name in ("interval_coverage", "magnitude_coverage")
-    },
-    **{
-        f"metrics.{name}": Door(getattr(metrics, name), _posterior(name))
-        for name in ("standardized_squared_error", "uncertainty_error_correlation")
-    },
-    "metrics.inside_object": Door(metrics.inside_object, {"image": IMAGE, "threshold": 0.25}),
-    **{
-        f"metrics.{name}": Door(
-            getattr(metrics, name),
-            {"prediction": IMAGE, "target": IMAGE[::-1], "data_range": np.full(2, 4, np.float32)},
-        )
-        for name in ("psnr", "ssim")
-    },
-    "metrics.stack_posterior": Door(metrics.stack_posterior, {"mean": IMAGE, "log_variance": VARIANCE}),
-    "metrics.split_posterior": Door(metrics.split_posterior, {"posterior": np.concatenate([IMAGE, VARIANCE], 1)}),
-    "metrics.volume_interval": Door(
-        metrics.volume_interval, {"samples": RATERS, "pixel_volume": np.full(2, 2, np.float32)} | _LEVEL
-    ),
-    "metrics.volume_quantiles": Door(metrics.volume_quantiles, {"volumes": IMAGE[:, 0, :, :1]} | _LEVEL),
-    "metrics.volume_coverage": Door(metrics.volume_coverage, {"samples": RATERS, "raters": RATERS} | _LEVEL),
+    **_plain(metrics, "error_by_sigma", **_POSTERIOR, **_BINS),
+    **_plain(metrics, "interval_coverage magnitude_coverage", **_POSTERIOR, **_LEVEL),
+    **_plain(metrics, "standardized_squared_error uncertainty_error_correlation", **_POSTERIOR),
+    **_plain(metrics, "inside_object", image=IMAGE, threshold=0.25),
+    **_plain(metrics, "psnr ssim", prediction=IMAGE, target=IMAGE[::-1], data_range=np.full(2, 4, np.float32)),
+    **_plain(metrics, "stack_posterior", mean=IMAGE, log_variance=VARIANCE),
+    **_plain(metrics, "split_posterior", posterior=np.concatenate([IMAGE, VARIANCE], 1)),
+    **_plain(metrics, "volume_interval", samples=RATERS, pixel_volume=np.full(2, 2, np.float32), **_LEVEL),
+    **_plain(metrics, "volume_quantiles", volumes=IMAGE[:, 0, :, :1], **_LEVEL),
+    **_plain(metrics, "volume_coverage", samples=RATERS, raters=RATERS, **_LEVEL),
     "triage.choose_threshold": Door(
         triage.choose_threshold, {"agreement": AGREEMENT, "quality": AGREEMENT, "acceptable": 0.5, "error_rate": 0.25}
     ),
@@ -272,38 +239,40 @@ DOORS: dict[str, Door] = {
     "transforms.CropKSpace": Door(
         lambda img, roi_size: transforms.CropKSpace(roi_size)(img), {"img": KSPACE[0], "roi_size": 4}
     ),
-    "transforms.CropKSpaced": _of_keys(lambda: transforms.CropKSpaced("img", 4), img=KSPACE[0]),
+    "transforms.CropKSpaced": _transform(lambda: transforms.CropKSpaced("img", 4), True, img=KSPACE[0]),
     "transforms.ImageToKSpace": _transform(transforms.ImageToKSpace, img=IMAGE[0]),
-    "transforms.ImageToKSpaced": _of_keys(lambda: transforms.ImageToKSpaced("img"), img=IMAGE[0]),
+    "transforms.ImageToKSpaced": _transform(lambda: transforms.ImageToKSpaced("img"), True, img=IMAGE[0]),
     "transforms.KSpaceToImage": _transform(transforms.KSpaceToImage, img=KSPACE[0]),
-    "transforms.KSpaceToImaged": _of_keys(lambda: transforms.KSpaceToImaged("img"), img=KSPACE[0]),
+    "transforms.KSpaceToImaged": _transform(lambda: transforms.KSpaceToImaged("img"), True, img=KSPACE[0]),
     "transforms.RandKSpaceNoise": _transform(transforms.RandKSpaceNoise, img=KSPACE[0], mask=MASK[0]),
-    "transforms.RandKSpaceNoised": _of_keys(
-        lambda: transforms.RandKSpaceNoised("img", mask_key="mask"), img=KSPACE[0], mask=MASK[0]
+    "transforms.RandKSpaceNoised": _transform(
+        lambda: transforms.RandKSpaceNoised("img", mask_key="mask"), True, img=KSPACE[0], mask=MASK[0]
     ),
     "transforms.RandSampleMask": Door(
         lambda ratio, img: transforms.RandSampleMask(_pgn(), ratio).set_random_state(0)(img),
         {"img": IMAGE[0], "ratio": 0.25},
     ),
-    "transforms.RandSampleMaskd": _of_keys(lambda: transforms.RandSampleMaskd("img", _pgn(), 0.25), img=IMAGE[0]),
+    "transforms.RandSampleMaskd": _transform(
+        lambda: transforms.RandSampleMaskd("img", _pgn(), 0.25), True, img=IMAGE[0]
+    ),
     "transforms.SimulateAcquisition": Door(
         lambda img, **given: transforms.SimulateAcquisition(_pgn(), **given).set_random_state(0)(img),
         {"img": IMAGE[0], "ratio": 0.25, "noise_std": 0.25, "spatial_dims": 2},
     ),
-    "transforms.SimulateAcquisitiond": _of_keys(
-        lambda: transforms.SimulateAcquisitiond("img", _pgn(), 0.25), img=IMAGE[0]
+    "transforms.SimulateAcquisitiond": _transform(
+        lambda: transforms.SimulateAcquisitiond("img", _pgn(), 0.25), True, img=IMAGE[0]
     ),
     "transforms.Undersample": _transform(transforms.Undersample, img=KSPACE[0], mask=MASK[0]),
-    "transforms.Undersampled": _of_keys(lambda: transforms.Undersampled("img"), img=KSPACE[0], mask=MASK[0]),
+    "transforms.Undersampled": _transform(lambda: transforms.Undersampled("img"), True, img=KSPACE[0], mask=MASK[0]),
     "transforms.ZeroFilled": _transform(transforms.ZeroFilled, img=KSPACE[0]),
-    "transforms.ZeroFilledd": _of_keys(lambda: transforms.ZeroFilledd("img"), img=KSPACE[0]),
+    "transforms.ZeroFilledd": _transform(lambda: transforms.ZeroFilledd("img"), True, img=KSPACE[0]),
     "transforms.RandRater": _transform(transforms.RandRater, label=LABEL[0]),
-    "transforms.RandRaterd": _of_keys(lambda: transforms.RandRaterd("img"), img=LABEL[0]),
-    "transforms.SimulateRaters": _transform(lambda: transforms.SimulateRaters(2), {"index": 0}, label=LABEL[0, :1]),
+    "transforms.RandRaterd": _transform(lambda: transforms.RandRaterd("img"), True, img=LABEL[0]),
+    "transforms.SimulateRaters": _transform(lambda: transforms.SimulateRaters(2), label=LABEL[0, :1]),
     "transforms.StackRaters": Door(
         lambda labels: transforms.StackRaters()([labels, LABEL[1, :1]]), {"labels": LABEL[0, :1]}
     ),
-    "transforms.StackRatersd": _of_keys(lambda: transforms.StackRatersd(["img"]), img=LABEL[0, :1]),
+    "transforms.StackRatersd": _transform(lambda: transforms.StackRatersd(["img"]), True, img=LABEL[0, :1]),
     "transforms.check_label": Door(lambda label: transforms.check_label(label, 2), {"label": LABEL}),
 }
 

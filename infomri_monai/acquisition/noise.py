@@ -74,11 +74,11 @@ class _StatedNoise(NoiseModel):
     @takes(noise_std="scalar", spatial_dims="whole")
     def __init__(self, noise_std: float = 0.01, reference: str = "peak", spatial_dims: int = 2) -> None:
         super().__init__(spatial_dims)
-        self.noise_std = noise_std
-        if noise_std < 0:
-            raise ValueError(f"noise_std must be a finite number >= 0, got {noise_std!r}.")
+        if not 0.0 <= noise_std < float("inf"):
+            raise ValueError(f"noise_std must be a finite number >= 0, got {noise_std}.")
         if reference not in REFERENCES:
             raise ValueError(f"reference must be one of {', '.join(map(repr, REFERENCES))}, got {reference!r}.")
+        self.noise_std = float(noise_std)
         self.reference = reference
 
     def sigma(self, kspace: Tensor, image: Tensor | None = None) -> Tensor:

@@ -96,7 +96,7 @@ def read_kspace_file(path: str | os.PathLike[str]) -> KspaceFile:
 
     Args:
         path: as in :func:`check_kspace_file`. An array "mask", 0 where nothing was measured, may lie beside "kspace"; its
-            shape broadcasts to k-space without its coils (fastMRI stores one value per column).
+            shape broadcasts to k-space without its coils (fastMRI stores one value per column). What it hides is read as +0.
 
     Raises:
         RawFileError: if the file is unreadable or truncated.

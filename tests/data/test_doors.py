@@ -136,7 +136,7 @@ KINDS = {
     "npy real": (arrays("a.npy", np.ones((4, 4))), MEASURED, "must be complex, got float64"),
     "h5 axes": (arrays("a.h5", random_kspace(1, 2, 3, 4, 5)), MEASURED, "must have shape"),
     "npz NaN": (arrays("a.npz", KSPACE * np.nan), MEASURED, "NaN or Inf"),
-    "npz mask 255": (arrays("a.npz", KSPACE, mask=np.full(6, 255)), MEASURED, "0 .not measured. and 1"),
+    "npz mask 255": (arrays("a.npz", KSPACE, mask=np.full(6, 255)), MEASURED, "0 and 1 only"),
 }  # fmt: skip
 
 
