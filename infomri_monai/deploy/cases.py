@@ -322,6 +322,8 @@ def raw_attributes(xml: str | bytes | None) -> Dataset:
         text = root.findtext("/".join(f"{{*}}{part}" for part in path.split("/"))) or ""
         if value := _value(keyword, text.strip()):
             setattr(attributes, keyword, value)
+    if attributes.FrameOfReferenceUID == attributes.StudyInstanceUID:
+        attributes.FrameOfReferenceUID = new_uid()  # one UID names one thing
     return attributes
 
 

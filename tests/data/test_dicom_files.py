@@ -32,8 +32,11 @@ def save(datasets, folder, **values):
 
 
 def mosaic(folder, change=None):
-    """nibabel's diffusion mosaic: 48 slices of 128 x 128 in a picture of 896 x 896."""
+    """nibabel's diffusion mosaic: 48 slices of 128 x 128 in a picture of 896 x 896; its pixels are all 0, so they get values."""
     dataset = pydicom.dcmread(io.BytesIO(gzip.decompress((NIBABEL / "siemens_dwi_1000.dcm.gz").read_bytes())))
+    values = np.random.default_rng(0).integers(1, 4096, (896, 896)).astype(np.uint16)
+    values[768:, 768:] = 0  # the tile after the last slice
+    dataset.PixelData = values.tobytes()
     if change is not None:
         change(dataset)
     folder.mkdir(exist_ok=True)

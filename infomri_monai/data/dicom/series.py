@@ -278,7 +278,14 @@ def _without_copies(files: Sequence[FileHeader]) -> tuple[list[FileHeader], tupl
         first, known = kept.setdefault(file.instance or str(place), (place, file))
         if known is file:
             continue
-        if file.problem or known.problem or not _same_image(known, file):
+        try:
+            same = not (file.problem or known.problem) and _same_image(known, file)
+        except DicomError as error:
+            raise DicomError(
+                f"files {first} and {place} of {len(files)} (in the order of their names) have one SOPInstanceUID, and one of "
+                f"them cannot be read: {error}"
+            ) from None
+        if not same:
             raise DicomError(
                 f"files {first} and {place} of {len(files)} (in the order of their names) have one SOPInstanceUID, but hold "
                 "different images; one of them was changed or damaged: keep the right one."
