@@ -275,6 +275,8 @@ _ATTRIBUTES = {
     "measurementInformation/frameOfReferenceUID": "FrameOfReferenceUID",
     "measurementInformation/patientPosition": "PatientPosition",
     "measurementInformation/protocolName": "ProtocolName",
+    "measurementInformation/initialSeriesNumber": "SeriesNumber",
+    "measurementInformation/seriesDescription": "SeriesDescription",
     "acquisitionSystemInformation/systemVendor": "Manufacturer",
     "acquisitionSystemInformation/systemModel": "ManufacturerModelName",
     "acquisitionSystemInformation/institutionName": "InstitutionName",
@@ -338,6 +340,8 @@ def _value(keyword: str, text: str) -> str:
             text = "".join(part or "" for part in digits.groups()[:4]) if digits else ""
         elif kind == "DS":
             text = f"{float(text):.8g}" if 0 <= float(text) < 1e8 else ""
+        if kind == "UI" and re.fullmatch(r"[0-9.]{1,64}", text):
+            return text  # letter by letter, also with leading zeros: a PACS knows the study by no other name
         validate_value(kind, text, pydicom.config.RAISE)
     except ValueError:
         return ""
