@@ -319,11 +319,14 @@ def raw_attributes(xml: str | bytes | None) -> Dataset:
         root = ElementTree.fromstring(xml or "<none/>")
     except (ElementTree.ParseError, ValueError, LookupError):
         root = ElementTree.Element("none")
-    attributes = item(SpecificCharacterSet="ISO_IR 192", StudyInstanceUID=new_uid(), FrameOfReferenceUID=new_uid())
+    attributes: Dataset = item(
+        SpecificCharacterSet="ISO_IR 192", StudyInstanceUID=new_uid(), FrameOfReferenceUID=new_uid()
+    )
     for path, keyword in _ATTRIBUTES.items():
         text = root.findtext("/".join(f"{{*}}{part}" for part in path.split("/"))) or ""
         if value := _value(keyword, text.strip()):
-            setattr(attributes, keyword, value)
+            with quiet():  # pydicom quotes a UID that it calls invalid
+                setattr(attributes, keyword, value)
     if attributes.FrameOfReferenceUID == attributes.StudyInstanceUID:
         attributes.FrameOfReferenceUID = new_uid()  # one UID names one thing
     return attributes
