@@ -240,3 +240,10 @@ def test_a_series_says_what_it_is_to_whoever_asks(tmp_path):
     assert (candidate.series_number, candidate.description) == (3, "Example classic MR")
     assert candidate.uid == example_datasets(**SMALL)[0].SeriesInstanceUID
     assert "Example" not in repr(candidate)
+
+
+def test_a_copy_that_cannot_be_read_is_named(tmp_path):
+    folder = save(example_datasets(**SMALL), tmp_path / "a")
+    (folder / "x.dcm").write_bytes((folder / "001.dcm").read_bytes()[:-40])
+    message = "files 2 and 4 of 4 .* have one SOPInstanceUID, and one of them cannot be read: .* truncated"
+    refuses(DicomError, message, read_series, only(folder))
