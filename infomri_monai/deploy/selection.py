@@ -188,6 +188,7 @@ def case_list(path: Path, rows: Sequence[Mapping[str, Any]], forbidden: Sequence
     try:
         if path.exists():
             raise DeployError("case-list: the file exists; give a new one.", EXIT_USAGE)
+        os.scandir(path.parent).close()  # its folder is not made: who may look into it, its owner has decided
         with atomic_path(path) as part:
             with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
                 json.dump([{"case": number, **row} for number, row in enumerate(rows, 1)], file, indent=2)

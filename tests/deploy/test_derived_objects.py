@@ -17,7 +17,7 @@ import pydicom
 import pytest
 from derived_cases import DERIVATION, GRID, image_case, measured
 from helper import refuses
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 from validate import assert_valid_dicom
@@ -57,6 +57,7 @@ def as_written(geometry):
     return texts
 
 
+@settings(deadline=None)
 @given(
     angles=st.tuples(*[st.floats(-180, 180)] * 3),
     spacing=st.tuples(*[st.floats(0.1, 20)] * 3),
