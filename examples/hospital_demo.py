@@ -33,6 +33,7 @@ from hospital.orthanc import LocalPacs, local_orthanc, orthanc_missing
 from hospital.programs import fetch, find, search, store
 from hospital.proof import prove
 from hospital.report import report_text
+from infomri_monai.data.dicom.quiet import DicomError
 from infomri_monai.data.dicom.series import find_series
 from infomri_monai.deploy.case import EXIT_OK, EXIT_USAGE, DeployError, counted
 from infomri_monai.deploy.command import QuietParser
@@ -164,7 +165,10 @@ def _study(folder: Path, series: Path | None) -> list[Dataset]:
     if series is None:
         write_example_series(folder, patient=PATIENT, **EXAMPLE)  # type: ignore[arg-type]
     else:
-        candidates = find_series(series).candidates
+        try:
+            candidates = find_series(series).candidates
+        except DicomError as error:
+            raise DeployError(f"series: {error}", EXIT_USAGE) from None
         if len(candidates) != 1 or candidates[0].problem:
             problems = "".join(f"; number {found.number}: {found.problem}" for found in candidates if found.problem)
             raise DeployError(

@@ -275,6 +275,8 @@ _ATTRIBUTES = {
     "measurementInformation/frameOfReferenceUID": "FrameOfReferenceUID",
     "measurementInformation/patientPosition": "PatientPosition",
     "measurementInformation/protocolName": "ProtocolName",
+    "measurementInformation/initialSeriesNumber": "SeriesNumber",
+    "measurementInformation/seriesDescription": "SeriesDescription",
     "acquisitionSystemInformation/systemVendor": "Manufacturer",
     "acquisitionSystemInformation/systemModel": "ManufacturerModelName",
     "acquisitionSystemInformation/institutionName": "InstitutionName",
@@ -317,11 +319,16 @@ def raw_attributes(xml: str | bytes | None) -> Dataset:
         root = ElementTree.fromstring(xml or "<none/>")
     except (ElementTree.ParseError, ValueError, LookupError):
         root = ElementTree.Element("none")
-    attributes = item(SpecificCharacterSet="ISO_IR 192", StudyInstanceUID=new_uid(), FrameOfReferenceUID=new_uid())
+    attributes: Dataset = item(
+        SpecificCharacterSet="ISO_IR 192", StudyInstanceUID=new_uid(), FrameOfReferenceUID=new_uid()
+    )
     for path, keyword in _ATTRIBUTES.items():
         text = root.findtext("/".join(f"{{*}}{part}" for part in path.split("/"))) or ""
         if value := _value(keyword, text.strip()):
-            setattr(attributes, keyword, value)
+            with quiet():  # pydicom quotes a UID that it calls invalid
+                setattr(attributes, keyword, value)
+    if attributes.FrameOfReferenceUID == attributes.StudyInstanceUID:
+        attributes.FrameOfReferenceUID = new_uid()  # one UID names one thing
     return attributes
 
 
@@ -336,6 +343,8 @@ def _value(keyword: str, text: str) -> str:
             text = "".join(part or "" for part in digits.groups()[:4]) if digits else ""
         elif kind == "DS":
             text = f"{float(text):.8g}" if 0 <= float(text) < 1e8 else ""
+        if kind == "UI" and re.fullmatch(r"[0-9.]{1,64}", text):
+            return text  # letter by letter, also with leading zeros: a PACS knows the study by no other name
         validate_value(kind, text, pydicom.config.RAISE)
     except ValueError:
         return ""

@@ -94,10 +94,11 @@ def _is_range(wanted: list[Any]) -> bool:
 
 
 def selected(candidate: SeriesCandidate, rules: Rules) -> bool:
-    """Whether a series is to be a case, by the header of its first file, as the SDK's selector judges it.
+    """Whether a series is to be a case, by the header of its first readable file, as the SDK's selector judges it.
 
     A text matches if it is the value (upper or lower case) or a regular expression that is found in it; a number by being equal,
-    by ``[low, high]`` or by ``[number, ">"]``; several values by containing all that are wanted, and none after "!".
+    by ``[low, high]`` or by ``[number, ">"]``; several values by containing all that are wanted, and none after "!". Of what
+    cannot be read nobody knows whether it is wanted: it is selected, so that it fails by name instead of going unnoticed.
 
     Args:
         candidate: what was found.
@@ -116,11 +117,24 @@ def selected(candidate: SeriesCandidate, rules: Rules) -> bool:
     if not rules:
         return True
     with quiet():
-        try:
-            header, _ = read_file(candidate.files[0], pixels=False)
-            return any(all(_holds(header, *condition) for condition in rule["conditions"].items()) for rule in rules)
-        except Exception:  # a file that cannot be read matches nothing
-            return False
+        header = next(filter(None, map(_header, candidate.files)), None)
+        return header is None or any(_match(header, rule["conditions"]) for rule in rules)
+
+
+def _header(path: Path) -> Dataset | None:
+    """A header; None if it cannot be read."""
+    try:
+        return read_file(path, pixels=False)[0]
+    except Exception:  # damaged bytes, a folder, a missing right
+        return None
+
+
+def _match(header: Dataset, conditions: Mapping[str, Any]) -> bool:
+    """Whether all conditions hold; one on a value that cannot be decoded does not."""
+    try:
+        return all(_holds(header, *condition) for condition in conditions.items())
+    except Exception:  # of pydicom or NumPy, about a damaged value
+        return False
 
 
 def _holds(header: Dataset, keyword: str, wanted: Any) -> bool:
@@ -174,6 +188,7 @@ def case_list(path: Path, rows: Sequence[Mapping[str, Any]], forbidden: Sequence
     try:
         if path.exists():
             raise DeployError("case-list: the file exists; give a new one.", EXIT_USAGE)
+        os.scandir(path.parent).close()  # its folder is not made: who may look into it, its owner has decided
         with atomic_path(path) as part:
             with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
                 json.dump([{"case": number, **row} for number, row in enumerate(rows, 1)], file, indent=2)

@@ -32,8 +32,11 @@ def save(datasets, folder, **values):
 
 
 def mosaic(folder, change=None):
-    """nibabel's diffusion mosaic: 48 slices of 128 x 128 in a picture of 896 x 896."""
+    """nibabel's diffusion mosaic: 48 slices of 128 x 128 in a picture of 896 x 896; its pixels are all 0, so they get values."""
     dataset = pydicom.dcmread(io.BytesIO(gzip.decompress((NIBABEL / "siemens_dwi_1000.dcm.gz").read_bytes())))
+    values = np.random.default_rng(0).integers(1, 4096, (896, 896)).astype(np.uint16)
+    values[768:, 768:] = 0  # the tile after the last slice
+    dataset.PixelData = values.tobytes()
     if change is not None:
         change(dataset)
     folder.mkdir(exist_ok=True)
@@ -237,3 +240,10 @@ def test_a_series_says_what_it_is_to_whoever_asks(tmp_path):
     assert (candidate.series_number, candidate.description) == (3, "Example classic MR")
     assert candidate.uid == example_datasets(**SMALL)[0].SeriesInstanceUID
     assert "Example" not in repr(candidate)
+
+
+def test_a_copy_that_cannot_be_read_is_named(tmp_path):
+    folder = save(example_datasets(**SMALL), tmp_path / "a")
+    (folder / "x.dcm").write_bytes((folder / "001.dcm").read_bytes()[:-40])
+    message = "files 2 and 4 of 4 .* have one SOPInstanceUID, and one of them cannot be read: .* truncated"
+    refuses(DicomError, message, read_series, only(folder))

@@ -17,7 +17,7 @@ import pydicom
 import pytest
 from derived_cases import DERIVATION, GRID, image_case, measured
 from helper import refuses
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 from validate import assert_valid_dicom
@@ -57,6 +57,7 @@ def as_written(geometry):
     return texts
 
 
+@settings(deadline=None)
 @given(
     angles=st.tuples(*[st.floats(-180, 180)] * 3),
     spacing=st.tuples(*[st.floats(0.1, 20)] * 3),
@@ -138,6 +139,23 @@ def test_patient_and_study_are_the_sources_and_the_equipment_ours(tmp_path):
     scanner = series.ContributingEquipmentSequence[0]
     assert (scanner.Manufacturer, scanner.PurposeOfReferenceCodeSequence[0].CodeValue) == ("InfoMRI", "109101")
     assert series.SeriesInstanceUID != series_attributes(source, SIMULATED, 901, "MR").SeriesInstanceUID
+
+
+@pytest.mark.parametrize("numbers", [(None, None), (500_000, 500_001), (2**31 - 1, -3), (7, 8)])
+def test_numbers_of_several_series_of_one_study_differ(numbers):
+    """Also where the source has none, or one that leaves no room for ours."""
+    found = set()
+    for place, number in enumerate(numbers):
+        (header,) = example_datasets(slices=1)
+        header.SeriesNumber, header.SeriesInstanceUID = number, f"1.2.3.{place}"
+        header.SeriesDescription = ["FLAIR", "fat sat"]
+        for own in (9102, 9103):
+            series = series_attributes(CaseSource((), header), SIMULATED, own, "MR")
+            found.add(int(series.SeriesNumber))
+            assert series.SeriesNumber % 10_000 == own
+            assert series.SeriesDescription.endswith(f"{number if (number or 0) > 0 else 'of'} FLAIR fat sat")
+    assert len(found) == 4
+    assert 9102 < min(found) <= max(found) < 2**31
 
 
 ODD = {

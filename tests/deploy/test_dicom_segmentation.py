@@ -2,6 +2,7 @@
 
 import copy
 import json
+from functools import partial
 from pathlib import Path
 
 import highdicom
@@ -124,6 +125,19 @@ def test_structures_without_a_pixel_are_described_all_the_same(kind, present, tm
     assert [segment.SegmentLabel for segment in read.SegmentSequence] == NAMES
     np.testing.assert_array_equal(pixels(read, case), one_hot(array))
     assert int(read.NumberOfFrames) == (1 if present else 3 * 4)
+
+
+@pytest.mark.parametrize(("kind", "slices"), KINDS)
+@pytest.mark.parametrize("function", [binary_segmentation, fractional_segmentation])
+def test_frames_without_a_pixel_are_kept_if_so_wanted(kind, slices, function, tmp_path):
+    """One for every structure and slice, each referring to its own."""
+    case = image_case(kind, slices)
+    array = np.zeros(case.shape, np.uint8)
+    array[3, 2:5, 0] = 1
+    given = array if function is binary_segmentation else one_hot(array).astype(float)
+    read = write(partial(function, keep_empty=True), given, case, tmp_path / "seg.dcm")
+    assert int(read.NumberOfFrames) == 3 * slices
+    np.testing.assert_array_equal(pixels(read, case), one_hot(array))
 
 
 def test_probabilities_below_half_a_step_are_an_empty_segmentation(tmp_path):

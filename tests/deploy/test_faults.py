@@ -87,7 +87,7 @@ def test_disk_that_is_full_for_the_summary_too(place):
 
 
 STEPS = (
-    "deploy.cases.read_series",
+    "deploy.cases.read_case",
     "deploy.bundle.DeployBundle.__call__",
     "engines.SegmentationInferer.infer",  # Ignite logs what stopped its engine
     "deploy.operators.save_objects",

@@ -12,7 +12,7 @@ from series_files import save_series
 
 from hospital.mr_series import example_datasets
 from infomri_monai.data.dicom.series import find_series
-from infomri_monai.deploy.case import EXIT_NOTHING_TO_DO, EXIT_OK, EXIT_USAGE, DeployError
+from infomri_monai.deploy.case import EXIT_CASE_FAILED, EXIT_NOTHING_TO_DO, EXIT_OK, EXIT_USAGE, DeployError
 from infomri_monai.deploy.selection import check_rules, rules_of, selected
 
 
@@ -77,13 +77,26 @@ def test_an_application_processes_what_is_selected_and_lists_it(place):
     assert len(done.summary["cases"]) == 1
 
 
+@pytest.mark.parametrize("broken", ["slice01.dcm", "other.dcm"])
+def test_what_cannot_be_read_is_not_passed_over_by_rules(place, broken):
+    """A damaged first file of the series that is wanted; a file of which nobody knows whose it is."""
+    folder = two_series(place.input) / ("s12" if broken == "slice01.dcm" else "unknown")
+    folder.mkdir(exist_ok=True)
+    (folder / broken).write_bytes(b"no image")
+    done = place.run("-s", "SeriesNumber=12", "-l", "DEBUG", name="privacy_classification")
+    done.assert_says(EXIT_CASE_FAILED, "no readable DICOM file (InvalidDicomError)", hidden=place.input)
+    assert "a file's header cannot be read: InvalidDicomError at" in done.said
+    statuses = ["failed"] if broken == "slice01.dcm" else ["written", "failed"]
+    assert [case["status"] for case in done.summary["cases"]] == statuses
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
         (["--select", "SeriesNumber=7"], EXIT_NOTHING_TO_DO, "input: no DICOM series is what the rules select."),
         (["--case-list", "out/cases.json"], EXIT_USAGE, "case-list: it holds identifiers and must lie outside of the"),
         (["--case-list", "taken.json"], EXIT_USAGE, "case-list: the file exists; give a new one."),
-        (["--case-list", "none/cases.json"], EXIT_USAGE, "case-list: the file cannot be written ("),
+        (["--case-list", "taken.json/cases.json"], EXIT_USAGE, "case-list: the file cannot be written ("),
         (["-c", "mine.yaml"], EXIT_USAGE, "settings: dicom has no setting 'empty_frames'; there are selections"),
     ],
 )

@@ -386,3 +386,19 @@ def test_pixels_that_vanish_between_scan_and_reading(tmp_path):
     (candidate,) = find_series(folder).candidates
     shutil.rmtree(folder)
     refuses(DeployError, r"^the series cannot be read \(FileNotFoundError\)\.$", read_case, candidate)
+
+
+def test_a_frame_of_reference_with_the_uid_of_its_study_is_made_new(tmp_path):
+    """As in pydicom's own test data; results of several series of the study still share one."""
+    made = set()
+    for name in ("a", "b"):
+        datasets = example_datasets(**SMALL)
+        for dataset in datasets:
+            dataset.StudyInstanceUID = dataset.FrameOfReferenceUID = "1.2.3"
+        case = read(save_series(datasets, tmp_path / name))
+        assert case.warnings == (
+            "FrameOfReferenceUID was that of the study or series, which is invalid, and is made new.",
+        )
+        made |= {str(dataset.FrameOfReferenceUID) for dataset in case.source.instances}
+    assert len(made) == 1
+    assert "1.2.3" not in made

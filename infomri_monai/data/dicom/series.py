@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import traceback
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -32,6 +34,8 @@ __all__ = [
     "read_file",
     "read_header",
 ]
+
+_LOGGER = logging.getLogger(__name__)
 
 #: of everything that this software makes
 MANUFACTURER = "infomri_monai"
@@ -278,7 +282,15 @@ def _without_copies(files: Sequence[FileHeader]) -> tuple[list[FileHeader], tupl
         first, known = kept.setdefault(file.instance or str(place), (place, file))
         if known is file:
             continue
-        if file.problem or known.problem or not _same_image(known, file):
+        try:
+            same = not (file.problem or known.problem) and _same_image(known, file)
+        except Exception as error:  # whatever damaged bytes or a file that has gone lead to
+            said = str(error) if isinstance(error, DicomError) else f"{type(error).__name__}."
+            raise DicomError(
+                f"files {first} and {place} of {len(files)} (in the order of their names) have one SOPInstanceUID, and one of "
+                f"them cannot be read: {said}"
+            ) from None
+        if not same:
             raise DicomError(
                 f"files {first} and {place} of {len(files)} (in the order of their names) have one SOPInstanceUID, but hold "
                 "different images; one of them was changed or damaged: keep the right one."
@@ -394,6 +406,7 @@ def read_header(path: Path) -> FileHeader:
     except DicomError as error:
         return FileHeader(path, problem=str(error))
     except Exception as error:  # the parser passes on whatever damaged bytes lead to
+        _debug(error)
         return FileHeader(path, problem=f"no readable DICOM file ({type(error).__name__})")
 
 
@@ -418,7 +431,14 @@ def _file_header(path: Path, dataset: Dataset, more: bool) -> FileHeader:
     except DicomError as error:
         return replace(header, problem=str(error).rstrip("."))
     except Exception as error:  # values are decoded only now, and damaged ones raise whatever their parser does
+        _debug(error)
         return replace(header, problem=f"damaged values in its header ({type(error).__name__})")
+
+
+def _debug(error: Exception) -> None:
+    """Log the lines of code that an error passed through, without its message, which may quote the header."""
+    lines = "".join(traceback.format_tb(error.__traceback__))
+    _LOGGER.debug("a file's header cannot be read: %s at\n%s", type(error).__name__, lines)
 
 
 def _whole(dataset: Dataset, keyword: str) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import datetime
+import zlib
 from collections.abc import MutableSequence, Sequence
 from functools import cache
 from typing import Any
@@ -93,7 +94,8 @@ def series_attributes(source: CaseSource, derivation: Derivation, series_number:
     Args:
         source: of the case.
         derivation: how the series came about; the model's name and version have at most 64 characters together.
-        series_number: at least 1; after ten thousand times the source's own, so that results of several series differ.
+        series_number: at least 1; after ten thousand times the source's own, so that results of several series differ (where it
+            has none, or one that leaves no room, after that of a checksum of its SeriesInstanceUID).
         modality: of the new series, e.g. "MR".
 
     Returns:
@@ -146,10 +148,13 @@ def _named(attributes: Dataset, derivation: Derivation, own: int) -> tuple[int, 
     known = Dataset()
     copy_elements(known, [attributes], ["SeriesNumber", "SeriesDescription", "ProtocolName"])
     number = int(known.get("SeriesNumber") or 0)
-    number = number if 0 < number <= _HIGHEST else 0
-    text = str(known.get("SeriesDescription") or known.get("ProtocolName") or "")
-    words = " ".join(f"{number or ''} {text}".split())
+    text = known.get("SeriesDescription") or known.get("ProtocolName") or ""
+    text = text if isinstance(text, str) else " ".join(text)  # a backslash in it makes it several
+    words = " ".join(f"{number if number > 0 else ''} {text}".split())
     title = derivation.series_description
+    uid = str(attributes.get("SeriesInstanceUID") or "")
+    if not 0 < number <= _HIGHEST:  # of each series another one all the same
+        number = 1 + zlib.crc32(uid.encode()) % _HIGHEST if uid else 0
     return number * 10_000 + own, f"{title} of {words}"[:64].strip() if words else title
 
 

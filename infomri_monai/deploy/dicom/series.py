@@ -8,6 +8,7 @@ from time import perf_counter
 
 import torch
 from pydicom.dataset import Dataset
+from pydicom.uid import generate_uid
 
 from infomri_monai.data.dicom.quiet import DicomError
 from infomri_monai.data.dicom.series import SeriesCandidate
@@ -73,7 +74,8 @@ def case_source(instances: Sequence[Dataset], frames: Sequence[int] = ()) -> tup
     """Make a case's source. To be called within ``quiet``.
 
     All values are decoded here, so that none is decoded (and perhaps quoted in a warning) later; elements that cannot be decoded
-    are dropped. A missing StudyInstanceUID or FrameOfReferenceUID is made new, in the instances, too.
+    are dropped. A missing StudyInstanceUID or FrameOfReferenceUID is made new, in the instances, too, and so is a frame of
+    reference that bears the UID of its study or series.
 
     Args:
         instances: without pixel data, in the order of the slices.
@@ -99,6 +101,11 @@ def case_source(instances: Sequence[Dataset], frames: Sequence[int] = ()) -> tup
             for instance in instances:
                 setattr(instance, keyword, new)
             warnings.append(f"{keyword} was missing and is made new.")
+    taken = {str(instances[0].get(keyword)) for keyword in ("StudyInstanceUID", "SeriesInstanceUID")}
+    if (old := str(instances[0].FrameOfReferenceUID)) in taken:
+        for instance in instances:  # the same for all series of the study, which can still be laid over each other
+            instance.FrameOfReferenceUID = generate_uid(entropy_srcs=["frame of reference", old])
+        warnings.append("FrameOfReferenceUID was that of the study or series, which is invalid, and is made new.")
     return CaseSource(tuple(instances), instances[0], tuple(frames)), tuple(warnings)
 
 
