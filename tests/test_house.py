@@ -15,7 +15,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "infomri_monai"
-MOST_FILES, MOST_LINES, MOST_TEST_SHARE = 190, 17_000, 1.2
+#: the doors that check what comes in, and the families of tests that try every door, weigh; several coils will ask again
+MOST_FILES, MOST_LINES, MOST_TEST_SHARE = 192, 19_000, 1.25
 #: rooms from the ground up: a room imports from its own floor and from those below
 FLOORS = (
     ("files", "arrays"),

@@ -119,7 +119,7 @@ def smooth_field(
     """
     for size in (*several(shape), *several(fields)):
         as_whole(size, "shape and fields", 1)
-    if len(several(shape)) != 2 or as_number(wavelength, "wavelength") <= 0:
+    if len(several(shape)) != 2 or not 0 < as_number(wavelength, "wavelength") < np.inf:
         raise ValueError(f"shape must be (height, width) and wavelength positive, got {shape} and {wavelength!r}.")
     knots = [int(np.ceil(n / max(wavelength / 2, 1) - 1e-6)) + 3 for n in shape]
     coarse = draw.standard_normal((*several(fields), *knots)).astype(np.float32)
@@ -302,9 +302,9 @@ class SimulateRaters(Transform):
         for name, value, lowest in (("raters", raters, 1), ("num_classes", num_classes, 2), ("seed", seed, 0)):
             as_whole(value, name, lowest)
         for name, size in (("bias", bias), ("amplitude", amplitude)):
-            if as_number(size, name) < 0:
+            if not 0 <= as_number(size, name) < np.inf:
                 raise ValueError(f"{name} must be a finite number of pixels, at least 0, got {size!r}.")
-        if as_number(wavelength, "wavelength") <= 0:
+        if not 0 < as_number(wavelength, "wavelength") < np.inf:
             raise ValueError(f"wavelength must be a positive, finite number of pixels, got {wavelength!r}.")
         self.raters, self.num_classes, self.seed = int(raters), int(num_classes), int(seed)
         self.bias, self.amplitude, self.wavelength = float(bias), float(amplitude), float(wavelength)
