@@ -60,9 +60,9 @@ def system(kind: str) -> Any:
     """A small system in inference mode."""
     torch.manual_seed(0)
     made = {
-        "ReconstructionSystem": lambda: GaussianUNet(channels=(4, 4)),
-        "SegmentationSystem": lambda: LatentSegmenter(channels=(4, 4)),
-        "ClassificationSystem": lambda: ImageClassifier(2, channels=(4, 4)),
+        "ReconstructionSystem": lambda: GaussianUNet(features=(4,) * 6),
+        "SegmentationSystem": lambda: LatentSegmenter(channels=(8, 8)),
+        "ClassificationSystem": lambda: ImageClassifier(torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten(), torch.nn.Linear(8, 2))),
     }[kind]()
     return getattr(systems, kind)(POLICY, acquisition.FourierMeasurement(), made).eval()
 
@@ -123,9 +123,9 @@ def _seeded(transform: Any) -> Any:
     return transform.set_random_state(0) if hasattr(transform, "set_random_state") else transform
 
 
-def _statistics(images: Any) -> Any:
+def _statistics(kspace: Any) -> Any:
     made = acquisition.KSpaceStatistics((12, 16))
-    made.update(images)
+    made.update(kspace)
     return made.mean
 
 
@@ -150,7 +150,7 @@ RISK = {"agreement": STEPS, "dice": STEPS[::-1].copy()}
 RESULT = {"ratio": 0.25, "image": IMAGE}
 MEASUREMENT = acquisition.FourierMeasurement()
 POSTERIOR = systems.ClassificationPosterior(
-    torch.tensor([[0.5, 0.5]]), torch.ones(1), torch.ones(1), torch.ones(1, 1, 2), torch.ones(1, 1, 2, 2), torch.ones(1), torch.ones(1)
+    torch.tensor([[0.5, 0.5]]), torch.ones(1), torch.ones(1), torch.ones(1, 1, 2), torch.ones(1, 1, 12, 16), torch.ones(1), torch.ones(1)
 )
 TASK = TaskPosterior(
     torch.ones(1, 3, 1, 12, 16).byte(), torch.ones(1, 1, 12, 16).byte(), torch.ones(1, 2, 12, 16) / 2, *[torch.ones(1, 1, 12, 16)] * 2
@@ -168,10 +168,10 @@ def _bottleneck(beta: Any, target: Any) -> Any:
     return losses.BottleneckLoss(-beta if isinstance(beta, float) else beta)(result, target)
 
 
-def _elbo(image: Any, label: Any) -> Any:
+def _elbo(target: Any, label: Any) -> Any:
     x, z = torch.zeros(1, 1, 12, 16), torch.zeros(1, 1, 1, 1)
     result = systems.SegmentationTraining(torch.zeros(1, 2, 12, 16), z, z, z, z, x, x, x, torch.ones(1))
-    return losses.ELBOLoss()(result, losses.SegmentationTarget(image, label))
+    return losses.ELBOLoss()(result, losses.SegmentationTarget(target, label))
 
 
 def _posterior(kind: str) -> Callable[..., Any]:
@@ -194,8 +194,8 @@ def listing() -> dict[str, Door]:
             "CentreCheck": Door(_centre, {"spatial_dims": 2, "kspace": KSPACE, "mask": MASK}),
             "CentreWarning": Door(lambda kspace: acquisition.CentreWarning("quiet")(kspace), {"kspace": KSPACE}),
             "FourierMeasurement": Door(lambda image, mask: MEASUREMENT(image, mask), {"image": IMAGE, "mask": MASK}),
-            "ImageChecksum": Door(_checksum, {"images": IMAGE}),
-            "KSpaceStatistics": Door(_statistics, {"images": IMAGE}),
+            "ImageChecksum": Door(_checksum, {"images": IMAGE}, True),
+            "KSpaceStatistics": Door(_statistics, {"kspace": KSPACE}),
             **{name: noise(name) for name in ("ComplexGaussianNoise", "PoissonNoise", "RicianNoise")},
             "coil_warning": {"coils": 2},
             "combine_coils": {"kspace": KSPACE[0], "mask": MASK[0, 0]},
@@ -222,14 +222,14 @@ def listing() -> dict[str, Door]:
         "sampling": {
             "LOUPE": policy(lambda: sampling.LOUPE((12, 16))),
             "Equispaced": policy(lambda: sampling.Equispaced(center_share=0.25)),
-            "PatternGenerationNetwork": policy(lambda: sampling.PatternGenerationNetwork((12, 16), hidden=2)),
+            "PatternGenerationNetwork": policy(lambda: sampling.PatternGenerationNetwork((12, 16), hidden=4)),
             "PoissonDisk": policy(sampling.PoissonDisk),
             "Radial": policy(sampling.Radial),
             "Spectrum": Door(lambda magnitude, ratio: sampling.Spectrum(magnitude)(ratio, (12, 16)), {"magnitude": POSITIVE, "ratio": 0.25}),
             "UniformRandom": policy(sampling.UniformRandom),
             "VariableDensity": Door(lambda power, ratio: sampling.VariableDensity(power)(ratio, (12, 16), seeded()), {"power": 8.0, "ratio": 0.25}),
             "warm_started_pgn": Door(
-                lambda magnitude, asymmetry: sampling.warm_started_pgn(magnitude, (12, 16), asymmetry, hidden=2).config(),
+                lambda magnitude, asymmetry: sampling.warm_started_pgn(magnitude, (12, 16), asymmetry, hidden=4).config(),
                 {"magnitude": POSITIVE, "asymmetry": 1.0},
             ),
         },
@@ -284,7 +284,7 @@ def listing() -> dict[str, Door]:
         },
         "losses": {
             "BottleneckLoss": Door(_bottleneck, {"beta": 0.0, "target": CLASS}),
-            "ELBOLoss": Door(_elbo, {"image": IMAGE, "label": LABEL[None]}),
+            "ELBOLoss": Door(_elbo, {"target": IMAGE, "label": LABEL[None]}),
             "GaussianNLLLoss": gaussian(losses.GaussianNLLLoss),
             "MeanSquaredErrorLoss": gaussian(losses.MeanSquaredErrorLoss),
         },
@@ -302,7 +302,7 @@ def listing() -> dict[str, Door]:
         },
         "figures": {
             "acceleration_text": {"ratio": 0.25},
-            "attack_figure": Door(lambda image: figures.attack_figure([figures.AttackExample("a", image, image, {"unet": image})]), {"image": POSITIVE}, True),
+            "attack_figure": Door(lambda truth: figures.attack_figure([figures.AttackExample("a", truth, POSITIVE, {"unet": POSITIVE})]), {"truth": POSITIVE}, True),
             "calibration_figure": Door(lambda sigma, error: figures.calibration_figure({"a": (sigma, error)}), {"sigma": STEPS, "error": STEPS}, True),
             "classified_image_figure": Door(
                 lambda image, label: figures.classified_image_figure(POSTERIOR, image, label), {"image": IMAGE, "label": CLASS[:1]}, True
@@ -338,7 +338,7 @@ def listing() -> dict[str, Door]:
             **transformed("RandRater", "label", LABEL.repeat(3, 0)),
             **transformed("RandSampleMask", "image", IMAGE[0], POLICY, 0.25),
             **transformed("SimulateAcquisition", "image", IMAGE[0], POLICY, 0.25),
-            **transformed("SimulateRaters", "label", LABEL, keys={"index_keys": "slice"}, more={"slice": 0}),
+            **transformed("SimulateRaters", "label", LABEL, keys={"index_keys": "index"}, more={"index": 0}),
             **transformed("Undersample", "kspace", KSPACE[0], more={"mask": MASK[0]}),
             **transformed("ZeroFilled", "kspace", KSPACE[0]),
             "StackRaters": Door(lambda label: transforms.StackRaters()([label, label]), {"label": LABEL}),

@@ -354,7 +354,7 @@ class SimulateRaters(Transform):
 def _words(index: Index) -> list[int]:
     """Non-negative integers that stand for ``index``, as a seed; their number comes first, since zeros at the end count not."""
     values = [index] if isinstance(index, str) or not np.iterable(index) else list(index)
-    words = [zlib.crc32(v.encode()) if isinstance(v, str) else int(v) for v in values]
+    words = [zlib.crc32(v.encode()) if isinstance(v, str) else as_whole(v, "index") for v in values]
     if any(word < 0 for word in words):
         raise ValueError(f"index must be made of non-negative integers or texts, got {index!r}.")
     return [len(words), *words]

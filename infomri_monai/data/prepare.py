@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from infomri_monai.acquisition import crop_kspace, image_to_kspace, kspace_to_image
+from infomri_monai.arrays import as_numbers
 
 
 def existing_file(path: str | Path, name: str) -> Path:
@@ -197,6 +198,7 @@ def prepare_images(
         >>> prepare_images(np.ones((2, 8, 6)), kspace_crop=(4, 4), magnitude=True).shape
         (2, 4, 4)
     """
+    images = as_numbers(images, "images").detach().cpu().numpy()
     if kspace_crop is not None:
         size = check_size(kspace_crop, "kspace_crop")
         if any(m > n for m, n in zip(size, images.shape[1:], strict=True)):
