@@ -17,7 +17,12 @@ from torch import Tensor
 __all__ = ["as_label", "as_mask", "as_number", "as_numbers", "as_tensor", "as_values", "as_whole", "takes"]
 
 #: types that torch can hardly compute with -> the next that holds their values
-_WIDER = {torch.uint16: torch.int32, torch.uint32: torch.int64, torch.uint64: torch.int64, torch.complex32: torch.complex64}
+_WIDER = {
+    torch.uint16: torch.int32,
+    torch.uint32: torch.int64,
+    torch.uint64: torch.int64,
+    torch.complex32: torch.complex64,
+}
 _WIDER |= {kind: torch.float32 for name, kind in vars(torch).items() if name.startswith("float8")}
 _COMPUTABLE = (torch.float32, torch.float64, torch.complex64, torch.complex128)
 

@@ -14,19 +14,20 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from infomri_monai import acquisition, data, figures, information, losses, metrics, sampling, systems, transforms, triage
-from infomri_monai.networks import GaussianUNet, ImageClassifier, LatentSegmenter, TaskPosterior
+from infomri_monai import acquisition, data, figures, information, losses, metrics, sampling, systems, transforms
+from infomri_monai.networks import ImageClassifier, LatentSegmenter, TaskPosterior, UnrolledReconstructor
 
 ROOMS = ("acquisition", "information", "sampling", "scanner", "metrics", "triage", "losses", "systems", "audit")
 ROOMS += ("figures", "data", "transforms")
 
 
 class Door(NamedTuple):
-    """A call, the native values of its arguments, and whether it only draws."""
+    """A call, its arguments' native values, whether its result is not to be compared, other names that its errors may use."""
 
     call: Callable[..., Any]
     arguments: Mapping[str, Any]
     draws: bool = False
+    also: str = "no other name"
 
 
 DRAW = np.random.default_rng(0)
@@ -60,11 +61,21 @@ def system(kind: str) -> Any:
     """A small system in inference mode."""
     torch.manual_seed(0)
     made = {
-        "ReconstructionSystem": lambda: GaussianUNet(features=(4,) * 6),
+        "ReconstructionSystem": lambda: UnrolledReconstructor(phases=1, channels=4),
         "SegmentationSystem": lambda: LatentSegmenter(channels=(8, 8)),
-        "ClassificationSystem": lambda: ImageClassifier(torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten(), torch.nn.Linear(8, 2))),
+        "ClassificationSystem": lambda: ImageClassifier(
+            torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten(), torch.nn.Linear(8, 2))
+        ),
     }[kind]()
     return getattr(systems, kind)(POLICY, acquisition.FourierMeasurement(), made).eval()
+
+
+@cache
+@torch.no_grad()
+def answer(kind: str) -> Any:
+    """What a small system says of the image."""
+    made, image = system(kind), torch.from_numpy(IMAGE).float()
+    return made(image, 0.5, seeded()) if kind[0] == "R" else made.infer(image, 0.5, 2, seeded())
 
 
 def collected(metric: Any) -> Callable[..., Any]:
@@ -82,10 +93,7 @@ def table(collector: str, kind: str, **options: Any) -> Callable[..., Any]:
     """A table after one batch."""
 
     def call(label: Any, ratio: Any) -> Any:
-        image = torch.as_tensor(IMAGE).float()
-        with torch.no_grad():
-            made = system(kind)
-            said = made(image, 0.5, seeded()) if kind[0] == "R" else made.infer(image, 0.5, 2, seeded())
+        said = answer(kind)
         collected = getattr(metrics, collector)(**options)
         collected.update(said, label, ratio)
         return list(collected.table().rows[0])[:6]
@@ -113,7 +121,8 @@ def transformed(name: str, key: str, value: Any, *options: Any, **others: Any) -
         return _seeded(made)(*given.values())
 
     def dictionary(**given: Any) -> Any:
-        return _seeded(of_keys(key, *options, **others.get("keys", {})))(given)
+        out = _seeded(of_keys(key, *options, **others.get("keys", {})))(given)
+        return {name: value for name, value in out.items() if value is not given.get(name)}
 
     arguments = {key: value, **others.get("more", {})}
     return {name: Door(array, arguments), f"{name}d": Door(dictionary, arguments)}
@@ -142,7 +151,7 @@ def _centre(spatial_dims: Any, kspace: Any, mask: Any) -> Any:
 
 
 ENTROPY = {"variance_real": POSITIVE, "variance_imag": POSITIVE, "noise_std": 0.5}
-GAUSS = {name: POSITIVE for name in ("mean_q", "log_variance_q", "mean_p", "log_variance_p")}
+GAUSS = dict.fromkeys(("mean_q", "log_variance_q", "mean_p", "log_variance_p"), POSITIVE)
 LABELLED = {"probabilities": CLASSES, "labels": CLASS}
 RATED = {"probabilities": SHARES, "raters": SETS}
 SAMPLED = {"samples": SETS, "raters": SETS[:, :2]}
@@ -150,10 +159,19 @@ RISK = {"agreement": STEPS, "dice": STEPS[::-1].copy()}
 RESULT = {"ratio": 0.25, "image": IMAGE}
 MEASUREMENT = acquisition.FourierMeasurement()
 POSTERIOR = systems.ClassificationPosterior(
-    torch.tensor([[0.5, 0.5]]), torch.ones(1), torch.ones(1), torch.ones(1, 1, 2), torch.ones(1, 1, 12, 16), torch.ones(1), torch.ones(1)
+    torch.tensor([[0.5, 0.5]]),
+    torch.ones(1),
+    torch.ones(1),
+    torch.ones(1, 1, 2),
+    torch.ones(1, 1, 12, 16),
+    torch.ones(1),
+    torch.ones(1),
 )
 TASK = TaskPosterior(
-    torch.ones(1, 3, 1, 12, 16).byte(), torch.ones(1, 1, 12, 16).byte(), torch.ones(1, 2, 12, 16) / 2, *[torch.ones(1, 1, 12, 16)] * 2
+    torch.ones(1, 3, 1, 12, 16).byte(),
+    torch.ones(1, 1, 12, 16).byte(),
+    torch.ones(1, 2, 12, 16) / 2,
+    *[torch.ones(1, 1, 12, 16)] * 2,
 )
 
 
@@ -200,7 +218,9 @@ def listing() -> dict[str, Door]:
             "coil_warning": {"coils": 2},
             "combine_coils": {"kspace": KSPACE[0], "mask": MASK[0, 0]},
             "conjugate_partner": {"data": KSPACE, "spatial_dims": 2},
-            "crop_kspace": Door(lambda kspace, size: acquisition.crop_kspace(kspace, [size, 4]), {"kspace": KSPACE, "size": 6}),
+            "crop_kspace": Door(
+                lambda kspace, size: acquisition.crop_kspace(kspace, [size, 4]), {"kspace": KSPACE, "size": 6}
+            ),
             "hermitian_completion": {"kspace": KSPACE, "mask": MASK, "spatial_dims": 2},
             "image_to_kspace": {"image": IMAGE, "spatial_dims": 2},
             "kspace_to_image": {"kspace": KSPACE, "spatial_dims": 2},
@@ -210,7 +230,9 @@ def listing() -> dict[str, Door]:
             "split_by_symmetry": {"mask": MASK, "spatial_dims": 2},
         },
         "information": {
-            "MarginalEntropy": Door(lambda mask, **maps: information.MarginalEntropy(**maps)(mask), {"mask": MASK, **ENTROPY}),
+            "MarginalEntropy": Door(
+                lambda mask, **maps: information.MarginalEntropy(**maps)(mask), {"mask": MASK, **ENTROPY}
+            ),
             "bernoulli_entropy": {"probabilities": SHARES},
             "categorical_entropy": {"probabilities": CLASSES, "dim": 1},
             "gaussian_kl": GAUSS,
@@ -225,24 +247,54 @@ def listing() -> dict[str, Door]:
             "PatternGenerationNetwork": policy(lambda: sampling.PatternGenerationNetwork((12, 16), hidden=4)),
             "PoissonDisk": policy(sampling.PoissonDisk),
             "Radial": policy(sampling.Radial),
-            "Spectrum": Door(lambda magnitude, ratio: sampling.Spectrum(magnitude)(ratio, (12, 16)), {"magnitude": POSITIVE, "ratio": 0.25}),
+            "Spectrum": Door(
+                lambda magnitude, ratio: sampling.Spectrum(magnitude)(ratio, (12, 16)),
+                {"magnitude": POSITIVE, "ratio": 0.25},
+            ),
             "UniformRandom": policy(sampling.UniformRandom),
-            "VariableDensity": Door(lambda power, ratio: sampling.VariableDensity(power)(ratio, (12, 16), seeded()), {"power": 8.0, "ratio": 0.25}),
+            "VariableDensity": Door(
+                lambda power, ratio: sampling.VariableDensity(power)(ratio, (12, 16), seeded()),
+                {"power": 8.0, "ratio": 0.25},
+            ),
             "warm_started_pgn": Door(
-                lambda magnitude, asymmetry: sampling.warm_started_pgn(magnitude, (12, 16), asymmetry, hidden=4).config(),
+                lambda magnitude, asymmetry: sampling.warm_started_pgn(
+                    magnitude, (12, 16), asymmetry, hidden=4
+                ).config(),
                 {"magnitude": POSITIVE, "asymmetry": 1.0},
             ),
         },
-        "scanner": {"phase_encodes": {"mask": np.repeat(MASK[0, 0, :, :1], 16, 1), "readout_axis": 1, "shots": 1, "seed": 0}},
+        "scanner": {
+            "phase_encodes": {"mask": np.repeat(MASK[0, 0, :, :1], 16, 1), "readout_axis": 1, "shots": 1, "seed": 0}
+        },
         "metrics": {
-            "BinnedCalibration": Door(collected(lambda: metrics.BinnedCalibration(metrics.calibration_bins, "")), {"y_pred": SHARES, "y": SETS, "ratio": 0.25}),
-            "ClassAUROC": Door(collected(lambda: metrics.ClassAUROC(2)), {"y_pred": CLASSES, "y": CLASS, "ratio": 0.25}),
-            "ClassificationQuality": Door(table("ClassificationQuality", "ClassificationSystem"), {"label": CLASS[:1], "ratio": 0.25}),
-            "IntervalScale": Door(collected(metrics.IntervalScale), {"y_pred": np.repeat(IMAGE, 2, 1), "y": IMAGE, "ratio": 0.25}),
-            "PerImageMetric": Door(collected(lambda: metrics.PerImageMetric(metrics.psnr, "dB", "")), {"y_pred": IMAGE, "y": PAIR["mean"], "ratio": 0.25}),
-            "PooledCorrelation": Door(collected(metrics.PooledCorrelation), {"y_pred": np.repeat(IMAGE, 2, 1), "y": PAIR["mean"], "ratio": 0.25}),
+            "BinnedCalibration": Door(
+                collected(lambda: metrics.BinnedCalibration(metrics.calibration_bins, "")),
+                {"y_pred": SHARES, "y": SETS, "ratio": 0.25},
+                also="probabilities|raters",
+            ),
+            "ClassAUROC": Door(
+                collected(lambda: metrics.ClassAUROC(2)),
+                {"y_pred": CLASSES, "y": CLASS, "ratio": 0.25},
+                also="probabilities|labels",
+            ),
+            "ClassificationQuality": Door(
+                table("ClassificationQuality", "ClassificationSystem"), {"label": CLASS[:1], "ratio": 0.25}
+            ),
+            "IntervalScale": Door(
+                collected(metrics.IntervalScale), {"y_pred": np.repeat(IMAGE, 2, 1), "y": IMAGE, "ratio": 0.25}
+            ),
+            "PerImageMetric": Door(
+                collected(lambda: metrics.PerImageMetric(metrics.psnr, "dB", "")),
+                {"y_pred": IMAGE, "y": PAIR["mean"], "ratio": 0.25},
+            ),
+            "PooledCorrelation": Door(
+                collected(metrics.PooledCorrelation),
+                {"y_pred": np.repeat(IMAGE, 2, 1), "y": PAIR["mean"], "ratio": 0.25},
+            ),
             "RateDistortion": Door(table("RateDistortion", "ReconstructionSystem"), {"label": IMAGE, "ratio": 0.25}),
-            "SegmentationQuality": Door(table("SegmentationQuality", "SegmentationSystem"), {"label": LABEL[None], "ratio": 0.25}),
+            "SegmentationQuality": Door(
+                table("SegmentationQuality", "SegmentationSystem"), {"label": LABEL[None], "ratio": 0.25}
+            ),
             "VolumePSNR": Door(collected(metrics.VolumePSNR), {"y_pred": IMAGE, "y": PAIR["mean"], "ratio": 0.25}),
             "VolumeSSIM": Door(collected(metrics.VolumeSSIM), {"y_pred": IMAGE, "y": PAIR["mean"], "ratio": 0.25}),
             "brier_score": RATED,
@@ -262,7 +314,10 @@ def listing() -> dict[str, Door]:
             "interval_coverage": {**PAIR, "level": 0.5},
             "magnitude_coverage": {**PAIR, "level": 0.5},
             "mask_pixels": {"masks": SETS},
-            **{name: Door(getattr(metrics, name), {"sets": SETS}) for name in ("intersections", "pairwise_dice", "pairwise_iou")},
+            **{
+                name: Door(getattr(metrics, name), {"sets": SETS})
+                for name in ("intersections", "pairwise_dice", "pairwise_iou")
+            },
             "psnr": {"prediction": IMAGE, "target": PAIR["mean"], "data_range": 2.0},
             "reliability_diagram": {**RATED, "bins": 4},
             "sample_diversity": {"samples": SETS},
@@ -277,7 +332,13 @@ def listing() -> dict[str, Door]:
             "volume_quantiles": {"volumes": SETS.sum((-2, -1)).astype(float), "level": 0.5},
         },
         "triage": {
-            "choose_threshold": {"agreement": STEPS, "quality": STEPS, "acceptable": 0.5, "error_rate": 0.25, "confidence": 0.75},
+            "choose_threshold": {
+                "agreement": STEPS,
+                "quality": STEPS,
+                "acceptable": 0.5,
+                "error_rate": 0.25,
+                "confidence": 0.75,
+            },
             "risk_coverage": {**RISK, "acceptable": 0.5},
             "sample_agreement": {"samples": SETS},
             "share_removed": {**RISK, "reviewed": 0.25, "worst": 0.25},
@@ -289,45 +350,86 @@ def listing() -> dict[str, Door]:
             "MeanSquaredErrorLoss": gaussian(losses.MeanSquaredErrorLoss),
         },
         "systems": {
-            "ClassificationSystem": Door(lambda image, ratio, masks: _posterior("ClassificationSystem")(image, ratio, masks), {**RESULT, "masks": 2}),
+            "ClassificationSystem": Door(
+                lambda image, ratio, masks: _posterior("ClassificationSystem")(image, ratio, masks),
+                {**RESULT, "masks": 2},
+            ),
             "ReconstructionSystem": Door(_reconstructed, RESULT),
             "SegmentationSystem": Door(_posterior("SegmentationSystem"), {**RESULT, "samples": 2}),
-            "System": Door(lambda image, ratio: systems.System(POLICY, MEASUREMENT, torch.nn.Identity()).acquire(image, ratio, seeded()), RESULT),
+            "System": Door(
+                lambda image, ratio: systems.System(POLICY, MEASUREMENT, torch.nn.Identity()).acquire(
+                    image, ratio, seeded()
+                ),
+                RESULT,
+            ),
             "parameter_groups": Door(
                 lambda learning_rate, policy_learning_rate: [
-                    group["lr"] for group in systems.parameter_groups(system("ReconstructionSystem"), learning_rate, policy_learning_rate)
+                    group["lr"]
+                    for group in systems.parameter_groups(
+                        system("ReconstructionSystem"), learning_rate, policy_learning_rate
+                    )
                 ],
                 {"learning_rate": 0.25, "policy_learning_rate": 0.5},
             ),
         },
         "figures": {
             "acceleration_text": {"ratio": 0.25},
-            "attack_figure": Door(lambda truth: figures.attack_figure([figures.AttackExample("a", truth, POSITIVE, {"unet": POSITIVE})]), {"truth": POSITIVE}, True),
-            "calibration_figure": Door(lambda sigma, error: figures.calibration_figure({"a": (sigma, error)}), {"sigma": STEPS, "error": STEPS}, True),
-            "classified_image_figure": Door(
-                lambda image, label: figures.classified_image_figure(POSTERIOR, image, label), {"image": IMAGE, "label": CLASS[:1]}, True
+            "attack_figure": Door(
+                lambda truth: figures.attack_figure([figures.AttackExample("a", truth, POSITIVE, {"unet": POSITIVE})]),
+                {"truth": POSITIVE},
+                True,
             ),
-            "entropy_map_figure": Door(figures.entropy_map_figure, {"position_entropy": POSITIVE, "pair_entropy": POSITIVE}, True),
+            "calibration_figure": Door(
+                lambda sigma, error: figures.calibration_figure({"a": (sigma, error)}),
+                {"sigma": STEPS, "error": STEPS},
+                True,
+            ),
+            "classified_image_figure": Door(
+                lambda image, label: figures.classified_image_figure(POSTERIOR, image, label),
+                {"image": IMAGE, "label": CLASS[:1]},
+                True,
+            ),
+            "entropy_map_figure": Door(
+                figures.entropy_map_figure, {"position_entropy": POSITIVE, "pair_entropy": POSITIVE}, True
+            ),
             "predictive_entropy_figure": Door(
-                lambda entropy, right: figures.predictive_entropy_figure({"a": (entropy, right)}), {"entropy": STEPS, "right": STEPS > 0.5}, True
+                lambda entropy, right: figures.predictive_entropy_figure({"a": (entropy, right)}),
+                {"entropy": STEPS, "right": STEPS > 0.5},
+                True,
             ),
             "reconstruction_figure": Door(
-                lambda image: figures.reconstruction_figure(_reconstructed(torch.as_tensor(IMAGE).float(), 0.5), image), {"image": IMAGE}, True
+                lambda image: figures.reconstruction_figure(answer("ReconstructionSystem"), image),
+                {"image": IMAGE},
+                True,
             ),
-            "roc_figure": Door(lambda scores, targets: figures.roc_figure({"a": (scores, targets)}, ["x", "y"]), {"scores": CLASSES, "targets": BOTH}, True),
+            "roc_figure": Door(
+                lambda scores, targets: figures.roc_figure({"a": (scores, targets)}, ["x", "y"]),
+                {"scores": CLASSES, "targets": BOTH},
+                True,
+            ),
             "segmentation_figure": Door(
-                lambda image, labels: figures.segmentation_figure(TASK, image, labels), {"image": IMAGE, "labels": LABEL[None]}, True
+                lambda image, labels: figures.segmentation_figure(TASK, image, labels),
+                {"image": IMAGE, "labels": LABEL[None]},
+                True,
             ),
         },
         "data": {
             "ExtractSliced": Door(
-                lambda image, slice: data.ExtractSliced("image")({"image": image, "slice": slice}), {"image": IMAGE[..., None].repeat(2, -1)[0], "slice": 1}
+                lambda volume, slice: data.ExtractSliced("image")({"image": volume, "slice": slice})["image"],
+                {"volume": IMAGE[..., None].repeat(2, -1)[0], "slice": 1},
             ),
-            "check_classes": Door(lambda label: data.check_classes([{"label": one} for one in label], 2)[0]["label"], {"label": CLASS}),
+            "check_classes": Door(
+                lambda label: len(data.check_classes([{"label": label}, {"label": [0, 1]}], 2, True)),
+                {"label": CLASS[:2]},
+            ),
             "class_frequencies": Door(lambda label: data.class_frequencies([{"label": label}], 2), {"label": LABEL}),
             "extract_slice": {"volume": IMAGE[..., None].repeat(2, -1)[0], "index": 1, "axis": 2},
-            "kspace_statistics": Door(lambda image: data.kspace_statistics([{"image": image}]).mean, {"image": IMAGE[0]}),
-            "mean_kspace_magnitude": Door(lambda image: data.mean_kspace_magnitude([{"image": image}]), {"image": IMAGE[0]}),
+            "kspace_statistics": Door(
+                lambda image: data.kspace_statistics([{"image": image}]).mean, {"image": IMAGE[0]}
+            ),
+            "mean_kspace_magnitude": Door(
+                lambda image: data.mean_kspace_magnitude([{"image": image}]), {"image": IMAGE[0]}
+            ),
             "prepare_images": {"images": IMAGE[0]},
         },
         "transforms": {
@@ -338,15 +440,18 @@ def listing() -> dict[str, Door]:
             **transformed("RandRater", "label", LABEL.repeat(3, 0)),
             **transformed("RandSampleMask", "image", IMAGE[0], POLICY, 0.25),
             **transformed("SimulateAcquisition", "image", IMAGE[0], POLICY, 0.25),
-            **transformed("SimulateRaters", "label", LABEL, keys={"index_keys": "index"}, more={"index": 0}),
+            **transformed("SimulateRaters", "label", LABEL, keys={"index_keys": ()}),
             **transformed("Undersample", "kspace", KSPACE[0], more={"mask": MASK[0]}),
             **transformed("ZeroFilled", "kspace", KSPACE[0]),
             "StackRaters": Door(lambda label: transforms.StackRaters()([label, label]), {"label": LABEL}),
-            "StackRatersd": Door(lambda label: transforms.StackRatersd(("a", "b"))({"a": label, "b": label}), {"label": LABEL}),
+            "StackRatersd": Door(
+                lambda label: transforms.StackRatersd(("a", "b"))({"a": label, "b": label})["label"], {"label": LABEL}
+            ),
             "check_label": {"label": LABEL, "num_classes": 2},
             "present_raters": {"label": LABEL},
             "smooth_field": Door(
-                lambda shape, wavelength: transforms.smooth_field((shape, 4), wavelength, np.random.default_rng(0)), {"shape": 6, "wavelength": 2.0}
+                lambda shape, wavelength: transforms.smooth_field((shape, 4), wavelength, np.random.default_rng(0)),
+                {"shape": 6, "wavelength": 2.0},
             ),
         },
     }

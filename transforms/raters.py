@@ -17,7 +17,7 @@ from monai.utils import TransformBackends, ensure_tuple, optional_import
 from numpy.typing import NDArray
 from torch import Tensor
 
-from infomri_monai.arrays import as_number, as_whole
+from infomri_monai.arrays import as_number, as_whole, takes
 from infomri_monai.transforms.common import (
     DrawsOnce,
     as_tensor,
@@ -99,6 +99,7 @@ def present_raters(label: Tensor) -> Tensor:
     return ~missing
 
 
+@takes(wavelength="scalar")
 def smooth_field(
     shape: tuple[int, int], wavelength: float, draw: np.random.Generator, fields: Sequence[int] = ()
 ) -> NDArray[np.float32]:

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from infomri_monai.acquisition import ComplexGaussianNoise, ImageChecksum, KSpaceStatistics

@@ -179,7 +179,9 @@ def roc_figure(
         raise ValueError(
             f"answers and classes must not be empty, got {len(answers)} answers and {len(classes)} classes."
         )
-    answers = {name: (as_numbers(s, "scores", "real").detach(), as_label(t, "targets")) for name, (s, t) in answers.items()}
+    answers = {
+        name: (as_numbers(s, "scores", "real").detach(), as_label(t, "targets")) for name, (s, t) in answers.items()
+    }
     for name, (scores, targets) in answers.items():
         if scores.shape != targets.shape or scores.ndim != 2 or scores.shape[1] != len(classes) or not len(scores):
             raise ValueError(
@@ -347,7 +349,7 @@ def _arrays(name: str, entropy: Tensor, right: Tensor) -> tuple[NDArray[Any], ND
         raise ValueError(
             f"entropies of answers[{name!r}] must be finite and at least 0, got {values.min()} to {values.max()}."
         )
-    return values.clip(min=0.0), right.detach().cpu().numpy() > 0
+    return values.clip(min=0.0), (right.detach().cpu() > 0).numpy()
 
 
 def _label_grid(grid: Any, used: int, below: str, left: str) -> None:

@@ -88,7 +88,9 @@ class RatioMetric(CumulativeIterationMetric, ABC):
     @staticmethod
     def _label(value: Tensor | float | None, name: str, batch: int) -> Tensor:
         given: Any = float("nan") if value is None else value
-        label = (as_values(given, name) if isinstance(given, (list, tuple)) else as_label(given, name)).double().reshape(-1)
+        label = (
+            (as_values(given, name) if isinstance(given, (list, tuple)) else as_label(given, name)).double().reshape(-1)
+        )
         if label.numel() not in (1, batch):
             raise ValueError(f"{name} must have 1 or {batch} entries (one per image), got {label.numel()}.")
         return label.expand(batch)

@@ -8,8 +8,8 @@ from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor
 
-from infomri_monai.arrays import takes
 from infomri_monai.acquisition.symmetry import redundancy_ratio
+from infomri_monai.arrays import takes
 from infomri_monai.metrics.calibration import (
     IntervalScale,
     PooledCorrelation,
