@@ -476,7 +476,8 @@ EXCEPTIONS = {
     ),
     "made of arguments of a configuration": (
         "data.embedded_lesions data.embedded_segmentation data.embedded_subjects data.marginal_entropy_of audit.PrivacyAudit "
-        "metrics.SubjectBootstrap scanner.GradientEcho scanner.gradient_echo_sequence scanner.phase_encode_table scanner.write_pulseq"
+        "metrics.SubjectBootstrap scanner.GradientEcho scanner.gradient_echo_sequence scanner.phase_encode_table "
+        "scanner.write_pulseq"
     ),
     "a table of results that others fill": (
         "metrics.ClassificationTable metrics.RateDistortionTable metrics.RatioTable metrics.SegmentationTable"

@@ -303,9 +303,9 @@ class SimulateRaters(Transform):
         for name, value, lowest in (("raters", raters, 1), ("num_classes", num_classes, 2), ("seed", seed, 0)):
             as_whole(value, name, lowest)
         for name, size in (("bias", bias), ("amplitude", amplitude)):
-            if as_number(size, name) < 0:
+            if not 0 <= as_number(size, name) < float("inf"):
                 raise ValueError(f"{name} must be a finite number of pixels, at least 0, got {size!r}.")
-        if as_number(wavelength, "wavelength") <= 0:
+        if not 0 < as_number(wavelength, "wavelength") < float("inf"):
             raise ValueError(f"wavelength must be a positive, finite number of pixels, got {wavelength!r}.")
         self.raters, self.num_classes, self.seed = int(raters), int(num_classes), int(seed)
         self.bias, self.amplitude, self.wavelength = float(bias), float(amplitude), float(wavelength)

@@ -75,7 +75,7 @@ class _StatedNoise(NoiseModel):
     def __init__(self, noise_std: float = 0.01, reference: str = "peak", spatial_dims: int = 2) -> None:
         super().__init__(spatial_dims)
         self.noise_std = noise_std
-        if noise_std < 0:
+        if not 0 <= noise_std < float("inf"):
             raise ValueError(f"noise_std must be a finite number >= 0, got {noise_std!r}.")
         if reference not in REFERENCES:
             raise ValueError(f"reference must be one of {', '.join(map(repr, REFERENCES))}, got {reference!r}.")
