@@ -196,7 +196,7 @@ def as_whole(value: Any, name: str, lowest: int | None = None) -> int:
     try:
         if getattr(value, "dtype", type(value)) in (bool, torch.bool):
             raise TypeError
-        number = operator.index(value.item() if isinstance(value, (np.ndarray, Tensor)) else value)
+        number = operator.index(value.item() if isinstance(value, (np.ndarray, Tensor)) else value)  # type: ignore[arg-type]
     except (TypeError, RuntimeError, ValueError):
         raise ValueError(f"{name} must be {wanted}, got {value!r}.") from None
     if lowest is not None and number < lowest:

@@ -61,7 +61,7 @@ class RatioMetric(CumulativeIterationMetric, ABC):
 
     def __call__(self, y_pred: Any, y: Any = None, **kwargs: Any) -> Any:
         """Add a batch, or a list of images without the batch axis; arrays are taken as tensors are."""
-        given = [None if data is None else _tensors(data, name) for data, name in ((y_pred, "y_pred"), (y, "y"))]
+        given: Any = [None if data is None else _tensors(data, name) for data, name in ((y_pred, "y_pred"), (y, "y"))]
         return super().__call__(*given, **kwargs)
 
     def left_out(self, statistics: Tensor, volume: Tensor) -> Tensor:

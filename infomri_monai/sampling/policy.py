@@ -111,6 +111,8 @@ class SamplingPolicy(nn.Module, ABC):
     @takes(readout_axis="whole")
     def __init__(self, readout_axis: int | None = None) -> None:
         super().__init__()
+        if readout_axis is not None and readout_axis < 0:
+            raise ValueError(f"readout_axis must be None or at least 0, got {readout_axis}.")
         self.readout_axis = readout_axis
 
     def forward(

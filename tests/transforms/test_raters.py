@@ -125,7 +125,7 @@ def test_labels_that_cannot_be_joined(labels, options, named):
         (torch.tensor([0.0, 1.0]), 2, {}, "integer type or bool, got torch.float32"),
         (np.array([1j]), 2, {}, "integer type"),
         (torch.zeros(1, 0).int(), 2, {}, "empty"),
-        ("label.nii.gz", 2, {}, "array or a tensor of numbers, got str"),
+        ("label.nii.gz", 2, {}, "array or a tensor, got str"),
         (torch.tensor([0]), 1, {}, "num_classes must be at least 2"),
     ],
 )
