@@ -23,6 +23,7 @@ _WIDER = {
     torch.uint64: torch.int64,
     torch.complex32: torch.complex64,
 }
+_WIDER |= {kind: torch.float32 for name, kind in vars(torch).items() if name.startswith("float8")}
 _COMPUTABLE = (torch.float32, torch.float64, torch.complex64, torch.complex128)
 
 
@@ -45,8 +46,11 @@ def as_tensor(data: Any, name: str) -> Tensor:
         tensor([2, 1], dtype=torch.int32)
     """
     if isinstance(data, Tensor):
-        if data.layout != torch.strided:
-            raise ValueError(f"{name} must be a dense tensor, got layout {data.layout}; to_dense() makes it one.")
+        if data.layout != torch.strided or data.is_quantized:
+            what = "a quantized one; dequantize()" if data.is_quantized else f"layout {data.layout}; to_dense()"
+            raise ValueError(f"{name} must be a dense tensor of plain numbers, got {what} makes it one.")
+        if data.is_conj() or data.is_neg():  # numpy() and view_as_real know neither
+            data = data.resolve_conj().resolve_neg()
     else:
         array = np.asarray(data) if isinstance(data, (bool, int, float, complex, np.generic, np.ndarray)) else None
         if array is None or array.dtype.kind not in "biufc":
@@ -54,11 +58,9 @@ def as_tensor(data: Any, name: str) -> Tensor:
             raise ValueError(f"{name} must be a numpy array or a tensor, got {what}.")
         if np.ma.is_masked(data):
             raise ValueError(f"{name} has masked values; fill them (numpy.ma.filled) first.")
-        native = array.dtype.newbyteorder("=")
-        native = {np.dtype(np.longdouble): np.dtype(np.float64), np.dtype(np.clongdouble): np.dtype(np.complex128)}.get(
-            native, native
-        )
-        dense = np.require(array, native, ["C", "W"])
+        # by kind and size, for "long long" is no type that torch knows, whatever its size; long doubles end at doubles
+        native = np.dtype(f"{array.dtype.kind}{min(array.dtype.itemsize, 16 if array.dtype.kind == 'c' else 8)}")
+        dense = np.require(array, native, ["C", "W"]).view(native)
         # an axis of one position may keep a negative stride, which torch refuses
         data = torch.from_numpy(dense if min(dense.strides, default=0) >= 0 else dense.copy())
     if data.dtype not in _WIDER:

@@ -17,7 +17,7 @@ from monai.utils import TransformBackends, ensure_tuple, optional_import
 from numpy.typing import NDArray
 from torch import Tensor
 
-from infomri_monai.arrays import as_number, as_whole
+from infomri_monai.arrays import as_number, as_whole, takes
 from infomri_monai.transforms.common import (
     DrawsOnce,
     as_tensor,
@@ -99,6 +99,7 @@ def present_raters(label: Tensor) -> Tensor:
     return ~missing
 
 
+@takes(wavelength="scalar")
 def smooth_field(
     shape: tuple[int, int], wavelength: float, draw: np.random.Generator, fields: Sequence[int] = ()
 ) -> NDArray[np.float32]:
@@ -354,7 +355,7 @@ class SimulateRaters(Transform):
 def _words(index: Index) -> list[int]:
     """Non-negative integers that stand for ``index``, as a seed; their number comes first, since zeros at the end count not."""
     values = [index] if isinstance(index, str) or not np.iterable(index) else list(index)
-    words = [zlib.crc32(v.encode()) if isinstance(v, str) else int(v) for v in values]
+    words = [zlib.crc32(v.encode()) if isinstance(v, str) else as_whole(v, "index") for v in values]
     if any(word < 0 for word in words):
         raise ValueError(f"index must be made of non-negative integers or texts, got {index!r}.")
     return [len(words), *words]

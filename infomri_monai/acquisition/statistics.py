@@ -16,6 +16,7 @@ from torch import Tensor
 from infomri_monai.acquisition.fourier import image_to_kspace, kspace_to_image
 from infomri_monai.acquisition.noise import peak_magnitude
 from infomri_monai.acquisition.symmetry import conjugate_partner
+from infomri_monai.arrays import as_numbers, as_tensor, takes
 from infomri_monai.files import atomic_path, is_of_disk
 
 __all__ = ["ImageChecksum", "KSpaceStatistics", "batch_moments", "gather_batches", "half_kspace", "whole_moments"]
@@ -56,8 +57,8 @@ class ImageChecksum:
         Args:
             images: any dtype, shape (batch, channel, *spatial).
         """
-        for image in images.detach().cpu():
-            self._add(int.from_bytes(_digest(image.resolve_conj().resolve_neg().contiguous()), "big"))
+        for image in as_tensor(images, "images").detach().cpu():
+            self._add(int.from_bytes(_digest(image.contiguous()), "big"))
 
     def merge(self, other: ImageChecksum) -> None:
         """Add the images of another checksum."""
@@ -103,7 +104,8 @@ def gather_batches(images: Iterable[Tensor], spatial_dims: int) -> Iterator[Tens
     """
     waiting: list[Tensor] = []
     values = 0
-    for image in images:
+    for given in images:
+        image = as_tensor(given, "image")
         if image.ndim not in (spatial_dims + 1, spatial_dims + 2):
             raise ValueError(
                 f"images must have shape (1, *grid) or (batch, 1, *grid) with {spatial_dims} spatial axes, "
@@ -260,6 +262,7 @@ class KSpaceStatistics:
         self._require_data()
         return self._peaks / self.count
 
+    @takes(kspace="complex")
     def update(self, kspace: Tensor) -> None:
         """Add a batch.
 
@@ -270,8 +273,6 @@ class KSpaceStatistics:
             ValueError: if ``kspace`` is not complex, not of this shape, empty, or holds NaN or Inf. Nothing is added
                 then.
         """
-        if not kspace.is_complex():
-            raise ValueError(f"kspace must be complex, got {kspace.dtype}.")
         self._check(kspace, "kspace")
         self._add(batch_moments(kspace.detach()[:, 0].cpu()), kspace.shape[0], "kspace")
         self._add_peaks(kspace_to_image(kspace, len(self.grid)))
@@ -339,6 +340,7 @@ class KSpaceStatistics:
                 whole, half = cls(batch.shape[2:]), cls((*batch.shape[2:-1], batch.shape[-1] // 2 + 1))
             whole._check(batch, "images")
             checksum.update(batch)
+            batch = as_numbers(batch, "image")
             samples = batch.detach()[:, 0].cpu()
             if samples.is_complex():
                 whole._add(batch_moments(image_to_kspace(samples, spatial_dims)), samples.shape[0], "images")

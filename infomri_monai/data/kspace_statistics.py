@@ -9,11 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from infomri_monai.acquisition import ComplexGaussianNoise, ImageChecksum, KSpaceStatistics
 from infomri_monai.acquisition.statistics import gather_batches
+from infomri_monai.arrays import as_tensor
 from infomri_monai.information import MarginalEntropy
 
 __all__ = ["kspace_statistics", "load_kspace_statistics", "marginal_entropy_of", "mean_kspace_magnitude"]
@@ -136,7 +136,7 @@ def _images(data: Iterable[Mapping[str, Any]], image_key: str) -> Iterator[Tenso
     for item in data:
         if image_key not in item:
             raise ValueError(f"data must hold images under image_key={image_key!r}, got {', '.join(map(str, item))}.")
-        yield torch.as_tensor(item[image_key]).as_subclass(Tensor)
+        yield as_tensor(item[image_key], image_key).as_subclass(Tensor)
 
 
 def _with_progress(images: Iterable[Tensor]) -> Iterator[Tensor]:

@@ -12,6 +12,7 @@ from monai.transforms import ResizeWithPadOrCrop
 from numpy.typing import NDArray
 
 from infomri_monai.acquisition import image_to_kspace, kspace_to_image
+from infomri_monai.arrays import as_label
 from infomri_monai.data.prepare import check_size, crop_kspace_keeping_intensity, prepare_images
 from infomri_monai.transforms import MISSING_RATER, SimulateRaters, check_label
 from infomri_monai.transforms.common import plain
@@ -298,7 +299,7 @@ def _labels(data: Sequence[Mapping[str, Any]], shape: tuple[int, ...], below: in
     for number, entry in enumerate(data):
         if key not in entry:
             raise ValueError(f"{name}: entry {number} lacks {key!r}.")
-        label = np.asarray(entry[key])
+        label = _array(entry[key], f"{name}: entry {number}: {key!r}")
         if label.shape != shape or label.dtype.kind not in "buif" or not np.isin(label, np.arange(below)).all():
             raise ValueError(
                 f"{name}: entry {number}: {key!r} must have shape {shape} and values 0 to {below - 1}, "
@@ -306,6 +307,13 @@ def _labels(data: Sequence[Mapping[str, Any]], shape: tuple[int, ...], below: in
             )
         found.append(label)
     return np.stack(found)
+
+
+def _array(label: Any, name: str) -> NDArray:
+    """A label of any kind, or the list of one, as a native array."""
+    tensor = as_label(np.asarray(label) if isinstance(label, (list, tuple)) else label, name).detach().cpu()
+    array: NDArray = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+    return array.astype(np.uint8) if array.dtype == bool else array
 
 
 def class_frequencies(
@@ -335,7 +343,11 @@ def class_frequencies(
     """
     counts, pixels = np.zeros(num_classes), 0
     for entry in data:
-        label = np.asarray(entry[label_key])
+        label = _array(entry[label_key], label_key)
+        if label.dtype.kind == "f":
+            if not np.array_equal(label, np.round(label)):
+                raise ValueError(f"{label_key} must hold whole numbers, got {label.dtype} with others.")
+            label = label.astype(np.int64)
         if label.size and label.max() >= (2 if multi_label else num_classes):
             raise ValueError(f"{label_key} must lie below {2 if multi_label else num_classes}, got {label.max()}.")
         if multi_label:

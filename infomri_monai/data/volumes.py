@@ -14,7 +14,7 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
-from infomri_monai.arrays import as_tensor, as_whole
+from infomri_monai.arrays import as_tensor, as_whole, takes
 from infomri_monai.data.image_files import Volume, find_volumes, read_volume, readable
 from infomri_monai.data.prepare import check_axis, existing_folder
 from infomri_monai.transforms.axes import check_axes, likely_slice_axis, spacing_of
@@ -26,6 +26,7 @@ _LOGGER = logging.getLogger(__name__)
 _KEPT_META = ("filename_or_obj", "space")
 
 
+@takes(volume="tensor", index="whole", axis="whole")
 def extract_slice(volume: torch.Tensor, index: int, axis: int = 2) -> MetaTensor:
     """Take one slice of a volume.
 
@@ -105,7 +106,7 @@ class ExtractSliced(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for key in self.key_iterator(d):
-            d[key] = extract_slice(d[key], int(d[self.slice_key]), self.axis)
+            d[key] = extract_slice(d[key], as_whole(d[self.slice_key], self.slice_key), self.axis)
         return d
 
 

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from infomri_monai.arrays import as_label, as_numbers, takes
 from infomri_monai.figures.style import PALETTE, styled
 from infomri_monai.metrics.auroc import class_auroc, roc_curve
 from infomri_monai.metrics.probability import ReliabilityDiagram
@@ -70,6 +71,7 @@ def calibration_figure(points: Mapping[str, tuple[Tensor, Tensor]], title: str |
     return figure
 
 
+@takes(sigma="real", error="real")
 def _positive(name: str, sigma: Tensor, error: Tensor) -> tuple[Tensor, Tensor]:
     """The bins that a logarithmic axis can show."""
     if sigma.shape != error.shape or sigma.ndim != 1:
@@ -177,6 +179,9 @@ def roc_figure(
         raise ValueError(
             f"answers and classes must not be empty, got {len(answers)} answers and {len(classes)} classes."
         )
+    answers = {
+        name: (as_numbers(s, "scores", "real").detach(), as_label(t, "targets")) for name, (s, t) in answers.items()
+    }
     for name, (scores, targets) in answers.items():
         if scores.shape != targets.shape or scores.ndim != 2 or scores.shape[1] != len(classes) or not len(scores):
             raise ValueError(
@@ -333,6 +338,7 @@ def _title(name: str, entropy: NDArray[Any], right: NDArray[Any]) -> str:
     return name if math.isnan(area) else f"{name}: finds errors, AUROC {area:.2f}"
 
 
+@takes(entropy="real", right="label")
 def _arrays(name: str, entropy: Tensor, right: Tensor) -> tuple[NDArray[Any], NDArray[Any]]:
     if entropy.shape != right.shape or entropy.ndim != 1 or not len(entropy):
         raise ValueError(
@@ -343,7 +349,7 @@ def _arrays(name: str, entropy: Tensor, right: Tensor) -> tuple[NDArray[Any], ND
         raise ValueError(
             f"entropies of answers[{name!r}] must be finite and at least 0, got {values.min()} to {values.max()}."
         )
-    return values.clip(min=0.0), right.detach().cpu().numpy() > 0
+    return values.clip(min=0.0), (right.detach().cpu() > 0).numpy()
 
 
 def _label_grid(grid: Any, used: int, below: str, left: str) -> None:

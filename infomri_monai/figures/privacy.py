@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from monai.utils import optional_import
 from torch import Tensor
 
+from infomri_monai.arrays import as_numbers
 from infomri_monai.figures.style import PALETTE, acceleration_text, label_points, power_of_ten, styled, tidy_axes
 from infomri_monai.metrics.image_quality import psnr
 
@@ -223,6 +224,15 @@ def attack_figure(examples: Sequence[AttackExample], title: str | None = None) -
         >>> len(attack_figure([example, example]).axes)
         6
     """
+    examples = [
+        AttackExample(
+            one.label,
+            as_numbers(one.truth, "truth"),
+            as_numbers(one.zero_filled, "zero_filled"),
+            {name: as_numbers(image, f"reconstructions[{name!r}]") for name, image in one.reconstructions.items()},
+        )
+        for one in examples
+    ]
     _check_attack(examples)
     attackers = list(examples[0].reconstructions)
     rows, columns = len(examples), 2 + len(attackers)

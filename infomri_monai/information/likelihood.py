@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from infomri_monai.arrays import as_numbers, takes
+from infomri_monai.arrays import as_numbers, as_whole, takes
 
 __all__ = ["bernoulli_entropy", "categorical_entropy", "gaussian_kl", "gaussian_nll"]
 
@@ -133,7 +133,7 @@ def categorical_entropy(probabilities: Tensor, dim: int = 1) -> Tensor:
         tensor([0.6931, 0.0000])
     """
     if not torch.jit.is_scripting():
-        probabilities = as_numbers(probabilities, "probabilities", "real")
+        probabilities, dim = as_numbers(probabilities, "probabilities", "real"), as_whole(dim, "dim")
     return _entropy_terms(probabilities).sum(dim)
 
 

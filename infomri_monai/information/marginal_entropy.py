@@ -199,7 +199,8 @@ class MarginalEntropy(nn.Module):
         Raises:
             ValueError: if the mask's shape does not fit the grid of the statistics.
         """
-        return measurement_entropy(mask, self.position.to(mask.device), self.pair.to(mask.device))
+        device = getattr(mask, "device", None) if isinstance(mask, Tensor) else None
+        return measurement_entropy(mask, self.position.to(device), self.pair.to(device))
 
     def position_entropy(self) -> Tensor:
         """H_i of a position measured without its partner, nats, float64, shape ``spatial``."""

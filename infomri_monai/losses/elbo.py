@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from infomri_monai.arrays import as_label
 from infomri_monai.information.likelihood import gaussian_kl
 from infomri_monai.losses.gaussian import GaussianNLLLoss
 from infomri_monai.systems.segmentation import SegmentationTraining
@@ -120,6 +121,7 @@ class ELBOLoss(nn.Module):
 
     def _task(self, logits: Tensor, label: Tensor) -> Tensor:
         structures = logits.shape[1] if self.multi_label else logits.shape[1] - 1
+        label = as_label(label, "label")
         expected = (logits.shape[0], structures, *logits.shape[2:])
         if tuple(label.shape) != expected:
             raise ValueError(f"label must have shape {expected} to fit the logits, got {tuple(label.shape)}.")

@@ -45,7 +45,8 @@ def class_auroc(scores: Tensor, targets: Tensor) -> Tensor:
         >>> class_auroc(torch.tensor([[0.1], [0.4], [0.4], [0.8]]), torch.tensor([[0], [0], [1], [1]]))
         tensor([0.8750], dtype=torch.float64)
     """
-    _check_scores(scores.detach().cpu().numpy())
+    scores = scores.detach().cpu()
+    _check_scores(scores.numpy())
     both = targets.amin(0) < targets.amax(0)
     areas = [
         float(compute_roc_auc(scores[:, c], targets[:, c].long())) if both[c] else float("nan")  # type: ignore[arg-type]

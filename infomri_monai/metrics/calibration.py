@@ -319,6 +319,7 @@ class IntervalScale(RatioMetric):
         self.level = level
         self.factors = torch.logspace(-4, 4, 321)
 
+    @takes(y_pred="number", y="number")
     def statistics(self, y_pred: Tensor, y: Tensor) -> Tensor:
         """Share of every image's pixels at each factor, shape (batch, factors)."""
         errors = _half_widths(y, *split_posterior(y_pred), self.level)
@@ -354,6 +355,7 @@ class PooledCorrelation(RatioMetric):
     unit = "1"
     convention = "Pearson correlation of sigma with |error| over the pixels of all slices together"
 
+    @takes(y_pred="number", y="number")
     def statistics(self, y_pred: Tensor, y: Tensor) -> Tensor:
         """Sums over pixels of 1, sigma, |e|, sigma^2, |e|^2 and sigma |e| in double precision, shape (batch, 6)."""
         mean, log_variance = split_posterior(y_pred)

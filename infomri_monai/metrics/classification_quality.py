@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from infomri_monai.arrays import takes
 from infomri_monai.metrics.auroc import ClassAUROC
 from infomri_monai.metrics.bootstrap import Estimate, SubjectBootstrap
 from infomri_monai.metrics.classification import (
@@ -238,6 +239,7 @@ class ClassificationQuality(TableCollector[ClassificationTable]):
         # AUROC first, for it knows the number of classes: what does not fit leaves nothing behind
         super().__init__(method, {"auroc": self.auroc, **measured, "ece": self.calibration, **self._given})
 
+    @takes(label="label")
     def update(self, prediction: Any, label: Tensor, ratio: Tensor | float, volume: Tensor | int | None = None) -> None:
         """Add a batch.
 

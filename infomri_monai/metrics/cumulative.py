@@ -11,7 +11,7 @@ from monai.metrics import CumulativeIterationMetric
 from monai.utils.type_conversion import convert_to_tensor
 from torch import Tensor
 
-from infomri_monai.arrays import as_tensor
+from infomri_monai.arrays import as_label, as_tensor, as_values
 from infomri_monai.metrics.bootstrap import Estimate, SubjectBootstrap, mean_estimate
 
 __all__ = ["PerImageMetric", "RatioMetric", "mean_over_images"]
@@ -26,6 +26,10 @@ def mean_over_images(values: Tensor) -> Tensor:
         tensor(2.)
     """
     return torch.nanmean(values)
+
+
+def _tensors(data: Any, name: str) -> Tensor | list[Tensor]:
+    return [as_tensor(one, name) for one in data] if isinstance(data, (list, tuple)) else as_tensor(data, name)
 
 
 class RatioMetric(CumulativeIterationMetric, ABC):
@@ -56,12 +60,9 @@ class RatioMetric(CumulativeIterationMetric, ABC):
         """The scalar value of images with these statistics (n, ...) and volume labels (n,), all of finite predictions."""
 
     def __call__(self, y_pred: Any, y: Any = None, **kwargs: Any) -> Any:
-        """Add a batch: tensors, arrays, or MONAI's lists of tensors."""
-        y_pred, y = (
-            data if data is None or isinstance(data, (list, tuple)) else as_tensor(data, name)
-            for data, name in ((y_pred, "y_pred"), (y, "y"))
-        )
-        return super().__call__(y_pred, y, **kwargs)
+        """Add a batch, or a list of images without the batch axis; arrays are taken as tensors are."""
+        given: Any = [None if data is None else _tensors(data, name) for data, name in ((y_pred, "y_pred"), (y, "y"))]
+        return super().__call__(*given, **kwargs)
 
     def left_out(self, statistics: Tensor, volume: Tensor) -> Tensor:
         """Which images have no value, booleans, (n,)."""
@@ -86,7 +87,10 @@ class RatioMetric(CumulativeIterationMetric, ABC):
 
     @staticmethod
     def _label(value: Tensor | float | None, name: str, batch: int) -> Tensor:
-        label = torch.as_tensor(float("nan") if value is None else value, dtype=torch.float64).reshape(-1)
+        given: Any = float("nan") if value is None else value
+        label = (
+            (as_values(given, name) if isinstance(given, (list, tuple)) else as_label(given, name)).double().reshape(-1)
+        )
         if label.numel() not in (1, batch):
             raise ValueError(f"{name} must have 1 or {batch} entries (one per image), got {label.numel()}.")
         return label.expand(batch)

@@ -212,6 +212,7 @@ class VolumePSNR(RatioMetric):
     unit = "dB"
     convention = "PSNR of magnitudes, per volume, data range = volume maximum, one MSE per volume, mean over volumes"
 
+    @takes(y_pred="number", y="number")
     def statistics(self, y_pred: Tensor, y: Tensor) -> Tensor:
         """Sum of squared errors, number of pixels and largest magnitude, shape (batch, 3)."""
         check_images(y_pred, y)
@@ -251,6 +252,7 @@ class VolumeSSIM(RatioMetric):
         "SSIM of magnitudes, 2D Gaussian window 11, data range = volume maximum, mean over slices, then volumes"
     )
 
+    @takes(y_pred="number", y="number")
     def statistics(self, y_pred: Tensor, y: Tensor) -> Tensor:
         """Magnitudes of prediction and target, shape (batch, 2, ..., H, W)."""
         check_images(y_pred, y, SSIM_WINDOW)

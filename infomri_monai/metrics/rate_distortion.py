@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 from torch import Tensor
 
 from infomri_monai.acquisition.symmetry import redundancy_ratio
+from infomri_monai.arrays import takes
 from infomri_monai.metrics.calibration import (
     IntervalScale,
     PooledCorrelation,
@@ -194,6 +195,7 @@ class RateDistortion(TableCollector[RateDistortionTable]):
         )
         self._with_volumes = False
 
+    @takes(label="number")
     def update(self, prediction: Any, label: Tensor, ratio: Tensor | float, volume: Tensor | int | None = None) -> None:
         """Add a batch.
 

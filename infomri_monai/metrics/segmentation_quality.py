@@ -11,6 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 from monai.utils.type_conversion import convert_to_tensor
 from torch import Tensor
 
+from infomri_monai.arrays import takes
 from infomri_monai.metrics.cumulative import PerImageMetric, RatioMetric
 from infomri_monai.metrics.overlap import dice_to_raters, energy_distance, sample_diversity
 from infomri_monai.metrics.probability import (
@@ -266,6 +267,7 @@ class SegmentationQuality(TableCollector[SegmentationTable]):
         metrics |= {field: _dice("the majority mask", "raters") for field in self._fields.values()}
         super().__init__(f"{method} (simulated raters)" if simulated_raters else method, metrics)
 
+    @takes(label="label")
     def update(self, prediction: Any, label: Tensor, ratio: Tensor | float, volume: Tensor | int | None = None) -> None:
         """Add a batch.
 

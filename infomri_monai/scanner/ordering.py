@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from infomri_monai.arrays import as_mask
+from infomri_monai.arrays import as_mask, takes
 
 __all__ = ["ORDERINGS", "PhaseEncodes", "phase_encode_table", "phase_encodes", "read_phase_encodes"]
 
@@ -89,6 +89,7 @@ ORDERINGS: dict[str, Callable[[PhaseEncodes, np.random.Generator], NDArray[np.in
 }
 
 
+@takes(readout_axis="whole", shots="whole", seed="whole")
 def phase_encodes(
     mask: ArrayLike, readout_axis: int | None = None, ordering: str = "sequential", shots: int = 1, seed: int = 0
 ) -> PhaseEncodes:
