@@ -48,7 +48,7 @@ def kspace_statistics(
             belongs to another data set or grid (the file is named and left as it is).
 
     Example:
-        >>> import tempfile
+        >>> import tempfile, torch
         >>> data, cache = [{"image": torch.rand(1, 4, 4)} for _ in range(3)], Path(tempfile.mkdtemp()) / "statistics.npz"
         >>> kspace_statistics(data, cache).count, cache.is_file()
         (3, True)
@@ -86,7 +86,7 @@ def load_kspace_statistics(
         ValueError: if the file is damaged or belongs to another data set or grid.
 
     Example:
-        >>> import tempfile
+        >>> import tempfile, torch
         >>> data, path = [{"image": torch.rand(1, 4, 4)} for _ in range(3)], Path(tempfile.mkdtemp()) / "statistics.npz"
         >>> _ = kspace_statistics(data, path)
         >>> load_kspace_statistics(path, data).count
@@ -113,6 +113,7 @@ def marginal_entropy_of(statistics: KSpaceStatistics, noise: ComplexGaussianNois
         ValueError: if the noise is zero, or there are no statistics.
 
     Example:
+        >>> import torch
         >>> statistics = KSpaceStatistics.from_images([torch.rand(1, 4, 4) for _ in range(9)])
         >>> entropy = marginal_entropy_of(statistics, ComplexGaussianNoise(0.1, reference="absolute"))
         >>> entropy.grid, entropy.noise_std

@@ -232,7 +232,9 @@ def test_names_by_index_are_nowhere_and_the_grid_may_be_the_policys(bundle, root
     assert files(output) == case_files(bundle, *cases, more=more) | {f"{case}.png" for case in cases}
     for path in (output / name for name in files(output)):
         content = path.read_bytes()
-        assert b"DOE" not in (gzip.decompress(content) if path.suffix == ".gz" else content), path.name
+        content = gzip.decompress(content) if path.suffix == ".gz" else content
+        # three letters alone also stand among the numbers of an image
+        assert not any(name in content for name in (b"DOE_J", b"DOE^J", b"DOE_b")), path.name
     sidecar = record(output / "case_0001.json")
     assert (sidecar["grid"], sidecar["grid_mode"], sidecar["seed"]) == ([32, 32], "crop_pad", 7)
     assert pixels(output / "case_0001_mean.nii.gz").shape == (29, 34, 3)

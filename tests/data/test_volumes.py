@@ -119,7 +119,7 @@ def test_colours_time_series_bad_axes_and_empty_folders(tmp_path):
 
 def test_extract_slice_bad_input():
     volume = MetaTensor(torch.zeros(1, 4, 5, 6))
-    for arguments, named in (((volume, 6), "slice 6"), ((volume, -1), "slice -1"), ((volume, 0, 3), "axis")):
+    for arguments, named in (((volume, 6), "index=6"), ((volume, -1), "index=-1"), ((volume, 0, 3), "axis")):
         refuses(ValueError, named, extract_slice, *arguments)
     refuses(ValueError, "volume", extract_slice, torch.zeros(4, 5), 0)
     refuses(ValueError, "axis", ExtractSliced, "image", axis=3)

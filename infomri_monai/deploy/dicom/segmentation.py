@@ -180,7 +180,7 @@ def binary_segmentation(
         >>> derivation = Derivation("InfoMRI 8x", "By 16 samples.", True, ModelIdentity("unet", "1.0", "ab"))
         >>> made = binary_segmentation(labels, ["grey", "white"], affine, CaseSource((image,), image), derivation, 901)
         >>> made.SeriesDescription, len(made.SegmentSequence), int(made.pixel_array.sum())
-        ('InfoMRI 8x SIMULATED', 2, 4)
+        ('InfoMRI 8x SIMULATED of 3 Example classic MR', 2, 4)
 
     References:
         DICOM PS3.3 2024e, A.51 Segmentation IOD and C.8.20.
