@@ -29,7 +29,7 @@ def write_broken(folder):
 @every_task
 def test_broken_cases_leave_no_file_and_are_reported_by_number(task, tmp_path, caplog):
     write_broken(tmp_path / "in")
-    reason = "no signal" if task == "classification" else "one pixel thin"
+    reason = "no signal" if task == "classification" else "one pixel wide"
     if task == "classification":
         nibabel.Nifti1Image(np.zeros((9, 8, 2), np.float32), AFFINE).to_filename(tmp_path / "in" / "b.nii.gz")
     else:
