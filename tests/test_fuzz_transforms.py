@@ -102,6 +102,7 @@ PARAMETERS = {
     "wavelength": mostly([1.0, 2.0, 16.0]),
     "num_classes": mostly([2, 3, 5]),
     "multi_label": st.booleans(),
+    "overwrite": st.booleans(),
     "allow_missing": st.booleans(),
     "seed": mostly([0, 7]),
     "index": mostly([0, 3, "a", ("a", 3)]),
