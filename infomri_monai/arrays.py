@@ -153,7 +153,8 @@ def as_mask(mask: Any, name: str = "mask") -> Tensor:
     plain = values.as_subclass(Tensor)
     if bool(((plain == 0) | (plain == 1)).all()):
         return values
-    found = plain.unique()
+    # of NaN, unique gives every one
+    found = torch.cat([plain[~plain.isnan()].unique(), plain[plain.isnan()][:1]])
     advice = (
         "; divide by 255, and see that its axes are those of k-space: an image of a mask may have been read with its axes exchanged"
         if found.tolist() in ([0, 255], [255])
