@@ -96,7 +96,7 @@ def test_what_cannot_be_read_is_not_passed_over_by_rules(place, broken):
         (["--select", "SeriesNumber=7"], EXIT_NOTHING_TO_DO, "input: no DICOM series is what the rules select."),
         (["--case-list", "out/cases.json"], EXIT_USAGE, "case-list: it holds identifiers and must lie outside of the"),
         (["--case-list", "taken.json"], EXIT_USAGE, "case-list: the file exists; give a new one."),
-        (["--case-list", "taken.json/cases.json"], EXIT_USAGE, "case-list: the file cannot be written ("),
+        (["--case-list", "none/cases.json"], EXIT_USAGE, "case-list: the file cannot be written ("),
         (["-c", "mine.yaml"], EXIT_USAGE, "settings: dicom has no setting 'empty_frames'; there are selections"),
     ],
 )
