@@ -80,6 +80,11 @@ def check_rules(rules: Any) -> None:
             re.compile(wanted if isinstance(wanted, str) else "")
         except re.error:
             raise DeployError(f"select: the pattern of {keyword} is no regular expression.", EXIT_USAGE) from None
+        if isinstance(wanted, bool) or not isinstance(wanted, (str, int, float, list, type(None))):
+            raise DeployError(
+                f"select: the condition of {keyword} must be a text, a number or a list of them, got {type(wanted).__name__}.",
+                EXIT_USAGE,
+            )
         if dictionary_VR(keyword) in _NUMBERS and isinstance(wanted, list) and not _is_range(wanted):
             raise DeployError(
                 f"select: the condition of {keyword} must be a number, [low, high] or [number, one of {' '.join(_COMPARE)}].",
@@ -90,15 +95,16 @@ def check_rules(rules: Any) -> None:
 def _is_range(wanted: list[Any]) -> bool:
     """Whether a list is two numbers, or a number and a comparison."""
     numbers = [isinstance(value, (int, float)) and not isinstance(value, bool) for value in wanted]
-    return len(wanted) == 2 and numbers[0] and (numbers[1] or wanted[1] in _COMPARE)
+    return len(wanted) == 2 and numbers[0] and (numbers[1] or (isinstance(wanted[1], str) and wanted[1] in _COMPARE))
 
 
 def selected(candidate: SeriesCandidate, rules: Rules) -> bool:
     """Whether a series is to be a case, by the header of its first readable file, as the SDK's selector judges it.
 
-    A text matches if it is the value (upper or lower case) or a regular expression that is found in it; a number by being equal,
-    by ``[low, high]`` or by ``[number, ">"]``; several values by containing all that are wanted, and none after "!". Of what
-    cannot be read nobody knows whether it is wanted: it is selected, so that it fails by name instead of going unnoticed.
+    A text matches if it is the value (upper or lower case) or a regular expression that is found in it; a UID in digits and dots
+    only as a whole (unlike the SDK's); a number by being equal, by ``[low, high]`` or by ``[number, ">"]``; several values, or one
+    where a list is wanted, by containing all that are wanted, and none after "!". Of what cannot be read nobody knows whether it
+    is wanted: it is selected, so that it fails by name instead of going unnoticed.
 
     Args:
         candidate: what was found.
@@ -149,11 +155,13 @@ def _holds(header: Dataset, keyword: str, wanted: Any) -> bool:
         return _PLANES[int(np.abs(normal).argmax())] == str(wanted).casefold()
     if isinstance(value, (int, float)):
         return _is_number(float(value), wanted)
-    if header[keyword].VM > 1:
-        text = str(list(value)).casefold()
+    if header[keyword].VM > 1 or isinstance(wanted, list):
+        text = str(list(value) if header[keyword].VM > 1 else value).casefold()
         terms = [str(term).casefold() for term in (wanted if isinstance(wanted, list) else [wanted])]
         return all((term[1:] not in text) if term.startswith("!") else (term in text) for term in terms)
     text = str(value)
+    if re.fullmatch(r"[0-9.]+", str(wanted)) and dictionary_VR(keyword) == "UI":
+        return text == wanted  # 1.2.3.1 is not 1.2.3.12
     return text.casefold() == str(wanted).casefold() or re.search(str(wanted), text, re.IGNORECASE) is not None
 
 
@@ -165,7 +173,7 @@ def _is_number(value: float, wanted: Any) -> bool:
             return bool(_COMPARE[high](value, float(low)))
         return float(low) <= value <= float(high)
     if isinstance(wanted, str):
-        return re.fullmatch(wanted, f"{value:g}") is not None
+        return re.fullmatch(wanted, f"{value:.12g}") is not None
     return value == float(wanted)
 
 

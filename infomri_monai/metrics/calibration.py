@@ -248,12 +248,20 @@ def inside_object(image: Tensor, threshold: float = 0.1) -> Tensor:
     """
     warn_where_signed(image)
     magnitude = image.abs()
-    peak = torch.stack([torch.quantile(one.flatten().float(), 0.99) for one in magnitude])
+    peak = torch.stack([_percentile_99(one) for one in magnitude])
     signal = (magnitude > threshold * peak.reshape(-1, *[1] * (image.ndim - 1))).to(torch.uint8)
     enclosed = torch.ones_like(signal)
     for axis in range(2, min(image.ndim, 4)):
         enclosed &= signal.cummax(axis).values & signal.flip(axis).cummax(axis).values.flip(axis)
     return (signal | enclosed).bool()
+
+
+def _percentile_99(values: Tensor) -> Tensor:
+    """As torch.quantile, which refuses more than 2^24 values: a volume has more."""
+    ordered = values.flatten().float().sort().values  # NaN comes last
+    place = 0.99 * (len(ordered) - 1)
+    between = torch.lerp(ordered[int(place)], ordered[math.ceil(place)], place - int(place))
+    return torch.where(ordered[-1].isnan(), ordered[-1], between)
 
 
 def _half_widths(target: Tensor, mean: Tensor, log_variance: Tensor, level: float) -> list[Tensor]:

@@ -78,7 +78,9 @@ def warn_where_signed(image: Tensor) -> None:
 
 
 def check_images(prediction: Tensor, target: Tensor, smallest: int = 1) -> None:
-    """Raise ValueError unless both have one shape (batch, ..., H, W) with H and W at least ``smallest``; warn of a signed target.
+    """Raise ValueError unless both have one shape (batch, ..., H, W), H and W at least ``smallest``, and the target is finite.
+
+    A target that is signed is a warning (:func:`warn_where_signed`).
 
     Example:
         >>> import torch
@@ -98,6 +100,9 @@ def check_images(prediction: Tensor, target: Tensor, smallest: int = 1) -> None:
             UserWarning,
             stacklevel=3,
         )
+    finite = torch.isfinite(convert_to_tensor(target, track_meta=False)).flatten(1).all(1)
+    if not bool(finite.all()):
+        raise ValueError(f"target must be finite, got NaN or Inf in {int((~finite).sum())} of {len(finite)} images.")
     warn_where_signed(target)
 
 
@@ -135,7 +140,8 @@ def psnr(prediction: Tensor, target: Tensor, data_range: Tensor | float | None =
         PSNR in dB, shape (batch,); infinite where both agree exactly, NaN where an element's target is all zero.
 
     Raises:
-        ValueError: if the shapes differ or lack axes, or ``data_range`` is not positive, not finite or does not fit the batch.
+        ValueError: if the shapes differ or lack axes, the target is not finite, or ``data_range`` is not positive, not finite or
+            does not fit the batch.
 
     Example:
         >>> import torch

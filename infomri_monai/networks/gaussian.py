@@ -128,8 +128,9 @@ def magnitude_log_variance(channels: Tensor) -> Tensor:
     """
     if channels.shape[1] > 3:
         return channels[:, 3:4]
-    components = 1 + int(bool(channels[:, 1].any()))
-    return channels[:, 2:3].detach() + math.log(components)
+    # of each image, whatever else is in the batch
+    components = 1.0 + channels[:, 1].flatten(1).any(1).to(channels.dtype)
+    return channels[:, 2:3].detach() + components.log().reshape(-1, *[1] * (channels.ndim - 1))
 
 
 def gaussian_channels(

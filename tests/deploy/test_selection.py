@@ -44,6 +44,11 @@ def two_series(folder, **options):
         ({"SeriesInstanceUID": r"1\.2\.3\.12"}, [12]),
         ({"ImageType": ["primary", "original"]}, [3, 12]),
         ({"ImageType": ["!primary"]}, []),
+        # one value, a list of terms: no pattern "['flair']" of single letters
+        ({"SeriesDescription": ["flair"]}, [12]),
+        ({"SeriesDescription": ["!flair"]}, [3]),
+        ({"SeriesInstanceUID": "1.2.3.12"}, [12]),
+        ({"SeriesInstanceUID": "1.2.3.1"}, []),
         ({"ImageOrientationPatient": "Axial"}, [3, 12]),
         ({"ImageOrientationPatient": "Coronal"}, []),
         ({"ContrastBolusAgent": "Gd"}, []),
@@ -60,7 +65,20 @@ test_rules_that_are_none_are_refused = refusals(
     (lambda: rules_of(["SeriesDescription=(T2"]), "pattern of SeriesDescription is no regular", DeployError),
     (lambda: check_rules([{"SeriesNumber": 3}]), "every selection must be a mapping with 'conditions'", DeployError),
     (lambda: check_rules([{"conditions": {"EchoTime": [1, 2, 3]}}]), "EchoTime must be a number, .low", DeployError),
+    (lambda: check_rules([{"conditions": {"EchoTime": [1, [2]]}}]), "EchoTime must be a number, .low", DeployError),
+    (lambda: check_rules([{"conditions": {"EchoTime": {"low": 1}}}]), "a text, a number or a list", DeployError),
+    (lambda: check_rules([{"conditions": {"SeriesNumber": True}}]), "or a list of them, got bool", DeployError),
 )
+
+
+def test_a_number_of_many_digits_is_compared_in_full(tmp_path):
+    """As vendors number derived series."""
+    datasets = example_datasets(slices=2, grid=(64, 64))
+    for dataset in datasets:
+        dataset.SeriesNumber = 12345678
+    save_series(datasets, tmp_path)
+    (candidate,) = find_series(tmp_path).candidates
+    assert [selected(candidate, rules_of([f"SeriesNumber={n}"])) for n in (12345678, 12345679)] == [True, False]
 
 
 def test_an_application_processes_what_is_selected_and_lists_it(place):

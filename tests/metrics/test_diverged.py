@@ -18,6 +18,8 @@ from infomri_monai.metrics import (
     PerImageMetric,
     RateDistortion,
     SubjectBootstrap,
+    VolumePSNR,
+    VolumeSSIM,
     class_accuracy,
     class_auroc,
     class_brier_score,
@@ -102,6 +104,15 @@ def test_table_files_and_log_tell_it(tmp_path, caplog, mean, target, words):
     assert math.isnan(engine.state.metrics["psnr"]) == broken
     assert math.isnan(engine.state.metrics["psnr_at_0.2500"]) == broken
     assert math.isfinite(engine.state.metrics["psnr_at_0.5000"])
+
+
+@pytest.mark.parametrize("value", [NAN, math.inf])
+@pytest.mark.parametrize("metric", [psnr, ssim, VolumePSNR(), VolumeSSIM()])
+def test_a_target_that_is_not_finite_is_refused(metric, value):
+    """It would be taken for an empty one and left out in silence."""
+    refuses(
+        ValueError, "target must be finite, got NaN or Inf in 1 of 4 images", metric, IMAGES, spoiled(IMAGES, value, 1)
+    )
 
 
 def test_functions_of_a_batch():

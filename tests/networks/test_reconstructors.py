@@ -273,6 +273,13 @@ def test_magnitude_log_variance_of_four_channels_and_of_three(channels, expected
     assert magnitude_log_variance(given).item() == pytest.approx(expected)
 
 
+def test_magnitude_log_variance_of_a_real_image_beside_a_complex_one():
+    channels = torch.zeros(2, 3, 4, 4)
+    channels[1, 1] = 1
+    alone = torch.cat([magnitude_log_variance(one[None]) for one in channels])
+    torch.testing.assert_close(magnitude_log_variance(channels), alone)
+
+
 def test_data_consistency_holds_the_mask_once():
     """The zero-filled image carries the mask's gradient already: a mask beside it that has one of its own would count twice."""
     network, (image, mask, _) = trained(UnrolledReconstructor(phases=3, channels=4)), measured((16, 17))

@@ -24,12 +24,13 @@ _NESTED = ((0x2005, "Philips MR Imaging DD 005", 0x0F), (0x0021, "SIEMENS MR SDI
 #: GE's numbers
 _GE = {"0": "M", "1": "P", "2": "R", "3": "I"}
 
-_PART = re.compile(r"[PRI](_[A-Z0-9]+)?|(PHASE|REAL|IMAG|IMAGINARY)([_ ](MAP|IMAGE|PART))?")
+_PART = re.compile(r"[PRI](_[A-Z0-9]+)?|(PHASE|REAL|IMAG|IMAGINARY)([_ ](MAP|IMAGE|PART))?|PHASE_DIFF(ERENCE)?")
 _MAP = re.compile(
     r"(E|EXP_?)?ADC([_ ].*)?|(COL|COLOR_)?FA(_.*)?|FRACT(IONAL)?_ANISO.*|TENSOR|(R|REL)?CB[FV]|MTT|TTP|TMAX|KTRANS|VELOCITY|"
-    r"B[01]|QUANTITY|STD_DEVIATION|.*[0-9_ ]MAP"
+    r"R2_?STAR([_ ].*)?|(FAT|WATER)_FRAC(TION)?|TEMPERATURE|B[01]|QUANTITY|STD_DEVIATION|.*[0-9_ ]MAP"
 )
-_PROJECTED = {"MIP", "MINIP", "MNIP", "IP", "PROJECTION", "RENDER", "RENDERED", "VRT", "SSD"}
+#: "IP" alone is not one of them: an image in phase, of Dixon's method
+_PROJECTED = {"MIP", "MINIP", "MNIP", "PROJECTION", "RENDER", "RENDERED", "VRT", "SSD"}
 _COMPUTED = {"MPR", "RESAMPLED", "REFORMATTED", "TRACE", "TRACEW", "SUB", "SUBTRACTION", "ADDITION", "DIVISION", "MEAN"}
 
 
@@ -114,7 +115,7 @@ def image_kind(words: Sequence[str]) -> ImageKind:
     for found, what in (
         (any(_PART.fullmatch(word) for word in words), "phase, real or imaginary parts"),
         (any(_MAP.fullmatch(word) for word in words), "a computed map (such as ADC, FA, T1 or velocity)"),
-        (bool(tokens & _PROJECTED), "a projection or rendering"),
+        (bool(tokens & _PROJECTED or {"MAX_IP", "MIN_IP"} & set(words)), "a projection or rendering"),
     ):
         if found:
             return ImageKind(f"the series must hold magnitude images, found {what}.", localizer=localizer)
